@@ -1,0 +1,34 @@
+"""Invertible layers and the multi-scale flow, in two and three dimensions, with exact log-determinants."""
+
+from .actnorm import ActNorm
+from .convolve import Conv, convolve
+from .coupling import AffineCoupling, CouplingNet, NormConv, ZeroConv
+from .frequency import CosineTransform
+from .invconv import DenseConv, PLUConv
+from .multiscale import FlowConfig, FlowStep, MultiScaleFlow
+from .squeeze import haar_squeeze, haar_unsqueeze, squeeze, unsqueeze
+from .transform import ConditionalAffine, Transform, initialize, spatial_sum
+
+__all__ = [
+    "ActNorm",
+    "AffineCoupling",
+    "ConditionalAffine",
+    "Conv",
+    "CosineTransform",
+    "CouplingNet",
+    "DenseConv",
+    "FlowConfig",
+    "FlowStep",
+    "MultiScaleFlow",
+    "NormConv",
+    "PLUConv",
+    "Transform",
+    "ZeroConv",
+    "convolve",
+    "haar_squeeze",
+    "haar_unsqueeze",
+    "initialize",
+    "spatial_sum",
+    "squeeze",
+    "unsqueeze",
+]

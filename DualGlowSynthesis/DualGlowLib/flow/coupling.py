@@ -1,0 +1,138 @@
+"""Affine coupling: one half of the channels is scaled and shifted by what a network makes of the other (eq. 13–15)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .actnorm import LOG_SCALE_FACTOR, channel_statistics
+from .convolve import convolve
+from .transform import Transform, spatial_sum
+
+__all__ = ["AffineCoupling", "CouplingNet", "NormConv", "ZeroConv"]
+
+
+_VALID = {4: F.conv2d, 5: F.conv3d}
+
+
+class _ScaledConv(nn.Module):
+    """A same-padded convolution with a log-scale per output: ``(W∗x + bias) · exp(3 · log_scale)``, as one convolution.
+
+    With ``edge``, the function is that of a convolution with one more input channel, 1 in the padding and 0 inside
+    (Glow's trick). That channel is the same for every image, so it enters as a bias map of its own instead of a
+    concatenation, which would spoil the channel count and the speed.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dims: int, edge: bool = False) -> None:
+        super().__init__()
+        self.padding = kernel // 2
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs, *[kernel] * dims))
+        has_edge = edge and kernel > 1
+        self.edge_weight = nn.Parameter(torch.zeros(outputs, 1, *[kernel] * dims)) if has_edge else None
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.log_scale = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.exp(LOG_SCALE_FACTOR * self.log_scale)
+        kernel_scale = scale.reshape(-1, *[1] * (x.dim() - 1))
+        y = convolve(x, self.weight * kernel_scale, self.bias * scale)
+        if self.edge_weight is None:
+            return y
+        frame = F.pad(y.new_zeros(1, 1, *x.shape[2:]), [self.padding] * (2 * (x.dim() - 2)), value=1.0)
+        return y + _VALID[x.dim()](frame, self.edge_weight * kernel_scale)
+
+
+class NormConv(_ScaledConv):
+    """Convolution whose bias and log-scale are first set from data, so that it ends in an ActNorm."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dims: int, edge: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel, dims, edge)
+        for weight in (self.weight, self.edge_weight):
+            if weight is not None:
+                nn.init.normal_(weight, 0.0, 0.05)
+        self.register_buffer("initialized", torch.tensor(False))
+        self.initializing = False
+
+    def begin_initialization(self) -> None:
+        self.initializing = not bool(self.initialized)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.initializing:
+            # Bias and log-scale are still zero: this is the plain convolution.
+            bias, log_scale = channel_statistics(super().forward(x))
+            self.bias.data.copy_(bias)
+            self.log_scale.data.copy_(log_scale)
+            self.initialized.fill_(True)
+            self.initializing = False
+        return super().forward(x)
+
+
+class ZeroConv(_ScaledConv):
+    """Convolution that starts at zero: with it at its end a network starts as the constant 0."""
+
+
+class CouplingNet(nn.Sequential):
+    """The paper's three convolutions, 3ⁿ–1ⁿ–3ⁿ with ReLU between, the last starting at zero."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, dims: int, edge: bool = False) -> None:
+        super().__init__(
+            NormConv(inputs, width, 3, dims, edge),
+            nn.ReLU(),
+            NormConv(width, width, 1, dims),
+            nn.ReLU(),
+            ZeroConv(width, outputs, 3, dims, edge),
+        )
+
+
+class AffineCoupling(Transform):
+    """``z₁ = x₁``, ``z₂ = x₂ · exp(s) + t`` (eq. 13), with s and t from x₁ and, where given, a context.
+
+    Args:
+        channels: channels of x; the first half (the smaller one, if odd) is x₁.
+        width: channels inside the network.
+        dims: 2 or 3.
+        scale: ``"exp"``: ``s = a·tanh(h/a)`` with a = ``bound``, so that neither direction can explode. ``"sigmoid"``:
+            as the authors' program computes, ``z₂ = (x₂ + t) · sigmoid(h + 2)``.
+        context: channels of the context, joined to x₁ at the network's input.
+        edge: let the 3ⁿ convolutions see the image's edge.
+        bound: see ``scale``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        dims: int,
+        scale: str = "exp",
+        context: int = 0,
+        edge: bool = False,
+        bound: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if scale not in ("exp", "sigmoid"):
+            raise ValueError(f"scale is 'exp' or 'sigmoid', not {scale!r}.")
+        self.kept = channels // 2
+        self.scale = scale
+        self.bound = bound
+        self.net = CouplingNet(self.kept + context, 2 * (channels - self.kept), width, dims, edge)
+
+    def _parameters_of(self, x1: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        h = self.net(x1 if context is None else torch.cat([x1, context], 1))
+        shift, raw = h[:, 0::2], h[:, 1::2]
+        if self.scale == "sigmoid":
+            return shift, F.logsigmoid(raw + 2.0)
+        return shift, self.bound * torch.tanh(raw / self.bound)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x1, x2 = x[:, : self.kept], x[:, self.kept :]
+        shift, log_s = self._parameters_of(x1, context)
+        z2 = (x2 + shift) * log_s.exp() if self.scale == "sigmoid" else x2 * log_s.exp() + shift
+        return torch.cat([x1, z2], 1), spatial_sum(log_s)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        z1, z2 = z[:, : self.kept], z[:, self.kept :]
+        shift, log_s = self._parameters_of(z1, context)
+        inverse_s = torch.exp(-log_s)
+        x2 = z2 * inverse_s - shift if self.scale == "sigmoid" else (z2 - shift) * inverse_s
+        return torch.cat([z1, x2], 1)

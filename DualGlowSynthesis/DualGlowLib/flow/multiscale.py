@@ -1,0 +1,151 @@
+"""The multi-scale flow: squeeze, K steps, split; again at each level (Dinh et al. 2017; paper, Fig. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .actnorm import ActNorm
+from .coupling import AffineCoupling
+from .frequency import CosineTransform
+from .invconv import DenseConv, PLUConv
+from .squeeze import haar_squeeze, haar_unsqueeze, squeeze, unsqueeze
+from .transform import Transform
+
+__all__ = ["FlowConfig", "FlowStep", "MultiScaleFlow"]
+
+_MIXING = {"dense": DenseConv, "plu": PLUConv}
+_SQUEEZE = {"reorder": (squeeze, unsqueeze), "haar": (haar_squeeze, haar_unsqueeze)}
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """What a flow is made of.
+
+    Attributes:
+        depths: steps at each level, finest first; its length is the number of levels.
+        widths: channels inside the coupling networks at each level.
+        scale: ``"exp"`` or ``"sigmoid"`` (``AffineCoupling``).
+        mixing: ``"plu"`` or ``"dense"`` invertible 1×1 convolution.
+        squeeze: ``"reorder"`` (Glow) or ``"haar"``.
+        edge: let coupling networks see the image's edge (Glow's extra channel).
+        cosine_top: cosine transform over space at the end of the top level.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    scale: str = "exp"
+    mixing: str = "plu"
+    squeeze: str = "reorder"
+    edge: bool = False
+    cosine_top: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depths", tuple(self.depths))
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if len(self.depths) != len(self.widths) or not self.depths:
+            raise ValueError(f"A flow needs a depth and a width per level, not {self.depths} and {self.widths}.")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class FlowStep(Transform):
+    """ActNorm, 1×1 convolution, affine coupling: Glow's step."""
+
+    def __init__(self, channels: int, width: int, dims: int, config: FlowConfig, context: int = 0) -> None:
+        super().__init__()
+        self.actnorm = ActNorm(channels, dims)
+        self.mixing = _MIXING[config.mixing](channels)
+        self.coupling = AffineCoupling(channels, width, dims, config.scale, context, config.edge)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, first = self.actnorm(x)
+        x, second = self.mixing(x)
+        x, third = self.coupling(x, context)
+        return x, first + second + third
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.actnorm.inverse(self.mixing.inverse(self.coupling.inverse(z, context)))
+
+
+class MultiScaleFlow(nn.Module):
+    """Image to one latent per level and back, with the exact log-determinant.
+
+    At each level the tensor is squeezed and goes through K steps; then the second half of the channels leaves as that
+    level's latent and the first half goes on. What is left at the top level is the last latent.
+
+    Args:
+        channels: image channels.
+        dims: 2 or 3.
+        config: depths, widths and kinds of layers.
+        context: channels of the context tensor at each level (0: none).
+    """
+
+    def __init__(self, channels: int, dims: int, config: FlowConfig, context: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.channels = channels
+        self.dims = dims
+        self.config = config
+        self._squeeze, self._unsqueeze = _SQUEEZE[config.squeeze]
+        self.levels = nn.ModuleList()
+        inside = channels
+        for level, (depth, width) in enumerate(zip(config.depths, config.widths, strict=True)):
+            inside *= 2**dims
+            extra = context[level] if context else 0
+            self.levels.append(nn.ModuleList(FlowStep(inside, width, dims, config, extra) for _ in range(depth)))
+            inside //= 2
+        self.top = CosineTransform() if config.cosine_top else None
+
+    def latent_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """Shape of each level's latent, ``(channels, *spatial)``, for an image of spatial ``shape``.
+
+        Raises:
+            ValueError: if a side does not divide by 2^levels.
+        """
+        count = len(self.levels)
+        if any(side % 2**count for side in shape):
+            raise ValueError(f"Sides {tuple(shape)} must divide by {2**count} for {count} levels.")
+        shapes, inside = [], self.channels
+        for level in range(count):
+            inside *= 2**self.dims
+            space = tuple(side // 2 ** (level + 1) for side in shape)
+            last = level == count - 1
+            shapes.append((inside if last else inside - inside // 2, *space))
+            inside //= 2
+        return shapes
+
+    def forward(self, x: Tensor, contexts: Sequence[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
+        """``(B, C, *spatial)`` to the latents, finest first, and log|det| of shape ``(B,)``."""
+        latents, log_det = [], x.new_zeros(x.shape[0])
+        for level, steps in enumerate(self.levels):
+            x = self._squeeze(x)
+            for step in steps:
+                x, change = step(x, contexts[level] if contexts else None)
+                log_det = log_det + change
+            if level < len(self.levels) - 1:
+                half = x.shape[1] // 2
+                latents.append(x[:, half:])
+                x = x[:, :half]
+        if self.top is not None:
+            x, change = self.top(x)
+            log_det = log_det + change
+        return [*latents, x], log_det
+
+    def inverse(self, latents: Sequence[Tensor], contexts: Sequence[Tensor] | None = None) -> Tensor:
+        """The image that ``forward`` maps to ``latents`` under the same ``contexts``."""
+        if len(latents) != len(self.levels):
+            raise ValueError(f"A flow of {len(self.levels)} levels needs as many latents, not {len(latents)}.")
+        x = latents[-1]
+        if self.top is not None:
+            x = self.top.inverse(x)
+        for level in reversed(range(len(self.levels))):
+            if level < len(self.levels) - 1:
+                x = torch.cat([x, latents[level]], 1)
+            for step in reversed(self.levels[level]):
+                x = step.inverse(x, contexts[level] if contexts else None)
+            x = self._unsqueeze(x)
+        return x

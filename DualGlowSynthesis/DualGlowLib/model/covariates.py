@@ -1,0 +1,108 @@
+"""Covariates (the paper: side information): what they are and how they reach the networks as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+__all__ = ["DEFAULT_COVARIATES", "Covariate", "encode_covariates"]
+
+_SPELLINGS = {"female": "F", "male": "M", "w": "F", "dementia": "AD", "cognitively normal": "CN", "normal": "CN"}
+_MISSING = {"", "n/a", "na", "nan", "none", "unknown", "?"}
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """One attribute of a case.
+
+    Attributes:
+        name: e.g. ``"age"``.
+        kind: ``"numeric"`` (z-scored, with a flag that it is known: 2 numbers) or ``"categorical"`` (one-hot; all
+            zeros when unknown).
+        mean, sd: of the training cases, for numeric ones.
+        minimum, maximum: of the training cases, for numeric ones; values outside are refused.
+        values: the categories, for categorical ones.
+    """
+
+    name: str
+    kind: str
+    mean: float = 0.0
+    sd: float = 1.0
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    values: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        if self.kind not in ("numeric", "categorical"):
+            raise ValueError(f"A covariate is numeric or categorical, not {self.kind!r}.")
+
+    @property
+    def size(self) -> int:
+        return 2 if self.kind == "numeric" else len(self.values)
+
+    def parse(self, value: object) -> float | str | None:
+        """The value in this covariate's own terms; None when it is missing.
+
+        Raises:
+            InputError: for a value that is not a number, not one of the categories, or outside the training range.
+        """
+        if value is None or str(value).strip().lower() in _MISSING:
+            return None
+        if self.kind == "categorical":
+            text = str(value).strip()
+            text = _SPELLINGS.get(text.lower(), text)
+            for known in self.values:
+                if text.lower() == known.lower():
+                    return known
+            raise InputError(f"{self.name} is {value!r}; this model knows {', '.join(self.values)} (or leave it out).")
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise InputError(f"{self.name} is {value!r}, which is not a number.") from None
+        if not math.isfinite(number):
+            return None if math.isnan(number) else self._refuse(number)
+        # Half a unit of grace: 40.0 to 95.0 trained means that someone of 95 years and a month is still "95".
+        if not self.minimum - 0.5 <= number <= self.maximum + 0.5:
+            self._refuse(number)
+        return number
+
+    def _refuse(self, number: float) -> None:
+        raise InputError(
+            f"{self.name} {number:g} is outside the range {self.minimum:g} to {self.maximum:g} that this model was "
+            "trained on; choose a value inside it or another model."
+        )
+
+    def encode(self, value: object) -> list[float]:
+        value = self.parse(value)
+        if self.kind == "numeric":
+            return [0.0, 0.0] if value is None else [(value - self.mean) / self.sd, 1.0]
+        return [1.0 if value == known else 0.0 for known in self.values]
+
+    def to_dict(self) -> dict:
+        return {key: value for key, value in asdict(self).items() if value not in ((), math.inf, -math.inf)}
+
+
+DEFAULT_COVARIATES = (
+    Covariate("age", "numeric", mean=70.0, sd=12.0, minimum=40.0, maximum=100.0),
+    Covariate("sex", "categorical", values=("F", "M")),
+    Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD")),
+)
+
+
+def encode_covariates(
+    covariates: Sequence[Covariate], cases: Sequence[Mapping[str, object]], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Numbers for the networks, ``(cases, Σ size)``, float32; a name that a case lacks counts as missing.
+
+    Raises:
+        InputError: see ``Covariate.parse``.
+    """
+    rows = [[x for covariate in covariates for x in covariate.encode(case.get(covariate.name))] for case in cases]
+    return torch.tensor(rows, dtype=torch.float32, device=device).reshape(len(rows), sum(c.size for c in covariates))

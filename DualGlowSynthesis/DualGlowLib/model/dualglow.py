@@ -1,0 +1,148 @@
+"""DUAL-GLOW: two flows and the link between their latents (Sun et al., ICCV 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..flow import ConditionalAffine, MultiScaleFlow, initialize, spatial_sum
+from .config import ModelConfig
+from .link import LinkOutput, build_link
+
+__all__ = ["DualGlow", "Encoding", "Objective"]
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def gaussian_log_prob(z: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
+    """log N(z; mean, exp(log_sigma)²) summed over all but the batch axis, ``(B,)``."""
+    return spatial_sum(-0.5 * (_LOG_2PI + (z - mean).square() * torch.exp(-2 * log_sigma)) - log_sigma)
+
+
+@dataclass
+class Encoding:
+    """What of an MRI is computed once: its latents and the link's features that no covariate changes."""
+
+    latents: list[Tensor]
+    features: list[Tensor]
+
+
+@dataclass
+class Objective:
+    """One evaluation of eq. 12, each ``(B,)``: bits per dimension of both images at a nominal 8 bits, and the loss."""
+
+    loss: Tensor
+    pet_bits: Tensor
+    mri_bits: Tensor
+
+
+class DualGlow(nn.Module):
+    """``x_m → z_m → (μ, σ) → z_p → x_p`` (eq. 7).
+
+    Images are ``(B, channels, *spatial)`` and span 0..1 (the bundle's intensity maps bring T1 and SUVR there);
+    covariates are ``(B, n)`` from ``encode_covariates``.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mri_flow = MultiScaleFlow(config.channels[0], config.dims, config.mri)
+        contexts = config.link.context if config.link.kind == "unet" else None
+        self.pet_flow = MultiScaleFlow(config.channels[1], config.dims, config.pet, contexts)
+        self.link = build_link(config, self.pet_flow.latent_shapes(config.shape))
+        self.standardise = ConditionalAffine() if config.link.kind == "unet" else None
+
+    # ---- the MRI
+
+    def encode(self, mri: Tensor) -> Encoding:
+        """Everything about an MRI that sampling needs; no noise is added."""
+        latents, _ = self.mri_flow(mri - 0.5)
+        return Encoding(latents, self.link.encode(latents))
+
+    def mri_log_prob(self, mri: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """log p(x_m) under N(0, I) on all latents, ``(B,)``, and the latents."""
+        latents, log_det = self.mri_flow(mri - 0.5)
+        zero = mri.new_zeros(1)
+        return log_det + sum(gaussian_log_prob(z, zero, zero) for z in latents), latents
+
+    # ---- the PET given the MRI
+
+    def pet_latents(self, pet: Tensor, law: LinkOutput) -> tuple[list[Tensor], Tensor]:
+        """Latents of a PET under a law, finest first, and log|det dz_p/dx_p| of shape ``(B,)``."""
+        x, log_det = pet - 0.5, 0.0
+        if self.standardise is not None:
+            x, log_det = self.standardise(x, law.image)
+        latents, change = self.pet_flow(x, law.contexts)
+        return latents, log_det + change
+
+    def pet_from_latents(self, latents: Sequence[Tensor], law: LinkOutput) -> Tensor:
+        """Inverse of ``pet_latents`` under the same law."""
+        x = self.pet_flow.inverse(latents, law.contexts)
+        if self.standardise is not None:
+            x = self.standardise.inverse(x, law.image)
+        return x + 0.5
+
+    def pet_log_prob(self, pet: Tensor, law: LinkOutput) -> Tensor:
+        """log p(x_p | x_m, c) of eq. 10, ``(B,)``."""
+        latents, log_det = self.pet_latents(pet, law)
+        terms = zip(latents, law.means, law.log_sigmas, strict=True)
+        return log_det + sum(gaussian_log_prob(z, mean, log_sigma) for z, mean, log_sigma in terms)
+
+    def sample(
+        self,
+        encoding: Encoding,
+        covariates: Tensor,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """One PET per row of ``covariates``, ``(B, channels, *spatial)``; at temperature 0 the latent mode.
+
+        Args:
+            encoding: of one MRI, or of as many as there are rows.
+            covariates: ``(B, n)``.
+            temperature: the factor on the latent noise.
+            generator: source of the noise (drawn on the CPU, so that a seed gives the same noise on every device).
+        """
+        law = self.link.decode(encoding.features, covariates)
+        shapes = self.pet_flow.latent_shapes(self.config.shape)
+        latents = []
+        for shape, mean, log_sigma in zip(shapes, law.means, law.log_sigmas, strict=True):
+            z = mean.expand(len(covariates), *shape)
+            if temperature > 0:
+                noise = torch.randn(len(covariates), *shape, generator=generator).to(mean)
+                z = z + temperature * torch.exp(log_sigma) * noise
+            latents.append(z)
+        return self.pet_from_latents(latents, law)
+
+    # ---- training
+
+    def forward(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> Objective:
+        """Eq. 12 in bits per dimension, −(log p(z_p|z_m) + log|det| + λ log p(x_m)), with no noise added."""
+        mri_log_prob, latents = self.mri_log_prob(mri)
+        law = self.link.decode(self.link.encode(latents), covariates)
+        pet_bits = self._bits(self.pet_log_prob(pet, law), self.config.channels[1])
+        mri_bits = self._bits(mri_log_prob, self.config.channels[0])
+        return Objective(pet_bits + self.config.mri_weight * mri_bits, pet_bits, mri_bits)
+
+    def _bits(self, log_prob: Tensor, channels: int) -> Tensor:
+        # Images span 0..1; 8 bits per dimension are those of 256 bins of that span.
+        return 8.0 - log_prob / (math.log(2) * self.config.voxels * channels)
+
+    def add_noise(self, pet: Tensor, mri: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Both images with the noise of the configuration, which makes their density finite where they are constant."""
+        out = []
+        for image, sd in ((pet, self.config.pet_noise), (mri, self.config.mri_noise)):
+            if self.config.noise == "uniform":
+                noise = torch.rand(image.shape, generator=generator).to(image) / 256
+            else:
+                noise = sd * torch.randn(image.shape, generator=generator).to(image)
+            out.append(image + noise)
+        return out[0], out[1]
+
+    def initialize(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> None:
+        """Set every ActNorm from data; give it some 8 to 32 cases."""
+        initialize(self, [(pet, mri, covariates)])

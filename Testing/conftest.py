@@ -1,0 +1,24 @@
+"""Shared fixtures: fixed seeds, the real test data where it lies beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real heads and recorded numbers; they may not be committed, so a clone alone lacks them."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the real test data in ../shared, which is not part of the repository")
+    return SHARED

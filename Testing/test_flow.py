@@ -1,0 +1,176 @@
+"""Every invertible layer, in two and three dimensions: inverse, log-determinant against autograd, shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from DualGlowLib import flow
+from torch import nn
+
+SPACE = {2: (4, 8), 3: (4, 6, 4)}
+CONFIGS = {
+    "paper": flow.FlowConfig(depths=(2, 2), widths=(8, 8)),
+    "authors": flow.FlowConfig(depths=(2, 1), widths=(8, 8), scale="sigmoid", mixing="dense", edge=True),
+    "standard": flow.FlowConfig(depths=(1, 2), widths=(8, 8), squeeze="haar", cosine_top=True),
+}
+
+
+def shake(module: nn.Module, size: float = 0.1) -> nn.Module:
+    """Move every parameter off its start: at zero-initialised couplings most defects can't show."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+    return module.double()
+
+
+def jacobian_log_det(function, x: torch.Tensor) -> torch.Tensor:
+    """log|det| of a map of one image by autograd."""
+    jacobian = torch.autograd.functional.jacobian(lambda v: function(v.reshape(x.shape)), x.flatten())
+    return torch.linalg.slogdet(jacobian).logabsdet
+
+
+def layers(dims: int) -> dict[str, flow.Transform]:
+    step = flow.FlowConfig(depths=(1,), widths=(8,))
+    return {
+        "actnorm": flow.ActNorm(4, dims),
+        "dense": flow.DenseConv(4),
+        "plu": flow.PLUConv(4),
+        "coupling exp": flow.AffineCoupling(4, 8, dims),
+        "coupling sigmoid": flow.AffineCoupling(4, 8, dims, scale="sigmoid"),
+        "coupling edge": flow.AffineCoupling(4, 8, dims, edge=True),
+        "coupling odd": flow.AffineCoupling(5, 8, dims),
+        "step": flow.FlowStep(4, 8, dims, step),
+        "cosine": flow.CosineTransform(),
+    }
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", list(layers(2)))
+def test_layer_inverse_and_log_det(name: str, dims: int) -> None:
+    layer = shake(layers(dims)[name])
+    channels = 5 if name == "coupling odd" else 4
+    x = torch.randn(2, channels, *(2, 3, 2)[:dims], dtype=torch.float64)
+    z, log_det = layer(x)
+    assert z.shape == x.shape
+    assert log_det.shape == (2,)
+    torch.testing.assert_close(layer.inverse(z), x, rtol=0, atol=1e-9)
+    for i in range(2):
+        expected = jacobian_log_det(lambda v: layer(v)[0].flatten(), x[i : i + 1])
+        torch.testing.assert_close(log_det[i], expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_coupling_uses_its_context(dims: int) -> None:
+    layer = shake(flow.AffineCoupling(4, 8, dims, context=3))
+    x = torch.randn(1, 4, *SPACE[dims], dtype=torch.float64)
+    context = torch.randn(1, 3, *SPACE[dims], dtype=torch.float64)
+    z, _ = layer(x, context)
+    torch.testing.assert_close(layer.inverse(z, context), x, rtol=0, atol=1e-9)
+    assert (layer.inverse(z, -context) - x).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_conditional_affine(dims: int) -> None:
+    layer = flow.ConditionalAffine()
+    x = torch.randn(1, 1, *SPACE[dims], dtype=torch.float64)
+    context = (torch.randn_like(x), 0.3 * torch.randn_like(x))
+    z, log_det = layer(x, context)
+    torch.testing.assert_close(layer.inverse(z, context), x)
+    expected = jacobian_log_det(lambda v: layer(v, context)[0].flatten(), x)
+    torch.testing.assert_close(log_det[0], expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("forward", "inverse"), [(flow.squeeze, flow.unsqueeze), (flow.haar_squeeze, flow.haar_unsqueeze)]
+)
+def test_squeeze(forward, inverse, dims: int) -> None:
+    x = torch.randn(2, 3, *SPACE[dims], dtype=torch.float64)
+    y = forward(x)
+    assert y.shape == (2, 3 * 2**dims, *(side // 2 for side in SPACE[dims]))
+    torch.testing.assert_close(inverse(y), x)
+    torch.testing.assert_close(y.square().sum(), x.square().sum())  # orthonormal: log-determinant 0
+
+
+def test_squeeze_has_the_order_of_pixel_unshuffle() -> None:
+    x = torch.randn(2, 3, 4, 6)
+    assert torch.equal(flow.squeeze(x), nn.functional.pixel_unshuffle(x, 2))
+
+
+def test_haar_puts_the_mean_first() -> None:
+    y = flow.haar_squeeze(torch.ones(1, 2, 4, 4, 4))
+    torch.testing.assert_close(y[:, :2], torch.full((1, 2, 2, 2, 2), 8**0.5))
+    torch.testing.assert_close(y[:, 2:], torch.zeros(1, 14, 2, 2, 2))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_flow_inverse_log_det_and_shapes(name: str, dims: int) -> None:
+    net = shake(flow.MultiScaleFlow(1, dims, CONFIGS[name]))
+    shape = (4, 8) if dims == 2 else (4, 4, 8)
+    x = torch.randn(2, 1, *shape, dtype=torch.float64)
+    latents, log_det = net(x)
+    assert [tuple(z.shape[1:]) for z in latents] == net.latent_shapes(shape)
+    assert sum(z.numel() for z in latents) == x.numel()
+    torch.testing.assert_close(net.inverse(latents), x, rtol=0, atol=1e-8)
+    expected = jacobian_log_det(lambda v: torch.cat([z.flatten() for z in net(v)[0]]), x[:1])
+    torch.testing.assert_close(log_det[0], expected, rtol=1e-5, atol=1e-8)
+
+
+def test_flow_in_float32_returns_within_1e_4() -> None:
+    net = shake(flow.MultiScaleFlow(1, 3, flow.FlowConfig(depths=(4, 4), widths=(16, 16))), 0.05).float()
+    x = torch.randn(1, 1, 8, 8, 8)
+    assert (net.inverse(net(x)[0]) - x).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 8), (8, 8, 10)])
+def test_flow_refuses_sides_that_do_not_divide(shape: tuple[int, ...]) -> None:
+    net = flow.MultiScaleFlow(1, 3, CONFIGS["paper"])
+    with pytest.raises(ValueError, match="must divide by 4"):
+        net.latent_shapes(shape)
+    with pytest.raises(ValueError, match="must be even"):
+        net(torch.zeros(1, 1, *shape))
+
+
+def test_initialisation_normalises_every_layer_and_is_saved() -> None:
+    net = flow.MultiScaleFlow(1, 3, flow.FlowConfig(depths=(2, 1), widths=(8, 8)))
+    x = 3 + 5 * torch.randn(8, 1, 8, 8, 8)
+    flow.initialize(net, [(x[:4],), (x[4:],)])
+    first, _ = net.levels[0][0].actnorm(flow.squeeze(x))
+    torch.testing.assert_close(first.mean((0, 2, 3, 4)), torch.zeros(8), rtol=0, atol=1e-4)
+    torch.testing.assert_close(first.std((0, 2, 3, 4)), torch.ones(8), rtol=0, atol=1e-2)
+
+    loaded = flow.MultiScaleFlow(1, 3, net.config)
+    loaded.load_state_dict(net.state_dict())
+    flow.initialize(loaded, [(100 * x,)])  # a loaded model must not be set from data again
+    for mine, theirs in zip(loaded.parameters(), net.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_initialisation_bounds_a_constant_channel() -> None:
+    layer = flow.ActNorm(2, 3)
+    x = torch.randn(4, 2, 4, 4, 4)
+    x[:, 1] = 7.0
+    flow.initialize(layer, [(x,)])
+    z, _ = layer(x + 1e-3)
+    assert z.abs().max() < 10
+
+
+def test_mixing_inverse_follows_its_weights() -> None:
+    """The inverse is kept between calls; a changed weight must not meet the old one."""
+    for layer in (flow.DenseConv(4), flow.PLUConv(4)):
+        x = torch.randn(1, 4, 2, 2, 2)
+        with torch.no_grad():
+            layer.inverse(layer(x)[0])
+            for parameter in layer.parameters():
+                parameter.mul_(1.3)
+            torch.testing.assert_close(layer.inverse(layer(x)[0]), x, rtol=0, atol=1e-5)
+
+
+def test_plu_stays_invertible_whatever_its_weights() -> None:
+    layer = flow.PLUConv(6, bound=2.0)
+    with torch.no_grad():
+        layer.log_s.fill_(-1e4)
+    assert torch.isfinite(layer.log_abs_det())
+    assert layer.log_abs_det() >= -12.001
