@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class _ResidualBlock(nn.Module):
     def forward(self, x: Tensor, covariates: Tensor | None = None) -> Tensor:
         h = self.first(F.silu(x))
         if self.film is not None:
-            scale, shift = self.film(covariates).reshape(len(x), -1, *[1] * (x.dim() - 2)).chunk(2, 1)
+            scale, shift = self.film(covariates).reshape(len(covariates), -1, *[1] * (x.dim() - 2)).chunk(2, 1)
             h = h * (1 + scale) + shift
         return x + self.second(F.silu(h))
 
@@ -137,8 +138,8 @@ class UNetLink(nn.Module):
         emb = 64
         self.embed = nn.Sequential(nn.Linear(covariates, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
         self.stem = Conv(model.channels[0] * 2**dims + self.position.shape[1], widths[0], 3, dims)
-        self.down = nn.ModuleList(_CONV[dims](a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(Conv(b, a, 1, dims) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(_CONV[dims](a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
+        self.up = nn.ModuleList(Conv(b, a, 1, dims) for a, b in itertools.pairwise(widths))
         self.before = nn.ModuleList(_ResidualBlock(width, dims) for width in widths)
         self.after = nn.ModuleList(_ResidualBlock(width, dims, emb) for width in widths)
         self.finish = _ResidualBlock(widths[0], dims, emb)

@@ -1,0 +1,152 @@
+"""The model file: a folder with configuration, weights, intensity maps, grid, model card and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from . import __version__
+from .errors import InputError
+from .model import DualGlow, ModelConfig
+from .resources import resource
+from .scans.grid import Grid
+
+__all__ = ["DEFAULT_BUNDLE", "Bundle", "load_bundle", "save_bundle"]
+
+DEFAULT_BUNDLE = "simulated-fdg-medium"
+"""Name of the bundle that ships with DualGlow."""
+
+_FORMAT = 1
+_CONFIG, _WEIGHTS, _CARD = "config.json", "weights.safetensors", "README.md"
+# Small tensors (biases, log-scales, signs) stay in float32: they cost nothing, and errors in them are multiplied.
+_HALF_FROM = 1024
+
+
+@dataclass
+class Bundle:
+    """A trained model and all that is needed to use it on a scan.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        grid: the lattice in template space that it works on.
+        t1_scale, pet_scale: prepared T1 (white matter = 1) and SUVR are divided by these before they reach the model.
+        name: short name of the model.
+        training: what it was trained on and how: numbers and sentences for the card and the provenance.
+        digest: SHA-256 of the configuration file, which holds that of the weights; set when loaded or saved.
+    """
+
+    model: DualGlow
+    grid: Grid
+    t1_scale: float
+    pet_scale: float
+    name: str
+    training: dict = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file) -> str:  # Python 3.10
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _weights(model: DualGlow) -> dict[str, torch.Tensor]:
+    weights = {}
+    for name, value in model.state_dict().items():
+        half = value.is_floating_point() and value.numel() >= _HALF_FROM
+        weights[name] = value.detach().cpu().to(torch.float16 if half else value.dtype).contiguous()
+    return weights
+
+
+def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
+    """Write ``bundle`` to ``folder`` (made if needed); each file appears whole or not at all, the configuration last.
+
+    Weights of 1024 numbers and more are kept in float16 on disk. Sets ``bundle.digest``.
+
+    Args:
+        bundle: the model.
+        folder: where to.
+        card: the model card in Markdown.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
+        weights = Path(partial, _WEIGHTS)
+        save_file(_weights(bundle.model), weights)
+        config = {
+            "format": _FORMAT,
+            "name": bundle.name,
+            "version": __version__,
+            "grid": bundle.grid.to_dict(),
+            "intensities": {
+                "t1": {"unit": "white matter = 1", "scale": bundle.t1_scale},
+                "pet": {"unit": "SUVR", "scale": bundle.pet_scale},
+            },
+            "model": bundle.model.config.to_dict(),
+            "training": bundle.training,
+            "sha256": {_WEIGHTS: _sha256(weights)},
+        }
+        Path(partial, _CARD).write_text(card, encoding="utf-8", newline="\n")
+        text = json.dumps(config, indent=1) + "\n"
+        Path(partial, _CONFIG).write_text(text, encoding="utf-8", newline="\n")
+        for name in (_WEIGHTS, _CARD, _CONFIG):
+            os.replace(Path(partial, name), folder / name)
+    bundle.digest = _sha256(folder / _CONFIG)
+
+
+def load_bundle(folder: Path | str | None = None) -> Bundle:
+    """The bundle in ``folder``, or the one that ships with DualGlow.
+
+    Raises:
+        InputError: if the folder is no bundle, a file is missing or damaged (its checksum is wrong), or it was written
+            by a newer format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = resource("Models", DEFAULT_BUNDLE) if folder is None else Path(folder)
+    path = folder / _CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} is no DualGlow model: it has no {_CONFIG}; give the folder that training wrote.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != _FORMAT:
+            raise InputError(f"{folder} has format {values['format']}; this DualGlow reads {_FORMAT}: update DualGlow.")
+        grid = Grid.from_dict(values["grid"])
+        config = ModelConfig.from_dict(values["model"])
+        t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
+        expected = values["sha256"][_WEIGHTS]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or no DualGlow configuration ({error}); get the model again.") from error
+    weights = folder / _WEIGHTS
+    if not weights.is_file():
+        raise InputError(f"{weights} is missing; get the model again.")
+    if _sha256(weights) != expected:
+        raise InputError(f"{weights} does not have the checksum that {_CONFIG} states; get the model again.")
+    model = DualGlow(config)
+    try:
+        model.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()}
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights} does not fit the configuration beside it; get the model again.") from error
+    model.eval().requires_grad_(False)
+    return Bundle(model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), _sha256(path))

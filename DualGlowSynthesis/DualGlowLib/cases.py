@@ -1,0 +1,85 @@
+"""Directories of paired cases: which person-sessions have a T1, an FDG-PET and which covariates."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import InputError
+
+__all__ = ["Case", "read_cases"]
+
+_COLUMNS = {"age": ("age",), "sex": ("sex", "gender"), "diagnosis": ("diagnosis", "dx", "group")}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One person-session.
+
+    Attributes:
+        name: unique in its cohort, e.g. ``sub-0001`` or ``sub-0001_ses-M12``.
+        subject: the person; sessions of one person belong to the same side of every split.
+        t1, pet: paths of the scans.
+        covariates: as the tables say; what is missing is left out.
+    """
+
+    name: str
+    subject: str
+    t1: Path
+    pet: Path
+    covariates: dict[str, str] = field(default_factory=dict)
+
+
+def _table(path: Path) -> dict[str, dict[str, str]]:
+    """Rows of a BIDS table by their first column; empty if there is no such file."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        key = (rows.fieldnames or [""])[0]
+        return {row[key]: row for row in rows if row.get(key)}
+
+
+def _covariates(row: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for name, columns in _COLUMNS.items():
+        for column in columns:
+            value = (row.get(column) or "").strip()
+            if value and value.lower() not in ("n/a", "nan"):
+                found[name] = value
+                break
+    return found
+
+
+def read_cases(folder: Path | str) -> list[Case]:
+    """Every case of a BIDS directory that has both scans, sorted by name.
+
+    Layout: ``sub-*/[ses-*/]anat/*_T1w.nii[.gz]`` and ``…/pet/*_trc-18FFDG*_pet.nii[.gz]`` with ``participants.tsv``
+    (columns ``age``, ``sex``, ``diagnosis``, each optional) at the top.
+
+    Raises:
+        InputError: if the folder does not exist or has no case with both scans.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; give the directory that holds the cases.")
+    participants = _table(folder / "participants.tsv")
+    cases, half = [], 0
+    for subject in sorted(path for path in folder.glob("sub-*") if path.is_dir()):
+        sessions = sorted(path for path in subject.glob("ses-*") if path.is_dir()) or [subject]
+        for session in sessions:
+            t1 = sorted(session.glob("anat/*_T1w.nii*"))
+            pet = sorted(session.glob("pet/*_trc-18FFDG*_pet.nii*"))
+            half += bool(t1) != bool(pet)
+            if t1 and pet:
+                name = subject.name if session == subject else f"{subject.name}_{session.name}"
+                row = participants.get(subject.name, {})
+                cases.append(Case(name, subject.name, t1[0], pet[0], _covariates(row)))
+    if not cases:
+        found = f"{half} sessions with only one of the two scans" if half else "no sub-*/anat/*_T1w.nii.gz"
+        raise InputError(
+            f"{folder} has no case with both a T1 and an FDG-PET (found {found}); it must be a BIDS directory with "
+            "sub-*/anat/*_T1w.nii.gz and sub-*/pet/*_trc-18FFDG_pet.nii.gz."
+        )
+    return cases

@@ -1,0 +1,67 @@
+"""What the command line prints: progress for people on a terminal, or one JSON object per line for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+__all__ = ["Console"]
+
+
+class Console:
+    """Progress and results.
+
+    For people everything goes to standard error but results; with ``machine`` every event is a JSON line on standard
+    output, flushed at once. A terminal sees one moving line, a log file a line every ten seconds at most.
+
+    Args:
+        machine: JSON lines instead of text.
+    """
+
+    def __init__(self, machine: bool = False) -> None:
+        self.machine = machine
+        self._last = 0.0
+        self._moving = False
+
+    def event(self, **values: object) -> None:
+        """Something for programs only."""
+        if self.machine:
+            print(json.dumps(values), flush=True)
+
+    def result(self, text: str, **values: object) -> None:
+        """Something that the command made: the text for people, the values for programs."""
+        if self.machine:
+            self.event(**values)
+        else:
+            self._end_line()
+            print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """A remark for people."""
+        if not self.machine:
+            self._end_line()
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, stage: str, fraction: float, detail: str = "") -> None:
+        """How far a stage is, 0 to 1."""
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        wait = 0.1 if terminal or self.machine else 10.0
+        if now - self._last < wait and fraction < 1:
+            return
+        self._last = now
+        if self.machine:
+            self.event(event="progress", stage=stage, progress=round(fraction, 4))
+            return
+        line = f"{stage} {100 * fraction:3.0f} %  {detail}".rstrip()
+        if terminal:
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+            self._moving = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _end_line(self) -> None:
+        if self._moving:
+            print(file=sys.stderr)
+            self._moving = False

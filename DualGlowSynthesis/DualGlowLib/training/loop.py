@@ -1,0 +1,265 @@
+"""The training loop: steps, validation, checkpoints, resume, the bundle at the end."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..bundle import Bundle, save_bundle
+from ..errors import InputError
+from ..model import DualGlow, ModelConfig, encode_covariates
+from ..scans import Grid
+from .card import model_card
+from .cohort import T1_SCALE, Cohort
+from .optim import AuthorsAdamax
+from .settings import TrainingSettings
+
+__all__ = ["Interrupted", "Trainer"]
+
+_CHECKPOINT, _HISTORY, _BUNDLE = "checkpoint.pt", "history.jsonl", "bundle"
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; a checkpoint of the last step was written."""
+
+
+class _Average:
+    """Exponential moving average of a model's parameters; starts fast, so that early steps are forgotten."""
+
+    def __init__(self, model: DualGlow, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: DualGlow, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        mine, theirs = list(self.model.parameters()), list(model.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+
+
+class Trainer:
+    """One run in one folder: ``checkpoint.pt``, ``history.jsonl`` and, at the end, ``bundle/``.
+
+    Everything random in a step comes from the seed and the step's number, so a resumed run takes the very steps that
+    it would have taken.
+
+    Args:
+        folder: of the run.
+        config: the model.
+        settings: how to train.
+        grid: the lattice that the cohorts lie on.
+        train, validation: the cases; ``validation`` may be empty.
+        device: where to compute.
+        report: called with a dict for every step and validation (``step``, ``loss``, ``pet_bits``, …).
+        stop: asked before every step; when it returns True the run is saved and ``Interrupted`` raised.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: ModelConfig,
+        settings: TrainingSettings,
+        grid: Grid,
+        train: Cohort,
+        validation: Cohort,
+        device: torch.device | str = "cpu",
+        report: Callable[[dict], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.folder, self.config, self.settings, self.grid = Path(folder), config, settings, grid
+        self.train_cases, self.validation_cases = train, validation
+        self.device = torch.device(device)
+        self.report = report or (lambda event: None)
+        self.stop = stop or (lambda: False)
+        self.step = self.skipped = 0
+        self.seconds = 0.0
+        torch.manual_seed(settings.seed)
+        self.model = self._placed(DualGlow(config))
+        self.average = _Average(self.model, settings.ema)
+        self.optimizer = self._optimizer()
+
+    def _placed(self, model: DualGlow) -> DualGlow:
+        layout = torch.channels_last_3d if self.config.dims == 3 else torch.channels_last
+        return model.to(self.device, memory_format=layout)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        if self.settings.optimizer == "authors":
+            return AuthorsAdamax(self.model.parameters(), lr=self.settings.learning_rate)
+        if self.settings.optimizer == "adam":
+            return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
+        raise InputError(f"There is no optimizer {self.settings.optimizer!r}; there are adam and authors.")
+
+    # ---- one step
+
+    def _generator(self, step: int, stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) * 16 + stream)
+
+    def _indices(self, step: int) -> list[int]:
+        """Cases of a step: every epoch is one shuffle of the cohort."""
+        count, batch = len(self.train_cases), min(self.settings.batch, len(self.train_cases))
+        per_epoch = count // batch
+        order = torch.randperm(count, generator=self._generator(step // per_epoch, 0))
+        start = step % per_epoch * batch
+        return order[start : start + batch].tolist()
+
+    def _tensors(self, cohort: Cohort, indices: list[int], step: int, augment: bool) -> tuple[torch.Tensor, ...]:
+        batch = cohort.batch(indices, self._generator(step, 1) if augment else None)
+        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2))
+        covariates = encode_covariates(self.config.covariates, batch.covariates)
+        return pet.to(self.device), mri.to(self.device), covariates.to(self.device)
+
+    def _learning_rate(self, step: int) -> float:
+        settings = self.settings
+        if step < settings.warmup:
+            return settings.learning_rate * (step + 1) / settings.warmup
+        done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    def _take_step(self) -> dict:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(self.step)
+        pet, mri, covariates = self._tensors(self.train_cases, self._indices(self.step), self.step, augment=True)
+        objective = self.model(pet, mri, covariates)
+        loss = objective.loss.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        if torch.isfinite(loss) and torch.isfinite(norm):
+            self.optimizer.step()
+            self.average.update(self.model, self.step)
+        else:
+            self.skipped += 1
+        return {
+            "loss": loss.item(),
+            "pet_bits": objective.pet_bits.mean().item(),
+            "mri_bits": objective.mri_bits.mean().item(),
+            "gradient": norm.item(),
+        }
+
+    @torch.no_grad()
+    def validate(self) -> dict:
+        """Mean loss and bits per dimension of the averaged model on the validation cases."""
+        sums = {"loss": 0.0, "pet_bits": 0.0, "mri_bits": 0.0}
+        count, batch = len(self.validation_cases), self.settings.batch
+        for start in range(0, count, batch):
+            indices = list(range(start, min(count, start + batch)))
+            pet, mri, covariates = self._tensors(self.validation_cases, indices, start, augment=False)
+            objective = self.average.model(pet, mri, covariates)
+            for key in sums:
+                sums[key] += getattr(objective, key).sum().item()
+        return {f"validation_{key}": value / count for key, value in sums.items()}
+
+    # ---- the run
+
+    def run(self, resume: bool = False) -> Bundle:
+        """Train to the last step and write the bundle.
+
+        Raises:
+            InputError: if the folder holds another run and ``resume`` is off, or none and it is on.
+            Interrupted: if ``stop`` said so.
+        """
+        self._start(resume)
+        event: dict = {}
+        last = time.monotonic()
+        while self.step < self.settings.steps:
+            if self.stop():
+                self._save()
+                raise Interrupted(f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume.")
+            event = self._take_step()
+            self.step += 1
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
+            due = self.step % self.settings.validate_every == 0 or self.step == self.settings.steps
+            if due and len(self.validation_cases):
+                event.update(self.validate())
+            self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
+            if self.step % self.settings.checkpoint_every == 0:
+                self._save()
+        self._save()
+        return self._bundle(event)
+
+    def _start(self, resume: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = self.folder / _CHECKPOINT
+        if resume:
+            if not checkpoint.is_file():
+                raise InputError(f"{self.folder} has no {_CHECKPOINT} to resume from; start without --resume.")
+            self._load(checkpoint)
+            return
+        if checkpoint.exists() or (self.folder / _HISTORY).exists():
+            raise InputError(f"{self.folder} holds a run already; go on with --resume or give another folder.")
+        if self.config.link.kind == "unet":
+            mean, sd = self.train_cases.statistics()
+            sd = (sd.square() + self.config.pet_noise**2).sqrt()
+            self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
+        indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
+        first = indices[: self.settings.initialize_with].tolist()
+        self.model.initialize(*self._tensors(self.train_cases, first, 0, augment=True))
+        self.average = _Average(self.model, self.settings.ema)
+
+    def _record(self, event: dict) -> None:
+        with (self.folder / _HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+        self.report({**event, "steps": self.settings.steps})
+
+    def _save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+            "config": self.config.to_dict(),
+            "settings": self.settings.to_dict(),
+        }
+        partial = self.folder / (_CHECKPOINT + ".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.folder / _CHECKPOINT)
+
+    def _load(self, checkpoint: Path) -> None:
+        try:
+            state = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise InputError(f"{checkpoint} is damaged and can't be resumed from; start the run anew.") from error
+        if state["config"] != self.config.to_dict():
+            raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
+        changed = {key for key, value in state["settings"].items() if value != self.settings.to_dict()[key]}
+        if changed - {"checkpoint_every", "validate_every"}:
+            raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
+        history = self.folder / _HISTORY
+        lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
+        partial = history.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(partial, history)
+
+    def _bundle(self, last: dict) -> Bundle:
+        cases = self.train_cases.cases
+        training = {
+            "cases": len(cases),
+            "subjects": len({case.subject for case in cases}),
+            "steps": self.step,
+            "batch": self.settings.batch,
+            "seconds": round(self.seconds),
+            "device": self.device.type,
+            "skipped_steps": self.skipped,
+            **{key: round(value, 4) for key, value in last.items() if key.endswith("bits")},
+        }
+        bundle = Bundle(
+            self.average.model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training
+        )
+        save_bundle(bundle, self.folder / _BUNDLE, model_card(bundle))
+        return bundle

@@ -1,0 +1,76 @@
+"""How to train, in one object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from ..errors import InputError
+
+__all__ = ["TrainingSettings"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of a run; with the seed they fix it.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: cases a step. On a CPU at least 2: see ``flow.convolve``.
+        learning_rate: at its highest, after ``warmup`` steps from 0; then down a cosine to a hundredth at the end.
+        clip: bound of the gradient's norm.
+        ema: decay of the average of the weights that is evaluated and bundled.
+        optimizer: ``"adam"`` or ``"authors"`` (their Adamax).
+        seed: of the order of cases, augmentation, noise and starting weights.
+        validation: share of the subjects kept out of training to watch the loss on.
+        initialize_with: cases that set the ActNorms.
+        checkpoint_every, validate_every: in steps.
+    """
+
+    steps: int = 20000
+    batch: int = 2
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    clip: float = 1.0
+    ema: float = 0.999
+    optimizer: str = "adam"
+    seed: int = 0
+    validation: float = 0.05
+    initialize_with: int = 16
+    checkpoint_every: int = 500
+    validate_every: int = 500
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    def updated(self, values: dict, where: str = "settings") -> TrainingSettings:
+        """A copy with ``values`` in place of its own.
+
+        Raises:
+            InputError: for a name that is no setting, or a value of another kind.
+        """
+        known = {entry.name: type(getattr(self, entry.name)) for entry in fields(self)}
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(f"{where}: {name!r} is no training setting; there are {', '.join(known)}.")
+            if not isinstance(value, (int, float) if known[name] is float else known[name]):
+                raise InputError(f"{where}: {name} is {value!r}; a value like {getattr(self, name)!r} is needed.")
+        return replace(self, **values)
+
+    @classmethod
+    def read(cls, path: Path | str) -> tuple[TrainingSettings, dict]:
+        """Settings from a JSON file ``{"preset": …, "training": {…}}``; also the rest of the file.
+
+        Raises:
+            InputError: if the file is missing, no JSON object, or has an unknown setting.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"The settings file {path} can't be read ({error.strerror}).") from error
+        except ValueError as error:
+            raise InputError(f"{path} is no JSON ({error}).") from error
+        if not isinstance(values, dict) or set(values) - {"preset", "training"}:
+            raise InputError(f'{path} must hold {{"preset": …, "training": {{…}}}} and nothing else.')
+        return cls().updated(values.pop("training", {}), str(path)), values

@@ -1,0 +1,183 @@
+"""The model: objective, sampling, covariates, presets."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from DualGlowLib import InputError
+from DualGlowLib.flow import FlowConfig
+from DualGlowLib.model import DEFAULT_COVARIATES, PRESETS, DualGlow, LinkConfig, ModelConfig, encode_covariates, preset
+
+AGE, SEX, DIAGNOSIS = DEFAULT_COVARIATES
+SHAPES = {2: (8, 16), 3: (8, 8, 16)}
+
+
+def tiny(name: str, dims: int) -> ModelConfig:
+    """A preset at a size for tests, every kind of layer kept."""
+    config = preset(name, (16,) * dims)
+    flows = {
+        side: replace(getattr(config, side), depths=(2, 2), widths=(8, 8)) for side in ("mri", "pet")
+    }  # fmt: skip
+    link = config.link
+    if link.kind == "unet":
+        link = replace(link, widths=(8, 8), context=(4, 4))
+    return replace(config, shape=SHAPES[dims], link=link, **flows)
+
+
+def images(config: ModelConfig, count: int, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    pet = torch.rand(count, 1, *config.shape, generator=generator, dtype=dtype)
+    mri = (pet + 0.2 * torch.rand(pet.shape, generator=generator, dtype=dtype)).clamp(0, 1)
+    cases = [{"age": 50 + 5 * i, "sex": "FM"[i % 2], "diagnosis": ("CN", "AD")[i % 2]} for i in range(count)]
+    return pet, mri, encode_covariates(config.covariates, cases).to(dtype)
+
+
+@pytest.fixture(scope="module", params=[(name, dims) for name in PRESETS for dims in (2, 3)], ids=str)
+def model(request: pytest.FixtureRequest) -> DualGlow:
+    """Initialised, and moved off the zeros that most networks start at."""
+    torch.manual_seed(0)
+    model = DualGlow(tiny(*request.param)).double()
+    if model.config.link.kind == "unet":
+        shape = (1, *model.config.shape)
+        model.link.set_base(torch.full(shape, 0.1), torch.full(shape, 0.3))
+    model.initialize(*images(model.config, 4))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.03 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def test_pet_round_trip(model: DualGlow) -> None:
+    pet, mri, covariates = images(model.config, 2)
+    with torch.no_grad():
+        law = model.link.decode(model.encode(mri).features, covariates)
+        latents, _ = model.pet_latents(pet, law)
+        torch.testing.assert_close(model.pet_from_latents(latents, law), pet, rtol=0, atol=1e-7)
+
+
+def test_pet_log_prob_against_autograd(model: DualGlow) -> None:
+    """log p(x_p | x_m, c) is the Gaussian's of the latents plus log|det| of the whole map, here by autograd."""
+    pet, mri, covariates = images(model.config, 1)
+    with torch.no_grad():
+        law = model.link.decode(model.encode(mri).features, covariates)
+
+    def latents_of(flat: torch.Tensor) -> torch.Tensor:
+        return torch.cat([z.flatten() for z in model.pet_latents(flat.reshape(pet.shape), law)[0]])
+
+    jacobian = torch.autograd.functional.jacobian(latents_of, pet.flatten(), vectorize=True)
+    expected = torch.linalg.slogdet(jacobian).logabsdet
+    for z, mean, log_sigma in zip(model.pet_latents(pet, law)[0], law.means, law.log_sigmas, strict=True):
+        sigma = log_sigma.exp().expand_as(z)
+        expected = expected + torch.distributions.Normal(mean.expand_as(z), sigma).log_prob(z).sum()
+    torch.testing.assert_close(model.pet_log_prob(pet, law)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_objective_is_equation_12(model: DualGlow) -> None:
+    pet, mri, covariates = images(model.config, 2)
+    objective = model(pet, mri, covariates)
+    with torch.no_grad():
+        law = model.link.decode(model.encode(mri).features, covariates)
+        pet_log, mri_log = model.pet_log_prob(pet, law), model.mri_log_prob(mri)[0]
+    per_dim = math.log(2) * model.config.voxels
+    expected = -(pet_log + model.config.mri_weight * mri_log) / per_dim + 8 * (1 + model.config.mri_weight)
+    torch.testing.assert_close(objective.loss, expected)
+
+
+def test_every_parameter_learns(model: DualGlow) -> None:
+    pet, mri, covariates = images(model.config, 2)
+    model.zero_grad()
+    model(pet, mri, covariates).loss.mean().backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not idle
+
+
+def test_samples_follow_seed_temperature_and_covariates(model: DualGlow) -> None:
+    _, mri, covariates = images(model.config, 1)
+
+    def sample(temperature: float, seed: int, code: torch.Tensor = covariates) -> torch.Tensor:
+        with torch.no_grad():
+            return model.sample(model.encode(mri), code, temperature, torch.Generator().manual_seed(seed))
+
+    assert torch.equal(sample(0.7, 1), sample(0.7, 1))
+    assert not torch.equal(sample(0.7, 1), sample(0.7, 2))
+    assert torch.equal(sample(0.0, 1), sample(0.0, 2))
+    small, large = ((sample(t, 1) - sample(0.0, 1)).abs().mean() for t in (0.05, 0.5))
+    assert 0 < small < large
+    other = covariates.clone()
+    other[0, 0] += 1.0  # a standard deviation of age
+    assert (sample(0.0, 1, other) - sample(0.0, 1)).abs().max() > 1e-6
+
+
+def test_several_samples_of_one_mri(model: DualGlow) -> None:
+    """One encoding serves many rows of covariates, each with the result that it has alone."""
+    _, mri, covariates = images(model.config, 3)
+    with torch.no_grad():
+        encoding = model.encode(mri[:1])
+        together = model.sample(encoding, covariates, 0.0)
+        alone = torch.cat([model.sample(encoding, covariates[i : i + 1], 0.0) for i in range(3)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_noise_is_as_configured() -> None:
+    pet = torch.full((1, 1, 32, 32, 32), 0.5)
+    for name, low, high in (("authors", 0.0, 1 / 256), ("standard", -0.1, 0.1)):
+        config = tiny(name, 3)
+        noisy, _ = DualGlow(config).add_noise(pet, pet, torch.Generator().manual_seed(0))
+        noise = noisy - pet
+        assert low - 1e-6 <= noise.min()
+        assert noise.max() <= high + 1e-6
+        expected = 1 / 256 / math.sqrt(12) if name == "authors" else config.pet_noise
+        assert noise.std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_covariates_as_numbers() -> None:
+    code = encode_covariates(
+        DEFAULT_COVARIATES,
+        [
+            {"age": "82", "sex": "female", "diagnosis": "Dementia"},
+            {"age": "n/a", "sex": "", "diagnosis": None},
+            {},
+        ],
+    )
+    assert code.shape == (3, 7)
+    assert code[0].tolist() == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    assert not code[1:].any()
+
+
+@pytest.mark.parametrize(
+    ("covariate", "value", "says"),
+    [(AGE, "old", "not a number"), (AGE, 17, "outside the range 40 to 100"), (AGE, math.inf, "outside the range"),
+     (SEX, "X", "knows F, M"), (DIAGNOSIS, "flu", "knows CN, MCI, AD")],
+)  # fmt: skip
+def test_unusable_covariates_are_refused(covariate, value, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        covariate.parse(value)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_config_survives_json(name: str) -> None:
+    config = preset(name, (48, 64, 48))
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_config_refuses_what_it_does_not_know() -> None:
+    values = preset("standard", (48, 64, 48)).to_dict()
+    values["link"]["kernal"] = 3
+    with pytest.raises(InputError, match="kernal"):
+        ModelConfig.from_dict(values)
+    with pytest.raises(InputError, match="no preset"):
+        preset("glow", (48, 64, 48))
+    with pytest.raises(InputError, match="does not divide by 8"):
+        preset("standard", (48, 60, 48))
+
+
+def test_paper_preset_has_the_papers_size() -> None:
+    """64×96×64, 4 levels of 16 couplings of width 512: as counted from the paper's text (one flow 248.2 million)."""
+    config = preset("paper", (64, 96, 64))
+    assert config.pet == config.mri == FlowConfig(depths=(16,) * 4, widths=(512,) * 4)
+    assert config.link == LinkConfig()
+    assert config.mri_weight == 0.001
