@@ -1,0 +1,1 @@
+"""What the windows of DualGlow share: volume nodes as scans, and Python packages that Slicer lacks."""
