@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
+
+    sub = command("benchmark", commands.benchmark, "time a synthesis on this machine, stage by stage")
+    sub.add_argument("t1", metavar="T1", nargs="?", help="T1 to use (default: the template that ships with DualGlow)")
+    sub.add_argument("--bundle", metavar="DIR")
+    sub.add_argument("--device", default="auto")
     return parser
 
 

@@ -84,13 +84,13 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
         folder: where to.
         card: the model card in Markdown.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
         weights = Path(partial, _WEIGHTS)
-        save_file(_weights(bundle.model), weights)
+        weights.write_bytes(save(_weights(bundle.model)))
         config = {
             "format": _FORMAT,
             "name": bundle.name,

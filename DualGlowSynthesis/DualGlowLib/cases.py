@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["Case", "read_cases"]
+__all__ = ["Case", "is_simulated", "read_cases"]
 
 _COLUMNS = {"age": ("age",), "sex": ("sex", "gender"), "diagnosis": ("diagnosis", "dx", "group")}
 
@@ -83,3 +84,11 @@ def read_cases(folder: Path | str) -> list[Case]:
             "sub-*/anat/*_T1w.nii.gz and sub-*/pet/*_trc-18FFDG_pet.nii.gz."
         )
     return cases
+
+
+def is_simulated(folder: Path | str) -> bool:
+    """Whether the directory says of itself that nobody was scanned (``simulate`` writes that)."""
+    try:
+        return bool(json.loads((Path(folder) / "dataset_description.json").read_text(encoding="utf-8"))["Simulated"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from .console import Console
 from .errors import InputError
 
-__all__ = ["evaluate", "simulate", "sweep", "synthesize", "train"]
+__all__ = ["benchmark", "evaluate", "simulate", "sweep", "synthesize", "train"]
 
 _MAX_AGES = 60
 
@@ -78,7 +78,7 @@ def _duration(seconds: float) -> str:
 
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
-    from .cases import read_cases
+    from .cases import is_simulated, read_cases
     from .model import preset
     from .synthesis import choose_device
     from .training import Cohort, Interrupted, Trainer, TrainingSettings, split_subjects
@@ -128,6 +128,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
             device,
             report,
             lambda: stop.asked,
+            {"simulated": is_simulated(arguments.cases)},
         )
         try:
             trainer.run(arguments.resume)
@@ -258,4 +259,21 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     )
     table = write_report(result, Path(arguments.output))
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
+    return 0
+
+
+# ---- benchmark
+
+
+def benchmark(arguments: argparse.Namespace, console: Console) -> int:
+    from .benchmark import benchmark as run
+    from .scans import read_scan
+    from .synthesis import Synthesizer
+
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    result = run(synthesizer, read_scan(arguments.t1) if arguments.t1 else None)
+    lines = [f"{stage:>16} {value:8.3f} s" for stage, value in result["seconds"].items()]
+    lines.append(f"{'peak memory':>16} {result['peak_memory_mb']} MB")
+    lines.append(f"{result['bundle']} on {result['device']}, {result['threads']} threads, torch {result['torch']}")
+    console.result("\n".join(lines), event="done", **result)
     return 0

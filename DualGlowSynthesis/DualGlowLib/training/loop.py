@@ -60,6 +60,7 @@ class Trainer:
         device: where to compute.
         report: called with a dict for every step and validation (``step``, ``loss``, ``pet_bits``, …).
         stop: asked before every step; when it returns True the run is saved and ``Interrupted`` raised.
+        about: what the bundle should say of its cases besides their number (``simulated``, ``notes``).
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class Trainer:
         device: torch.device | str = "cpu",
         report: Callable[[dict], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        about: dict | None = None,
     ) -> None:
         self.folder, self.config, self.settings, self.grid = Path(folder), config, settings, grid
         self.train_cases, self.validation_cases = train, validation
         self.device = torch.device(device)
         self.report = report or (lambda event: None)
         self.stop = stop or (lambda: False)
+        self.about = dict(about or {})
         self.step = self.skipped = 0
         self.seconds = 0.0
         torch.manual_seed(settings.seed)
@@ -257,6 +260,7 @@ class Trainer:
             "device": self.device.type,
             "skipped_steps": self.skipped,
             **{key: round(value, 4) for key, value in last.items() if key.endswith("bits")},
+            **self.about,
         }
         bundle = Bundle(
             self.average.model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training

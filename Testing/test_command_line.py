@@ -1,0 +1,201 @@
+"""The command line: what it makes from real input, and one sentence with exit code 2 for what it can't use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from DualGlowLib.__main__ import main
+from DualGlowLib.resources import resource
+from DualGlowLib.scans import Scan, load_template, read_scan, resample, write_scan
+
+TEMPLATE_T1 = resource("Template", "mni152_t1.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template's T1 in another place: left-handed, axes in another order, turned by 15°, 2×2×3 mm."""
+    template = load_template().t1
+    angle = np.deg2rad(15)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.array([[0, -2.0, 0], [0, 0, 2.0], [-3.0, 0, 0]])
+    shape = (64, 96, 112)
+    affine[:3, 3] = [3, -17, 5] - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    path = tmp_path_factory.mktemp("turned") / "t1.nii.gz"
+    write_scan(Scan(resample(template.data, template.affine, shape, affine), affine), path)
+    return path
+
+
+def test_synthesize_lands_on_the_patient(turned: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / "pet.nii.gz"
+    arguments = ["synthesize", str(turned), "--output", str(output), "--age", "70", "--sex", "F", "--diagnosis", "CN"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    t1, pet = nib.load(turned), nib.load(output)
+    assert pet.shape == t1.shape
+    np.testing.assert_array_equal(pet.affine, t1.affine)
+    assert pet.get_data_dtype() == np.float32
+    assert b"SYNTHETIC" in pet.header["descrip"].item()
+
+    template = load_template()
+    grey, white = (
+        resample(tissue.data, tissue.affine, t1.shape, t1.affine) for tissue in (template.gm, template.wm)
+    )  # fmt: skip
+    values = pet.get_fdata()
+    assert 0.5 < values[white > 0.95].mean() < 1.5
+    assert values[grey > 0.8].mean() > 1.3 * values[white > 0.95].mean()
+    brain = t1.get_fdata() > 0
+    assert values[brain].sum() > 0.97 * values.sum()
+    assert values.min() >= 0
+
+    sidecar = json.loads((tmp_path / "pet.json").read_text())
+    assert sidecar["Synthetic"] is True
+    assert sidecar["TrainedOnSimulatedPET"] is True
+    assert (sidecar["Age"], sidecar["Sex"], sidecar["Diagnosis"]) == (70.0, "F", "CN")
+    assert len(sidecar["BundleSHA256"]) == 64
+
+
+def test_samples_are_reproducible_and_have_a_spread(turned: Path, tmp_path: Path) -> None:
+    def run(name: str, *more: str) -> np.ndarray:
+        path = tmp_path / f"{name}.nii.gz"
+        assert main(["synthesize", str(turned), "--output", str(path), "--temperature", "1", *more]) == 0
+        return read_scan(path).data
+
+    first, again, other = run("a", "--seed", "3"), run("b", "--seed", "3"), run("c", "--seed", "4")
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    run("mean", "--seed", "3", "--samples", "4")
+    spread = read_scan(tmp_path / "mean_sd.nii.gz").data
+    brain = read_scan(turned).data > 0.5
+    assert 0.01 < spread[brain].mean() < 0.5
+
+
+def test_sweep_writes_every_age_and_a_picture(turned: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from matplotlib.image import imread
+
+    assert main(["sweep", str(turned), "--ages", "50:90:20", "--output", str(tmp_path), "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    paths = [Path(event["path"]) for event in events if event["event"] == "output"]
+    assert [path.name.split("_")[0] for path in paths] == ["age-50", "age-70", "age-90", "sweep.png"]
+    young, _, old = (read_scan(path).data for path in paths[:3])
+    brain = young > 0.5
+    assert young[brain].mean() > 1.02 * old[brain].mean()
+    picture = imread(paths[3])[..., :3]
+    assert picture.shape[0] > 600
+    assert (picture.max(2) - picture.min(2) > 0.3).mean() > 0.05  # the PETs are in colour
+
+
+def spoil(tmp_path: Path, name: str) -> list[str]:
+    """Arguments of a command with one thing wrong."""
+    t1, output = str(TEMPLATE_T1), str(tmp_path / "out.nii.gz")
+    good = ["synthesize", t1, "--output", output, "--age", "70"]
+
+    def broken(data: bytes | None = None, array: np.ndarray | None = None, ending: str = "nii.gz") -> list[str]:
+        path = tmp_path / f"input.{ending}"
+        if array is not None:
+            nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+        elif data is not None:
+            path.write_bytes(data)
+        return ["synthesize", str(path), "--output", output]
+
+    def bundle_with_wrong_checksum() -> list[str]:
+        from DualGlowLib.bundle import DEFAULT_BUNDLE
+
+        copy = tmp_path / "bundle"
+        shutil.copytree(resource("Models", DEFAULT_BUNDLE), copy)
+        weights = copy / "weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
+        return [*good, "--bundle", str(copy)]
+
+    random = np.random.default_rng(0)
+    rgb = np.zeros((16, 16, 16), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    return {
+        "missing": lambda: broken(),
+        "empty": lambda: broken(b""),
+        "truncated": lambda: broken(TEMPLATE_T1.read_bytes()[:200_000]),
+        "text": lambda: broken(b"no image at all\n" * 50),
+        "text .nii": lambda: broken(b"no image at all\n" * 50, ending="nii"),
+        "4-D": lambda: broken(array=random.random((16, 16, 16, 3), np.float32)),
+        "2-D": lambda: broken(array=random.random((64, 64, 1), np.float32)),
+        "colour": lambda: broken(array=rgb),
+        "complex": lambda: broken(array=random.random((16, 16, 16)).astype(np.complex64)),
+        "constant": lambda: broken(array=np.full((64, 64, 64), 7, np.float32)),
+        "not a number": lambda: broken(array=np.full((64, 64, 64), np.nan, np.float32)),
+        "noise": lambda: broken(array=random.random((64, 64, 64), np.float32)),
+        "folder": lambda: ["synthesize", str(tmp_path), "--output", output],
+        "age below": lambda: [*good, "--age", "12"],
+        "age above": lambda: [*good, "--age", "140"],
+        "sex": lambda: [*good, "--sex", "Q"],
+        "diagnosis": lambda: [*good, "--diagnosis", "flu"],
+        "temperature": lambda: [*good, "--temperature", "-1"],
+        "samples": lambda: [*good, "--samples", "0"],
+        "output": lambda: ["synthesize", t1, "--output", str(tmp_path / "pet.jpg")],
+        "device": lambda: [*good, "--device", "cuda:77"],
+        "mask": lambda: [*good, "--mask", str(resource("Template", "mni152_gm.nii.gz"))],
+        "bundle": lambda: [*good, "--bundle", str(tmp_path)],
+        "checksum": bundle_with_wrong_checksum,
+        "ages": lambda: ["sweep", t1, "--ages", "90:50:10", "--output", str(tmp_path / "sweep")],
+        "ages text": lambda: ["sweep", t1, "--ages", "all", "--output", str(tmp_path / "sweep")],
+        "no cases": lambda: ["train", str(tmp_path), "--output", str(tmp_path / "run")],
+        "no folder": lambda: ["train", str(tmp_path / "none"), "--output", str(tmp_path / "run")],
+        "preset": lambda: ["train", str(tmp_path), "--preset", "best", "--output", str(tmp_path / "run")],
+        "grid": lambda: ["simulate", str(tmp_path / "sim"), "--cases", "1", "--grid", "tiny"],
+        "simulate none": lambda: ["simulate", str(tmp_path / "sim"), "--cases", "0"],
+        "anatomy": lambda: ["simulate", str(tmp_path / "sim"), "--cases", "1", "--anatomy", str(tmp_path)],
+        "no bundle to evaluate": lambda: ["evaluate", str(tmp_path), str(tmp_path), "--output", output],
+    }[name]()
+
+
+NAMES = [
+    "missing", "empty", "truncated", "text", "text .nii", "4-D", "2-D", "colour", "complex", "constant",
+    "not a number", "noise", "folder", "age below", "age above", "sex", "diagnosis", "temperature", "samples",
+    "output", "device", "mask", "bundle", "checksum", "ages", "ages text", "no cases", "no folder", "preset", "grid",
+    "simulate none", "anatomy", "no bundle to evaluate",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unusable_input_gives_one_sentence_and_exit_code_2(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(spoil(tmp_path, name)) == 2
+    printed = capsys.readouterr()
+    lines = printed.err.strip().splitlines()
+    message = lines[-1]
+    assert message.startswith("dualglow ")
+    assert message.endswith(".")
+    assert len(message) > 40
+    assert all("Traceback" not in line for line in lines)
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["synthesise"], ["synthesize"], ["synthesize", "t1.nii", "--frobnicate"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(arguments) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_a_process_passes_the_code_on_without_a_traceback(tmp_path: Path) -> None:
+    library = Path(main.__code__.co_filename).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "DualGlowLib", "synthesize", "none.nii.gz", "--output", str(tmp_path / "p.nii.gz")],
+        cwd=library, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("dualglow synthesize: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_importing_the_library_is_cheap() -> None:
+    code = "import sys, DualGlowLib; print([m for m in ('torch', 'SimpleITK', 'nibabel', 'numpy') if m in sys.modules])"
+    library = Path(main.__code__.co_filename).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=library, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

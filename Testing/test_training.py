@@ -1,0 +1,181 @@
+"""Training as its user runs it: a simulated cohort, real processes, interruption, resume, the bundle at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from DualGlowLib import InputError
+from DualGlowLib.bundle import load_bundle
+from DualGlowLib.cases import Case, read_cases
+from DualGlowLib.scans import GRIDS
+from DualGlowLib.simulate import simulate_cohort
+from DualGlowLib.synthesis import Synthesizer
+from DualGlowLib.training import Cohort, TrainingSettings, split_subjects
+
+STEPS = 9
+SCRIPT = Path(__file__).resolve().parent.parent / "DualGlowTraining" / "Scripts" / "train.py"
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    simulate_cohort(folder, 10, "small", seed=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    training = {"steps": STEPS, "warmup": 2, "initialize_with": 4, "checkpoint_every": 4, "validate_every": 3}
+    path = tmp_path_factory.mktemp("settings") / "settings.json"
+    path.write_text(json.dumps({"preset": "standard", "training": {**training, "validation": 0.2}}))
+    return path
+
+
+def command(cases: Path, settings: Path, run: Path, *more: str) -> list[str]:
+    arguments = [str(cases), "--grid", "small", "--config", str(settings), "--output", str(run), "--device", "cpu"]
+    return [sys.executable, str(SCRIPT), *arguments, "--json", *more]
+
+
+def environment() -> dict[str, str]:
+    """One thread: sums in one order, so that runs can be compared bit by bit. No PYTHONPATH: the script must do."""
+    return {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "OMP_NUM_THREADS": "1"}
+
+
+def train(cases: Path, settings: Path, run: Path, *more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(cases, settings, run, *more), env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def history(run: Path) -> list[tuple]:
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"], line.get("validation_loss")) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(cases: Path, settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = train(cases, settings, run)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "done"
+    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, STEPS + 1))
+    return run
+
+
+def test_the_run_learns_and_bundles(whole: Path, cases: Path) -> None:
+    curve = history(whole)
+    assert [step for step, *_ in curve] == list(range(1, STEPS + 1))
+    held_out = {step: loss for step, _, loss in curve if loss is not None}
+    assert list(held_out) == [3, 6, 9]
+    assert held_out[9] < held_out[3]
+    bundle = load_bundle(whole / "bundle")
+    assert bundle.grid == GRIDS["small"]
+    assert bundle.training["simulated"] is True
+    assert "simulated" in (whole / "bundle" / "README.md").read_text()
+    case = read_cases(cases)[0]
+    cohort = Cohort.load([case], bundle.grid, bundle.pet_scale)
+    synthesizer = Synthesizer(bundle)
+    pet, _ = synthesizer.sample_grid(synthesizer.encode_prepared(cohort.t1[0, 0].float().numpy() * 1.5), {"age": 60})
+    truth = cohort.pet[0, 0].float().numpy() * bundle.pet_scale
+    # Nine steps only: it has to know the mean PET by then, in the right place and the right unit.
+    assert np.corrcoef(pet.ravel(), truth.ravel())[0, 1] > 0.9
+    assert abs(pet.mean() - truth.mean()) < 0.2 * truth.mean()
+
+
+@pytest.mark.parametrize(("number", "after", "code"), [(signal.SIGINT, 2, 1), (signal.SIGKILL, 6, -signal.SIGKILL)])
+def test_interrupted_and_resumed_gives_the_same_curve(
+    whole: Path, cases: Path, settings: Path, tmp_path: Path, number: int, after: int, code: int
+) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        command(cases, settings, run), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "step" and event["step"] == after:
+                process.send_signal(number)
+        assert process.wait() == code
+    assert not (run / "bundle").exists()
+    assert load_checkpoint(run)["step"] < STEPS
+    resumed = train(cases, settings, run, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert history(run) == history(whole)
+    mine, theirs = (load_bundle(folder / "bundle").model.state_dict() for folder in (run, whole))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def load_checkpoint(run: Path) -> dict:
+    return torch.load(run / "checkpoint.pt", weights_only=True)
+
+
+def test_what_can_not_be_resumed_is_refused(whole: Path, cases: Path, settings: Path, tmp_path: Path) -> None:
+    def says(done: subprocess.CompletedProcess, text: str) -> None:
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr
+
+    says(train(cases, settings, whole), "holds a run already")
+    says(train(cases, settings, tmp_path / "none", "--resume"), "to resume from")
+    says(train(cases, settings, whole, "--resume", "--seed", "5"), "began with other settings (seed)")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "checkpoint.pt").write_bytes((whole / "checkpoint.pt").read_bytes()[:5000])
+    says(train(cases, settings, damaged, "--resume"), "is damaged")
+
+
+def test_scans_off_the_grid_are_refused(cases: Path, settings: Path, tmp_path: Path) -> None:
+    arguments = command(cases, settings, tmp_path / "run")
+    arguments[arguments.index("small")] = "medium"
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "does not lie on the grid 'medium'" in done.stderr
+
+
+def test_sessions_of_a_subject_stay_on_one_side() -> None:
+    cases = [Case(f"sub-{i // 3}_ses-{i % 3}", f"sub-{i // 3}", Path(), Path()) for i in range(30)]
+    train_side, validation_side = split_subjects(cases, 0.3, seed=1)
+    assert sorted(train_side + validation_side) == list(range(30))
+    assert len(validation_side) == 9
+    assert not {cases[i].subject for i in train_side} & {cases[i].subject for i in validation_side}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON"),
+        ('{"trainning": {}}', "must hold"),
+        ('{"training": {"step": 3}}', "'step' is no training setting"),
+        ('{"training": {"steps": "many"}}', "steps is 'many'"),
+    ],
+)
+def test_settings_files_are_checked(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        TrainingSettings.read(path)
+
+
+def test_a_flip_moves_both_images_and_nothing_else(cases: Path) -> None:
+    cohort = Cohort.load(read_cases(cases)[:4], GRIDS["small"])
+    plain = cohort.batch([0, 1, 2, 3])
+    seen = set()
+    for seed in range(8):
+        batch = cohort.batch([0, 1, 2, 3], torch.Generator().manual_seed(seed))
+        for i in range(4):
+            flipped = not torch.equal(batch.pet[i], plain.pet[i])
+            seen.add(flipped)
+            expected = plain.pet[i].flip(1) if flipped else plain.pet[i]
+            assert torch.equal(batch.pet[i], expected)
+            brain = (plain.mri[i].flip(1) if flipped else plain.mri[i]) > 0
+            assert torch.equal(batch.mri[i] > 0, brain)
+    assert seen == {True, False}
