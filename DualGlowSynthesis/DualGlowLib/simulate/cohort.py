@@ -1,0 +1,312 @@
+"""A simulated cohort on disk: BIDS, with the truth beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import StringIO
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..scans.grid import GRIDS, Grid
+from ..scans.scan import Scan
+from ..scans.writing import write_scan
+from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
+from .case import SimulatedCase, simulate_case
+from .labels import find_pairs, load_anatomies
+from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
+from .regions import PONS, REGIONS
+from .uptake import DIAGNOSES, FACTORS
+
+__all__ = ["case_seed", "simulate_cohort"]
+
+Progress = Callable[[str, float], None]
+
+
+def case_seed(seed: int, index: int) -> int:
+    """The seed of a cohort's case; cohorts of different seeds share no case."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def simulate_cohort(
+    out: Path | str,
+    cases: int,
+    grid: Grid | str = "medium",
+    seed: int = 0,
+    anatomy: Path | str | Sequence[Path | str] | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a cohort of simulated T1/PET pairs whose conditional law is known.
+
+    The folder is BIDS (``participants.tsv``, ``sub-0001/anat/sub-0001_T1w.nii.gz`` with its brain mask,
+    ``sub-0001/pet/sub-0001_trc-18FFDG_pet.nii.gz`` in SUVR) plus ``truth/``: each PET's conditional mean and sd,
+    ``regions.tsv`` (per case and region: conditional mean and sd, what was drawn, true age slope) and ``slopes.json``.
+    All volumes lie on the grid; the T1 is as ``scans.prepare`` gives it.
+
+    Cases that are complete are kept, so an interrupted run goes on where it stopped, and a larger ``cases`` extends a
+    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
+
+    Args:
+        out: the folder; made if it doesn't exist.
+        cases: how many.
+        grid: a ``Grid`` or the name of one.
+        seed: 0 or more.
+        anatomy: folder (or folders) of real heads with MUSE labels, see ``labels.find_pairs``; cases are made from
+            these and the MNI152 template, each as often. Without it, from the template alone.
+        jobs: processes to work in. More than 1 starts new Python processes: a script that does so needs the usual
+            ``if __name__ == "__main__"``.
+        progress: called with a message and how much of the whole is done.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if an argument or the folder can't be used.
+    """
+    out, report = Path(out), progress or (lambda message, fraction: None)
+    grid = _grid(grid)
+    if cases < 1:
+        raise InputError(f"A cohort of {cases} cases can't be made; ask for at least 1.")
+    if seed < 0:
+        raise InputError(f"{seed} can't be used as a seed; give 0 or more.")
+    _check_folder(out)
+    heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
+    _begin(out, {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]})
+    names = [f"sub-{i + 1:04d}" for i in range(cases)]
+    missing = [(name, case_seed(seed, i)) for i, name in enumerate(names) if not _is_complete(out, name)]
+    anatomies = [template_anatomy()]
+    if missing and anatomy is not None:
+        anatomies += load_anatomies(anatomy, lambda message, fraction: report(message, 0.1 * fraction))
+    done = cases - len(missing)
+    start = 0.1 if anatomy is not None else 0.0
+    for name in _work(out, grid, missing, anatomies, jobs):
+        done += 1
+        report(name, start + (1 - start) * done / cases)
+    _summarise(out, names)
+    return out
+
+
+def _grid(grid: Grid | str) -> Grid:
+    if isinstance(grid, Grid):
+        return grid
+    if grid not in GRIDS:
+        raise InputError(f"There is no grid named {grid!r}; choose one of {', '.join(GRIDS)}.")
+    return GRIDS[grid]
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder for the cohort.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".{secrets.token_hex(6)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
+    if any(out.iterdir()) and not (out / "truth" / "cohort.json").is_file():
+        raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
+
+
+def _begin(out: Path, settings: dict) -> None:
+    """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
+    path = out / "truth" / "cohort.json"
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in settings.items():
+            if before.get(key) != value:
+                raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
+        return
+    from .. import __version__
+
+    path.parent.mkdir(exist_ok=True)
+    description = {
+        "Name": "Simulated T1/FDG-PET cohort",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "raw",
+        "License": "CC0",
+        "GeneratedBy": [{"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib simulate"}],
+        "Simulated": True,
+    }
+    _write(out / "dataset_description.json", _json(description))
+    _write(
+        out / "README",
+        "Simulated by DualGlow; no person was scanned. truth/ holds the law that each PET was drawn from: conditional\n"
+        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n",
+    )
+    model = {
+        "psf_fwhm_mm": PSF_FWHM,
+        "noise_sd": NOISE_SD,
+        "noise_fwhm_mm": NOISE_FWHM,
+        "factors": list(FACTORS),
+        "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
+    }
+    _write(path, _json({**settings, "model": model}))
+
+
+def _truth_file(out: Path, name: str) -> Path:
+    return out / "truth" / f"{name}.json"
+
+
+def _volumes(name: str) -> dict[str, str]:
+    """Where a case's volumes lie in the cohort."""
+    return {
+        "t1": f"{name}/anat/{name}_T1w.nii.gz",
+        "mask": f"{name}/anat/{name}_desc-brain_mask.nii.gz",
+        "pet": f"{name}/pet/{name}_trc-18FFDG_pet.nii.gz",
+        "mean": f"truth/{name}_mean.nii.gz",
+        "sd": f"truth/{name}_sd.nii.gz",
+    }
+
+
+def _is_complete(out: Path, name: str) -> bool:
+    return _truth_file(out, name).is_file() and all((out / path).is_file() for path in _volumes(name).values())
+
+
+def _work(out: Path, grid: Grid, missing: list[tuple[str, int]], anatomies: list[Anatomy], jobs: int) -> Iterator[str]:
+    """Make the missing cases and yield the name of each when it is done."""
+    if jobs <= 1 or len(missing) < 2:
+        with _one_thread():
+            for name, seed in missing:
+                _write_case(out, name, simulate_case(seed, anatomies, grid))
+                yield name
+        return
+    with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
+        kept = Path(folder) / "anatomies.pt"
+        torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
+        pool = ProcessPoolExecutor(min(jobs, len(missing)), get_context("spawn"), _begin_worker, (out, grid, kept))
+        try:
+            for future in as_completed([pool.submit(_case_in_worker, name, seed) for name, seed in missing]):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_worker: tuple[Path, Grid, list[Anatomy]]
+
+
+def _begin_worker(out: Path, grid: Grid, kept: Path) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = out, grid, [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
+
+
+def _case_in_worker(name: str, seed: int) -> str:
+    out, grid, anatomies = _worker
+    _write_case(out, name, simulate_case(seed, anatomies, grid))
+    return name
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums come out alike to the last bit only if they are split alike, so a case is always computed in one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write_case(out: Path, name: str, case: SimulatedCase) -> None:
+    made = {"Simulated": True, "Anatomy": case.anatomy, "Seed": case.seed}
+    t1 = {**made, "Modality": "MR", "SkullStripped": True, "IntensityScale": "white matter 1, fluid 0"}
+    pet = {
+        **made,
+        "Modality": "PT",
+        "TracerName": "FDG",
+        "TracerRadionuclide": "F18",
+        "Units": "SUVR",
+        "ReferenceRegion": "pons",
+        "ResolutionFWHM": PSF_FWHM,
+    }
+    sidecars = {"t1": t1, "pet": pet}
+    for image, path in _volumes(name).items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        data = getattr(case, image).cpu().numpy().astype(np.float32)
+        scan = Scan(data, case.grid.affine, meta={"space": "MNI152"})
+        write_scan(scan, out / path, "SIMULATED by DualGlow", sidecars.get(image))
+    truth = {
+        "participant_id": name,
+        **asdict(case.covariates),
+        "anatomy": case.anatomy,
+        "seed": case.seed,
+        "atrophy_index": round(case.atrophy, 4),
+        "regions": [
+            {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in case.region_rows()
+        ],
+    }
+    _write(_truth_file(out, name), _json(truth))  # last: a case that has it is complete
+
+
+def _short(value: float | str) -> float | str:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _summarise(out: Path, names: list[str]) -> None:
+    """The tables over all cases: participants, regions, slopes."""
+    cases = [json.loads(_truth_file(out, name).read_text(encoding="utf-8")) for name in names]
+    columns = ("participant_id", "age", "sex", "diagnosis", "anatomy", "seed")
+    _write(out / "participants.tsv", _table(columns, ([case[c] for c in columns] for case in cases)))
+    _write(out / "participants.json", _json(_COLUMNS))
+    columns = ("region", "mean", "sd", "slope", "relative_slope", "drawn")
+    rows = ([case["participant_id"], *(row[c] for c in columns)] for case in cases for row in case["regions"])
+    _write(out / "truth" / "regions.tsv", _table(("participant_id", *columns), rows))
+    slopes = {}
+    for index, region in enumerate(REGIONS):
+        values = np.array([case["regions"][index]["relative_slope"] for case in cases])
+        slopes[region] = {"mean": round(float(values.mean()), 6), "sd": round(float(values.std()), 6)}
+    text = (
+        "Change per decade of age of a region's mean SUVR at fixed anatomy, over that mean at 65 years; mean and sd "
+        "over the cohort's cases. Each case's own is in regions.tsv."
+    )
+    _write(out / "truth" / "slopes.json", _json({"Description": text, "relative_slope_per_decade": slopes}))
+
+
+_COLUMNS = {
+    "age": {"Description": "Age", "Units": "years"},
+    "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
+    "diagnosis": {
+        "Description": "Diagnosis",
+        "Levels": dict(
+            zip(DIAGNOSES, ("cognitively normal", "mild cognitive impairment", "Alzheimer's disease"), strict=True)
+        ),
+    },
+    "anatomy": {"Description": "The head the case was made from"},
+    "seed": {"Description": "Seed of the case's random numbers"},
+}
+
+
+def _table(columns: Sequence[str], rows: Iterator[list]) -> str:
+    text = StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _json(values: dict) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{secrets.token_hex(6)}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror or error}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
