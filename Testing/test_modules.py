@@ -270,7 +270,7 @@ def test_synthetic_volume_is_neither_chosen_nor_taken():
 
 def test_sliders_and_parameter_node_follow_each_other(window):
     parameters = window._parameterNode
-    assert (window.ui.ageSlider.value, window.ui.ageSlider.minimum, window.ui.ageSlider.maximum) == (70, 18, 100)
+    assert (window.ui.ageSlider.value, window.ui.ageSlider.minimum, window.ui.ageSlider.maximum) == (70, 40, 100)
     assert (window.ui.temperatureSlider.value, window.ui.temperatureSlider.maximum) == (0, 1.5)
     window.ui.ageSlider.value = 81
     window.ui.temperatureSlider.setValue(0.7)

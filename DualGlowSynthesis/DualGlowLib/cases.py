@@ -7,9 +7,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import InputError
+import numpy as np
 
-__all__ = ["Case", "is_simulated", "read_cases"]
+from .errors import InputError
+from .scans import Grid, normalise_t1, read_scan
+
+__all__ = ["Case", "is_simulated", "read_cases", "read_on_grid"]
 
 _COLUMNS = {"age": ("age",), "sex": ("sex", "gender"), "diagnosis": ("diagnosis", "dx", "group")}
 
@@ -23,6 +26,7 @@ class Case:
         subject: the person; sessions of one person belong to the same side of every split.
         t1, pet: paths of the scans.
         covariates: as the tables say; what is missing is left out.
+        mask: brain mask on the T1's lattice, if there is one.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Case:
     t1: Path
     pet: Path
     covariates: dict[str, str] = field(default_factory=dict)
+    mask: Path | None = None
 
 
 def _table(path: Path) -> dict[str, dict[str, str]]:
@@ -72,11 +77,13 @@ def read_cases(folder: Path | str) -> list[Case]:
         for session in sessions:
             t1 = sorted(session.glob("anat/*_T1w.nii*"))
             pet = sorted(session.glob("pet/*_trc-18FFDG*_pet.nii*"))
+            masks = sorted(session.glob("anat/*_desc-brain_mask.nii*"))
             half += bool(t1) != bool(pet)
             if t1 and pet:
                 name = subject.name if session == subject else f"{subject.name}_{session.name}"
                 row = participants.get(subject.name, {})
-                cases.append(Case(name, subject.name, t1[0], pet[0], _covariates(row)))
+                mask = masks[0] if masks else None
+                cases.append(Case(name, subject.name, t1[0], pet[0], _covariates(row), mask))
     if not cases:
         found = f"{half} sessions with only one of the two scans" if half else "no sub-*/anat/*_T1w.nii.gz"
         raise InputError(
@@ -92,3 +99,28 @@ def is_simulated(folder: Path | str) -> bool:
         return bool(json.loads((Path(folder) / "dataset_description.json").read_text(encoding="utf-8"))["Simulated"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def read_on_grid(case: Case, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The scans of a case that lie on ``grid`` already, as ``simulate`` writes them.
+
+    Returns:
+        Normalised T1 (``scans.normalise_t1``), PET in SUVR, both float32, and brain mask (the case's own, or where the
+        T1 is above 0), each of the grid's shape.
+
+    Raises:
+        InputError: for a scan that can't be read or lies elsewhere.
+    """
+
+    def read(path: Path) -> np.ndarray:
+        scan = read_scan(path)
+        if scan.shape != grid.shape or not np.allclose(scan.affine, grid.affine, atol=1e-3):
+            raise InputError(
+                f"{path} does not lie on the grid {grid.name!r} ({'×'.join(map(str, grid.shape))} in MNI152 space); "
+                "prepare the cases first, or choose the grid that they lie on with --grid."
+            )
+        return scan.data
+
+    t1, pet = read(case.t1), read(case.pet)
+    mask = (t1 if case.mask is None else read(case.mask)) > 0
+    return normalise_t1(t1, mask), pet, mask

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cases import Case
-from .errors import InputError
+from .cases import Case, read_on_grid
 from .scans import read_scan
 from .synthesis import Synthesizer
 
@@ -87,24 +86,21 @@ def evaluate(
     mean_pet = None if base is None else (base[0, 0].cpu().numpy() + 0.5) * bundle.pet_scale
     rows = []
     for done, case in enumerate(cases):
-        t1, pet = read_scan(case.t1), read_scan(case.pet)
-        if t1.shape != bundle.grid.shape or not np.allclose(t1.affine, bundle.grid.affine, atol=1e-3):
-            raise InputError(f"{case.t1} does not lie on the model's grid {bundle.grid.name!r}; prepare it first.")
-        mask = t1.data > 0
-        encoding = synthesizer.encode_prepared(t1.data)
+        t1, pet, mask = read_on_grid(case, bundle.grid)
+        encoding = synthesizer.encode_prepared(t1)
         methods = {"model, T=0": synthesizer.sample_grid(encoding, case.covariates)[0]}
         row: dict = {"case": case.name}
         if samples > 1:
             mean, sd = synthesizer.sample_grid(encoding, case.covariates, 1.0, samples, seed)
             methods[f"model, mean of {samples}"] = mean
-            row["coverage_90"] = float((np.abs(pet.data - mean) <= 1.645 * sd)[mask].mean())
+            row["coverage_90"] = float((np.abs(pet - mean) <= 1.645 * sd)[mask].mean())
         if mean_pet is not None:
             methods["mean PET"] = mean_pet
         truth = sorted(case.t1.parents[2].glob(f"truth/{case.name}_mean.nii*"))
         if truth:
             methods["conditional mean (truth)"] = read_scan(truth[0]).data
         row["methods"] = {
-            name: vars(image_metrics(image, pet.data, mask, bundle.pet_scale)) for name, image in methods.items()
+            name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in methods.items()
         }
         rows.append(row)
         if progress:

@@ -87,7 +87,7 @@ def sweep_figure(
             over.imshow(cut, cmap=colours, vmin=0, vmax=limit, alpha=opacity)
     for plane in (1, 2):
         for x, side in ((0.03, "R"), (0.93, "L")):
-            axes[plane, 0].text(x, 0.5, side, color="yellow", transform=axes[plane, 0].transAxes, fontsize=9)
+            axes[plane, 0].text(x, 0.92, side, color="yellow", transform=axes[plane, 0].transAxes, fontsize=9)
     axes[0, 0].set_title("T1", color="white")
     for number, label in enumerate(labels):
         axes[0, 1 + 2 * number].set_title(f"PET, {label}", color="white")

@@ -16,11 +16,11 @@ __all__ = ["DualGlowSynthesisLogic", "DualGlowSynthesisParameterNode"]
 
 @parameterNodeWrapper
 class DualGlowSynthesisParameterNode:
-    """What the user chose; saved with the scene. ``sex`` and ``diagnosis`` may be "unknown"."""
+    """What the user chose; saved with the scene. Ages are those of the bundled model; sex and diagnosis may be "unknown"."""
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputVolume: vtkMRMLScalarVolumeNode
-    age: Annotated[float, WithinRange(18, 100)] = 70
+    age: Annotated[float, WithinRange(40, 100)] = 70
     sex: str = "unknown"
     diagnosis: str = "unknown"
     temperature: Annotated[float, WithinRange(0, 1.5)] = 0

@@ -2,7 +2,6 @@
 
     Slicer --no-splash --no-main-window --python-script train.py -- CASES --output RUN [--preset standard] [...]
     python train.py CASES --output RUN [...]
-    torchrun --nproc-per-node 4 train.py CASES --output RUN [...]
 
 Takes the options of ``python -m DualGlowLib train`` and ends with its exit codes: 0 done, 2 wrong usage or unusable
 input (one line says what, where, and what to do), 1 anything else. It finds the library by itself.

@@ -18,9 +18,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from DualGlowLib.cases import read_cases
+from DualGlowLib.cases import read_cases, read_on_grid
 from DualGlowLib.evaluation import evaluate, write_report
-from DualGlowLib.scans import read_scan
 from DualGlowLib.simulate.regions import REGIONS, weights
 from DualGlowLib.synthesis import Synthesizer
 
@@ -35,10 +34,11 @@ def region_study(synthesizer: Synthesizer, cases: list, samples: int) -> dict:
 
     rows = {key: [] for key in ("drawn", "mode", "mean", "low", "high", "sd", "true_sd", "slope", "true_slope")}
     for case in cases:
-        encoding = synthesizer.encode_prepared(read_scan(case.t1).data)
+        t1, pet, _ = read_on_grid(case, synthesizer.bundle.grid)
+        encoding = synthesizer.encode_prepared(t1)
         truth = json.loads((case.t1.parents[2] / "truth" / f"{case.name}.json").read_text())
         truth = {entry["region"]: entry for entry in truth["regions"]}
-        rows["drawn"].append(means(read_scan(case.pet).data))
+        rows["drawn"].append(means(pet))
         rows["mode"].append(means(synthesizer.sample_grid(encoding, case.covariates)[0]))
         drawn = np.array(
             [means(synthesizer.sample_grid(encoding, case.covariates, 1.0, 1, s)[0]) for s in range(samples)]

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cases import Case
+from ..cases import Case, read_on_grid
 from ..errors import InputError
-from ..scans import Grid, normalise_t1, read_scan
+from ..scans import Grid
 
 __all__ = ["Batch", "Cohort", "split_subjects"]
 
@@ -59,16 +59,7 @@ class Cohort:
         t1 = torch.zeros(len(cases), 1, *grid.shape, dtype=torch.float16)
         pet = torch.zeros_like(t1)
         for i, case in enumerate(cases):
-            for target, path in ((t1, case.t1), (pet, case.pet)):
-                scan = read_scan(path)
-                if scan.shape != grid.shape or not np.allclose(scan.affine, grid.affine, atol=1e-3):
-                    raise InputError(
-                        f"{path} does not lie on the grid {grid.name!r} ({'×'.join(map(str, grid.shape))} in MNI152 "
-                        "space); prepare the cases first, or choose the grid that they lie on with --grid."
-                    )
-                values = scan.data
-                if target is t1:
-                    values = normalise_t1(values, values > 0)
+            for target, values in zip((t1, pet), read_on_grid(case, grid), strict=False):
                 target[i, 0] = torch.from_numpy(np.ascontiguousarray(values)).half()
             if progress:
                 progress(i + 1, len(cases))
