@@ -10,7 +10,16 @@ import pytest
 import torch
 from DualGlowLib import InputError
 from DualGlowLib.flow import FlowConfig
-from DualGlowLib.model import DEFAULT_COVARIATES, PRESETS, DualGlow, LinkConfig, ModelConfig, encode_covariates, preset
+from DualGlowLib.model import (
+    DEFAULT_COVARIATES,
+    PRESETS,
+    DualGlow,
+    LinkConfig,
+    ModelConfig,
+    encode_covariates,
+    fit_covariates,
+    preset,
+)
 
 AGE, SEX, DIAGNOSIS = DEFAULT_COVARIATES
 SHAPES = {2: (8, 16), 3: (8, 8, 16)}
@@ -156,6 +165,22 @@ def test_covariates_as_numbers() -> None:
 def test_unusable_covariates_are_refused(covariate, value, says: str) -> None:
     with pytest.raises(InputError, match=says):
         covariate.parse(value)
+
+
+def test_ages_a_little_outside_the_range_are_taken_but_known_to_be() -> None:
+    assert AGE.parse(38) == 38
+    assert AGE.is_trained(40)
+    assert not AGE.is_trained(38)
+    assert AGE.is_trained(None)
+
+
+def test_covariates_take_their_numbers_from_the_cohort() -> None:
+    cohort = [{"age": 21, "sex": "M"}, {"age": "25", "sex": ""}, {"age": None, "sex": "male"}]
+    age, sex = fit_covariates(DEFAULT_COVARIATES, cohort)  # nobody's diagnosis is known
+    assert (age.minimum, age.maximum, age.mean, age.sd) == (21, 25, 23, 2)
+    assert sex.values == ("M",)
+    with pytest.raises(InputError, match="not a number"):
+        fit_covariates(DEFAULT_COVARIATES, [{"age": "young"}])
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

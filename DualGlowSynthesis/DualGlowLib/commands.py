@@ -6,6 +6,7 @@ import argparse
 import math
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .console import Console
@@ -79,7 +80,7 @@ def _duration(seconds: float) -> str:
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
     from .cases import is_simulated, read_cases
-    from .model import preset
+    from .model import fit_covariates, preset
     from .synthesis import choose_device
     from .training import Cohort, Interrupted, Trainer, TrainingSettings, split_subjects
 
@@ -91,11 +92,11 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     device = choose_device(arguments.device)
     cases = read_cases(arguments.cases)
     for case in cases:
-        for covariate in config.covariates:
-            try:
-                covariate.parse(case.covariates.get(covariate.name))
-            except InputError as error:
-                raise InputError(f"{case.name} in {arguments.cases}: {error}") from None
+        try:
+            fit_covariates(config.covariates, [case.covariates])
+        except InputError as error:
+            raise InputError(f"{case.name} in {arguments.cases}: {error}") from None
+    config = replace(config, covariates=fit_covariates(config.covariates, [case.covariates for case in cases]))
 
     def loading(done: int, total: int) -> None:
         console.progress("reading", done / total, f"{done} of {total} cases")
@@ -166,6 +167,8 @@ def _encode(arguments: argparse.Namespace, console: Console, ages: list[float | 
     for age in ages:
         for covariate in synthesizer.bundle.config.covariates:
             covariate.parse({**vars(arguments), "age": age}.get(covariate.name))
+            if not covariate.is_trained({**vars(arguments), "age": age}.get(covariate.name)):
+                console.note(f"{covariate.name} {age:g} lies outside the training range; the model extrapolates")
     synthesizer.check(arguments.temperature, arguments.samples)
     scan = read_scan(arguments.t1)
     mask = None

@@ -176,6 +176,7 @@ class Synthesizer:
         covariates = {"age": age, "sex": sex, "diagnosis": diagnosis}
         mean, sd = self.sample_grid(patient.encoding, covariates, temperature, samples, seed)
         prepared = patient.prepared
+        trained = all(known.is_trained(covariates.get(known.name)) for known in self.bundle.config.covariates)
         return Synthesis(
             mean=to_patient(mean, prepared),
             sd=None if sd is None else to_patient(sd, prepared),
@@ -189,6 +190,7 @@ class Synthesizer:
                 "Age": age,
                 "Sex": sex,
                 "Diagnosis": diagnosis,
+                "WithinTrainingRange": trained,
                 "Temperature": temperature,
                 "Samples": samples if temperature > 0 else 1,
                 "Seed": seed,

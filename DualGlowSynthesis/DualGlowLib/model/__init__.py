@@ -1,7 +1,7 @@
 """DUAL-GLOW: two flows, the link between them, covariates, the objective and the presets."""
 
 from .config import PRESETS, LinkConfig, ModelConfig, preset
-from .covariates import DEFAULT_COVARIATES, Covariate, encode_covariates
+from .covariates import DEFAULT_COVARIATES, Covariate, encode_covariates, fit_covariates
 from .dualglow import DualGlow, Encoding, Objective
 from .link import LevelwiseLink, LinkOutput, UNetLink
 
@@ -18,5 +18,6 @@ __all__ = [
     "Objective",
     "UNetLink",
     "encode_covariates",
+    "fit_covariates",
     "preset",
 ]

@@ -67,7 +67,7 @@ class ModelConfig:
     mri_weight: float = 0.001
     noise: str = "uniform"
     mri_noise: float = 0.01
-    pet_noise: float = 0.004
+    pet_noise: float = 0.008
     channels: tuple[int, int] = field(default=(1, 1))
 
     def __post_init__(self) -> None:

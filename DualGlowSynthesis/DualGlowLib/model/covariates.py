@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["DEFAULT_COVARIATES", "Covariate", "encode_covariates"]
+__all__ = ["DEFAULT_COVARIATES", "Covariate", "encode_covariates", "fit_covariates"]
 
 _SPELLINGS = {"female": "F", "male": "M", "w": "F", "dementia": "AD", "cognitively normal": "CN", "normal": "CN"}
 _MISSING = {"", "n/a", "na", "nan", "none", "unknown", "?"}
@@ -26,7 +27,8 @@ class Covariate:
         kind: ``"numeric"`` (z-scored, with a flag that it is known: 2 numbers) or ``"categorical"`` (one-hot; all
             zeros when unknown).
         mean, sd: of the training cases, for numeric ones.
-        minimum, maximum: of the training cases, for numeric ones; values outside are refused.
+        minimum, maximum: of the training cases, for numeric ones; values more than a twentieth of that range outside
+            it are refused.
         values: the categories, for categorical ones.
     """
 
@@ -68,8 +70,9 @@ class Covariate:
             raise InputError(f"{self.name} is {value!r}, which is not a number.") from None
         if not math.isfinite(number):
             return None if math.isnan(number) else self._refuse(number)
-        # Half a unit of grace: 40.0 to 95.0 trained means that someone of 95 years and a month is still "95".
-        if not self.minimum - 0.5 <= number <= self.maximum + 0.5:
+        # A little grace: nothing changes in a person on the birthday at which the training cohort happened to begin.
+        margin = 0.05 * (self.maximum - self.minimum)
+        if not self.minimum - margin <= number <= self.maximum + margin:
             self._refuse(number)
         return number
 
@@ -78,6 +81,11 @@ class Covariate:
             f"{self.name} {number:g} is outside the range {self.minimum:g} to {self.maximum:g} that this model was "
             "trained on; choose a value inside it or another model."
         )
+
+    def is_trained(self, value: object) -> bool:
+        """Whether a usable value lies among those of the training cases; unknown counts as such."""
+        value = self.parse(value)
+        return self.kind == "categorical" or value is None or self.minimum <= value <= self.maximum
 
     def encode(self, value: object) -> list[float]:
         value = self.parse(value)
@@ -94,6 +102,29 @@ DEFAULT_COVARIATES = (
     Covariate("sex", "categorical", values=("F", "M")),
     Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD")),
 )
+
+
+def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str, object]]) -> tuple[Covariate, ...]:
+    """The same covariates with the numbers of a training cohort: range, mean and sd, or the categories that occur.
+
+    One that no case has is left out.
+
+    Raises:
+        InputError: for a value that is no number or, where categories were given, none of them.
+    """
+    fitted = []
+    for covariate in covariates:
+        free = replace(covariate, minimum=-math.inf, maximum=math.inf) if covariate.kind == "numeric" else covariate
+        values = [value for case in cases if (value := free.parse(case.get(covariate.name))) is not None]
+        if not values:
+            continue
+        if covariate.kind == "categorical":
+            fitted.append(replace(covariate, values=tuple(v for v in covariate.values if v in values)))
+        else:
+            mean, sd = statistics.fmean(values), max(statistics.pstdev(values), 1e-3)
+            numbers = {"minimum": min(values), "maximum": max(values), "mean": round(mean, 4), "sd": round(sd, 4)}
+            fitted.append(replace(covariate, **numbers))
+    return tuple(fitted)
 
 
 def encode_covariates(

@@ -135,6 +135,7 @@ class UNetLink(nn.Module):
         shape = (1, model.channels[1], *model.shape)
         self.register_buffer("base_mean", torch.zeros(shape))
         self.register_buffer("base_log_scale", torch.zeros(shape))
+        self.register_buffer("log_floor", torch.tensor(2 * math.log(model.pet_noise)), persistent=False)
         emb = 64
         self.embed = nn.Sequential(nn.Linear(covariates, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
         self.stem = Conv(model.channels[0] * 2**dims + self.position.shape[1], widths[0], 3, dims)
@@ -188,6 +189,9 @@ class UNetLink(nn.Module):
         change, log_change = unsqueeze(self.image(self.finish(x, code))).chunk(2, 1)
         mean = self.base_mean + torch.exp(self.base_log_scale) * change
         log_scale = self.base_log_scale + _soft_bound(log_change, self.config.max_log_sigma)
+        # No voxel is more certain than the noise that was added to it: without this floor a brain's edge that lies
+        # elsewhere than foreseen is hundreds of standard deviations away, and one such case wrecks the model.
+        log_scale = 0.5 * torch.logaddexp(2 * log_scale, self.log_floor)
         return LinkOutput(means, log_sigmas, contexts, (mean, log_scale))
 
 

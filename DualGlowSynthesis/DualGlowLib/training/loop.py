@@ -24,6 +24,7 @@ from .settings import TrainingSettings
 
 __all__ = ["Interrupted", "Trainer"]
 
+_OUTLIER = 20.0
 _CHECKPOINT, _HISTORY, _BUNDLE = "checkpoint.pt", "history.jsonl", "bundle"
 
 
@@ -83,6 +84,7 @@ class Trainer:
         self.stop = stop or (lambda: False)
         self.about = dict(about or {})
         self.step = self.skipped = 0
+        self.usual = math.inf  # norm of the gradient, averaged over the last steps
         self.seconds = 0.0
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
@@ -135,9 +137,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        if torch.isfinite(loss) and torch.isfinite(norm):
+        # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
+        # points nowhere good.
+        if torch.isfinite(loss) and norm.item() < _OUTLIER * self.usual:
             self.optimizer.step()
             self.average.update(self.model, self.step)
+            self.usual = norm.item() if math.isinf(self.usual) else 0.95 * self.usual + 0.05 * norm.item()
         else:
             self.skipped += 1
         return {
@@ -220,6 +225,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "skipped": self.skipped,
+            "usual": self.usual,
             "seconds": self.seconds,
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
@@ -241,7 +247,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
+        self.step, self.skipped, self.usual = state["step"], state["skipped"], state["usual"]
+        self.seconds = state["seconds"]
         history = self.folder / _HISTORY
         lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]

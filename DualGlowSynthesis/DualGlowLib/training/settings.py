@@ -30,7 +30,7 @@ class TrainingSettings:
 
     steps: int = 20000
     batch: int = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     warmup: int = 200
     clip: float = 1.0
     ema: float = 0.999

@@ -1,0 +1,116 @@
+"""The model that ships with DualGlow: that it is what its card says, invertible with its trained weights, and right on
+the template and on real heads."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from DualGlowLib.__main__ import main
+from DualGlowLib.bundle import DEFAULT_BUNDLE, load_bundle
+from DualGlowLib.model import encode_covariates
+from DualGlowLib.resources import resource
+from DualGlowLib.scans import load_template, read_scan, resample
+from DualGlowLib.synthesis import PatientEncoding, Synthesizer
+
+# MUSE labels: cerebral white matter of both lobes' sides, and cortex (from 100 on).
+WHITE = tuple(range(81, 95))
+
+
+@pytest.fixture(scope="module")
+def synthesizer() -> Synthesizer:
+    return Synthesizer.from_bundle(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def patient(synthesizer: Synthesizer) -> PatientEncoding:
+    return synthesizer.encode(load_template().t1)
+
+
+def test_it_is_small_and_honest() -> None:
+    folder = resource("Models", DEFAULT_BUNDLE)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
+    card = (folder / "README.md").read_text()
+    assert "simulated" in card
+    assert "Research use only" in card
+    assert load_bundle().training["simulated"] is True
+
+
+def test_round_trip_with_trained_weights(synthesizer: Synthesizer, patient: PatientEncoding) -> None:
+    model, bundle = synthesizer.model, synthesizer.bundle
+    generator = torch.Generator().manual_seed(0)
+    covariates = encode_covariates(bundle.config.covariates, [{"age": 70, "sex": "F", "diagnosis": "CN"}])
+    with torch.inference_mode():
+        for temperature in (0.0, 1.0):
+            pet = model.sample(patient.encoding, covariates, temperature, generator)
+            law = model.link.decode(patient.encoding.features, covariates)
+            latents, _ = model.pet_latents(pet, law)
+            assert (model.pet_from_latents(latents, law) - pet).abs().max() < 1e-4
+        mri = torch.from_numpy(patient.prepared.t1)[None, None] / bundle.t1_scale
+        latents, _ = model.mri_flow(mri - 0.5)
+        assert (model.mri_flow.inverse(latents) + 0.5 - mri).abs().max() < 1e-4
+
+
+def test_age_lowers_uptake_and_the_true_age_changes_nothing(synthesizer: Synthesizer, patient: PatientEncoding) -> None:
+    brain = patient.prepared.mask
+    means = []
+    for age in (50, 60, 70, 80, 90):
+        pet, _ = synthesizer.sample_grid(patient.encoding, {"age": age, "sex": "F", "diagnosis": "CN"})
+        again, _ = synthesizer.sample_grid(patient.encoding, {"age": age, "sex": "F", "diagnosis": "CN"})
+        assert np.array_equal(pet, again)
+        means.append(pet[brain].mean())
+    assert all(old < young for young, old in itertools.pairwise(means))
+
+
+def test_covariates_may_be_unknown(synthesizer: Synthesizer, patient: PatientEncoding) -> None:
+    pet, _ = synthesizer.sample_grid(patient.encoding, {})
+    assert np.isfinite(pet).all()
+    assert 0.5 < pet[patient.prepared.mask].mean() < 2.5
+
+
+def test_disease_lowers_its_own_regions(synthesizer: Synthesizer, patient: PatientEncoding) -> None:
+    from DualGlowLib.simulate.regions import REGIONS, weights
+
+    kernels = np.asarray(weights(synthesizer.bundle.grid))
+    healthy, ill = (
+        synthesizer.sample_grid(patient.encoding, {"age": 75, "sex": "F", "diagnosis": diagnosis})[0]
+        for diagnosis in ("CN", "AD")
+    )
+    change = {
+        name: float((ill * kernel).sum() / (healthy * kernel).sum()) - 1
+        for name, kernel in zip(REGIONS, kernels, strict=True)
+    }
+    spared = np.mean([change[name] for name in ("sensorimotor_L", "sensorimotor_R", "cerebellum")])
+    assert change["posterior_cingulate_precuneus"] < spared - 0.05
+    assert change["inferior_parietal_L"] < spared - 0.05
+
+
+@pytest.mark.parametrize(("name", "age"), [("ixi012", 39), ("Subj4", 76), ("Subj12", 87)])
+def test_real_heads(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, age: int) -> None:
+    """IXI012 is 39 years old: a year younger than the model's cohort, but within its margin."""
+    data = shared / "data"
+    t1_path = data / "t1_real/ixi012_T1.nii.gz" if name == "ixi012" else data / f"elderly/{name}_T1.nii.gz"
+    labels_path = (
+        data / f"seg_real/{name}_T1_DLMUSE.nii.gz" if name == "ixi012" else data / f"elderly/{name}_DLMUSE.nii.gz"
+    )
+    output = tmp_path / "pet.nii.gz"
+    assert main(["synthesize", str(t1_path), "--age", str(age), "--output", str(output)]) == 0, capsys.readouterr().err
+    t1, pet = nib.load(t1_path), nib.load(output)
+    assert pet.shape == t1.shape
+    assert np.array_equal(pet.affine, t1.affine)
+
+    labels = read_scan(labels_path)
+    codes = np.round(resample(labels.data, labels.affine, t1.shape, t1.affine, order=0)).astype(int)
+    values = pet.get_fdata()
+    white, grey = values[np.isin(codes, WHITE)], values[codes >= 100]
+    assert grey.mean() > 1.15 * white.mean()
+    total = values.sum()
+    assert values[codes > 0].sum() > 0.75 * total  # sulci are not labelled
+    # The PET's own place, without its mask: it must not be moved against the brain.
+    places = np.argwhere(values > 0.3 * values.max()).mean(0), np.argwhere(codes > 0).mean(0)
+    shift = t1.affine[:3, :3] @ (places[0] - places[1])
+    assert np.linalg.norm(shift) < 4.0
