@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from DualGlowLib import InputError
 from DualGlowLib.bundle import Bundle, load_bundle, save_bundle
 from DualGlowLib.model import DualGlow, encode_covariates, preset

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+
 from DualGlowLib.__main__ import main
 from DualGlowLib.bundle import DEFAULT_BUNDLE, load_bundle
 from DualGlowLib.model import encode_covariates

@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+
 from DualGlowLib.__main__ import main
 from DualGlowLib.resources import resource
 from DualGlowLib.scans import Scan, load_template, read_scan, resample, write_scan

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from DualGlowLib import flow
 from torch import nn
+
+from DualGlowLib import flow
 
 SPACE = {2: (4, 8), 3: (4, 6, 4)}
 CONFIGS = {

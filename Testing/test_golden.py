@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from DualGlowLib.flow import FlowConfig
 from DualGlowLib.model import DualGlow, ModelConfig, preset
 from DualGlowLib.training.optim import AuthorsAdamax

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 
 import pytest
+
 from loaded import ROOT, TRAINING, host, slicer
 from test_house import MODULES, cmake_list
 

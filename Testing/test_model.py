@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from DualGlowLib import InputError
 from DualGlowLib.flow import FlowConfig
 from DualGlowLib.model import (

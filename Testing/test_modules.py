@@ -10,6 +10,7 @@ import types
 import numpy as np
 import pytest
 import vtk
+
 from host.members import RECORD, members
 from host.widgets import CTK, QMRML
 from loaded import ROOT, SYNTHESIS, TRAINING, host, slicer

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+
 from DualGlowLib import InputError
 from DualGlowLib.scans import GRIDS
 from DualGlowLib.simulate import case_seed, find_pairs, load_anatomies, simulate_case, simulate_cohort, template_anatomy

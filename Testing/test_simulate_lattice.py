@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from DualGlowLib.scans import GRIDS
 from DualGlowLib.simulate import lattice
 from DualGlowLib.simulate.lattice import HALF, WORK

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from DualGlowLib.scans import GRIDS
 from DualGlowLib.simulate import Covariates, lattice, simulate_case, template_anatomy
 from DualGlowLib.simulate.regions import REGIONS

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from DualGlowLib.scans import GRIDS
 from DualGlowLib.simulate import regions
 from DualGlowLib.simulate.regions import PARTITION, REGIONS

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from DualGlowLib import InputError
 from DualGlowLib.bundle import load_bundle
 from DualGlowLib.cases import Case, read_cases
