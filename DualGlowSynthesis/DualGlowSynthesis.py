@@ -3,9 +3,6 @@
 import numpy as np
 import slicer
 import vtk
-from DualGlowSynthesisLib import dependencies, volumes
-from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic
-from DualGlowSynthesisLib.messages import showingErrors
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -14,6 +11,10 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from DualGlowSynthesisLib import dependencies, volumes
+from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic
+from DualGlowSynthesisLib.messages import showingErrors
 
 
 class DualGlowSynthesis(ScriptedLoadableModule):

@@ -6,8 +6,9 @@ import importlib.util
 from pathlib import Path
 
 import slicer
-from DualGlowLib import InputError
 from slicer.i18n import tr as _
+
+from DualGlowLib import InputError
 
 __all__ = ["ensurePackages", "missingPackages", "missingText"]
 

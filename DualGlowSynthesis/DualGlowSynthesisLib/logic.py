@@ -3,11 +3,12 @@
 from typing import Annotated
 
 import slicer
-from DualGlowLib import InputError
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from DualGlowLib import InputError
 
 from . import volumes
 
@@ -16,7 +17,7 @@ __all__ = ["DualGlowSynthesisLogic", "DualGlowSynthesisParameterNode"]
 
 @parameterNodeWrapper
 class DualGlowSynthesisParameterNode:
-    """What the user chose; saved with the scene. Ages are those of the bundled model; sex and diagnosis may be "unknown"."""
+    """What the user chose; saved with the scene. Ages: the bundled model's; sex and diagnosis may be "unknown"."""
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputVolume: vtkMRMLScalarVolumeNode

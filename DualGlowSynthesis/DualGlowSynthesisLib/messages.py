@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import slicer
+
 from DualGlowLib import InputError
 
 __all__ = ["showingErrors"]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 import slicer
 import vtk
-from DualGlowLib import InputError
 from slicer.i18n import tr as _
+
+from DualGlowLib import InputError
 
 __all__ = ["firstAcquired", "isSynthetic", "markSynthetic", "scanFromVolume", "showOverlay", "updateVolumeFromScan"]
 

@@ -18,6 +18,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from DualGlowLib.cases import read_cases, read_on_grid
 from DualGlowLib.evaluation import evaluate, write_report
 from DualGlowLib.simulate.regions import REGIONS, weights
