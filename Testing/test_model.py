@@ -94,6 +94,10 @@ def test_objective_is_equation_12(model: DualGlow) -> None:
         pet_log, mri_log = model.pet_log_prob(pet, law), model.mri_log_prob(mri)[0]
     per_dim = math.log(2) * model.config.voxels
     expected = -(pet_log + model.config.mri_weight * mri_log) / per_dim + 8 * (1 + model.config.mri_weight)
+    if law.image is not None:
+        mean, log_scale = law.image
+        image_log = torch.distributions.Normal(mean, log_scale.exp()).log_prob(pet - 0.5).flatten(1).sum(1)
+        expected = expected + model.config.link.image_weight * (8 - image_log / per_dim)
     torch.testing.assert_close(objective.loss, expected)
 
 

@@ -25,6 +25,7 @@ class LinkConfig:
         widths: channels of the U-Net at each level.
         context: channels that it gives to the PET's coupling networks at each level.
         max_log_sigma: log-sigma is bounded softly at ± this.
+        image_weight: of the U-Net's mean image and scale as a Gaussian of their own in the loss.
     """
 
     kind: str = "levelwise"
@@ -35,6 +36,7 @@ class LinkConfig:
     widths: tuple[int, ...] = ()
     context: tuple[int, ...] = ()
     max_log_sigma: float = 3.0
+    image_weight: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))

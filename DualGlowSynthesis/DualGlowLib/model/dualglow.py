@@ -33,7 +33,7 @@ class Encoding:
 
 @dataclass
 class Objective:
-    """One evaluation of eq. 12, each ``(B,)``: bits per dimension of both images at a nominal 8 bits, and the loss."""
+    """One evaluation of the objective, each ``(B,)``: loss, and bits per dimension of both images (nominally 8-bit)."""
 
     loss: Tensor
     pet_bits: Tensor
@@ -121,12 +121,23 @@ class DualGlow(nn.Module):
     # ---- training
 
     def forward(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> Objective:
-        """Eq. 12 in bits per dimension, −(log p(z_p|z_m) + log|det| + λ log p(x_m)), with no noise added."""
+        """Eq. 12 in bits per dimension, −(log p(z_p|z_m) + log|det| + λ log p(x_m)), with no noise added.
+
+        Where the link gives the PET a mean image and a scale, the loss has one more term: the PET's bits under that
+        Gaussian alone. The flow can make up for any mean and scale, so the term does not move the optimum of the
+        others; it settles which of them is taken: the conditional mean and standard deviation, learned from the first
+        step on as fast as a regression.
+        """
         mri_log_prob, latents = self.mri_log_prob(mri)
         law = self.link.decode(self.link.encode(latents), covariates)
         pet_bits = self._bits(self.pet_log_prob(pet, law), self.config.channels[1])
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
-        return Objective(pet_bits + self.config.mri_weight * mri_bits, pet_bits, mri_bits)
+        loss = pet_bits + self.config.mri_weight * mri_bits
+        if law.image is not None:
+            mean, log_scale = law.image
+            image_log_prob = gaussian_log_prob(pet - 0.5, mean, log_scale.expand_as(pet))
+            loss = loss + self.config.link.image_weight * self._bits(image_log_prob, self.config.channels[1])
+        return Objective(loss, pet_bits, mri_bits)
 
     def _bits(self, log_prob: Tensor, channels: int) -> Tensor:
         # Images span 0..1; 8 bits per dimension are those of 256 bins of that span.
