@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,16 @@ def test_interrupted_and_resumed_gives_the_same_curve(
     assert history(run) == history(whole)
     mine, theirs = (load_bundle(folder / "bundle").model.state_dict() for folder in (run, whole))
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_a_finished_run_can_be_made_longer(whole: Path, cases: Path, settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    done = train(cases, settings, run, "--resume", "--steps", str(STEPS + 1))
+    assert done.returncode == 0, done.stderr
+    assert history(run)[:STEPS] == history(whole)
+    assert len(history(run)) == STEPS + 1
+    assert load_bundle(run / "bundle").training["steps"] == STEPS + 1
 
 
 def load_checkpoint(run: Path) -> dict:

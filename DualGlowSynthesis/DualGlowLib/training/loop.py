@@ -50,7 +50,8 @@ class Trainer:
     """One run in one folder: ``checkpoint.pt``, ``history.jsonl`` and, at the end, ``bundle/``.
 
     Everything random in a step comes from the seed and the step's number, so a resumed run takes the very steps that
-    it would have taken.
+    it would have taken. A run may also be resumed with another number of steps, to make it longer or shorter; the
+    learning rate then follows the cosine of that number.
 
     Args:
         folder: of the run.
@@ -242,7 +243,7 @@ class Trainer:
         if state["config"] != self.config.to_dict():
             raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
         changed = {key for key, value in state["settings"].items() if value != self.settings.to_dict()[key]}
-        if changed - {"checkpoint_every", "validate_every"}:
+        if changed - {"checkpoint_every", "validate_every", "steps"}:
             raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
