@@ -119,6 +119,24 @@ def test_flow_inverse_log_det_and_shapes(name: str, dims: int) -> None:
     torch.testing.assert_close(log_det[0], expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_centred_flow_keeps_zero(dims: int) -> None:
+    config = flow.FlowConfig(depths=(2, 2), widths=(8, 8), squeeze="haar", cosine_top=True, centred=True)
+    net = shake(flow.MultiScaleFlow(1, dims, config, context=(3, 3)))
+    shape = (4, 8) if dims == 2 else (4, 4, 8)
+    spaces = [tuple(side // 2**level for side in shape) for level in (1, 2)]
+    contexts = [torch.randn(1, 3, *space, dtype=torch.float64) for space in spaces]
+    x = torch.randn(1, 1, *shape, dtype=torch.float64)
+    flow.initialize(net, [(3 + 5 * x, contexts)])
+    latents, log_det = net(x, contexts)
+    torch.testing.assert_close(net.inverse(latents, contexts), x, rtol=0, atol=1e-8)
+    expected = jacobian_log_det(lambda v: torch.cat([z.flatten() for z in net(v, contexts)[0]]), x)
+    torch.testing.assert_close(log_det[0], expected, rtol=1e-5, atol=1e-8)
+    assert not net.inverse([torch.zeros_like(z) for z in latents], contexts).any()
+    mirrored, _ = net(-x, contexts)
+    assert (mirrored[-1] + latents[-1]).abs().max() > 1e-3  # it is no linear map
+
+
 def test_flow_in_float32_returns_within_1e_4() -> None:
     net = shake(flow.MultiScaleFlow(1, 3, flow.FlowConfig(depths=(4, 4), widths=(16, 16))), 0.05).float()
     x = torch.randn(1, 1, 8, 8, 8)

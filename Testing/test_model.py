@@ -126,6 +126,20 @@ def test_samples_follow_seed_temperature_and_covariates(model: DualGlow) -> None
     assert (sample(0.0, 1, other) - sample(0.0, 1)).abs().max() > 1e-6
 
 
+def test_temperature_zero_is_the_links_mean_image(model: DualGlow) -> None:
+    _, mri, covariates = images(model.config, 2)
+    with torch.no_grad():
+        encoding = model.encode(mri)
+        law = model.link.decode(encoding.features, covariates)
+        sample = model.sample(encoding, covariates, 0.0)
+    if law.image is None:
+        latents, _ = model.pet_latents(sample, law)
+        for z, mean in zip(latents, law.means, strict=True):
+            torch.testing.assert_close(z, mean.expand_as(z))
+    else:
+        torch.testing.assert_close(sample, law.image[0] + 0.5)
+
+
 def test_several_samples_of_one_mri(model: DualGlow) -> None:
     """One encoding serves many rows of covariates, each with the result that it has alone."""
     _, mri, covariates = images(model.config, 3)

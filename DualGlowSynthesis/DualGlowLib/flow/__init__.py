@@ -2,7 +2,7 @@
 
 from .actnorm import ActNorm
 from .convolve import Conv, convolve
-from .coupling import AffineCoupling, CouplingNet, NormConv, ZeroConv
+from .coupling import AffineCoupling, CentredNet, CouplingNet, NormConv, ZeroConv
 from .frequency import CosineTransform
 from .invconv import DenseConv, PLUConv
 from .multiscale import FlowConfig, FlowStep, MultiScaleFlow
@@ -12,6 +12,7 @@ from .transform import ConditionalAffine, Transform, initialize, spatial_sum
 __all__ = [
     "ActNorm",
     "AffineCoupling",
+    "CentredNet",
     "ConditionalAffine",
     "Conv",
     "CosineTransform",

@@ -17,10 +17,13 @@ LOG_SCALE_FACTOR = 3.0
 _MAX_LOG_SCALE = 6.0  # a channel that is nearly constant in the first batch must not be blown up beyond e^6
 
 
-def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift and stored log-scale that give each channel of ``x`` mean 0 and variance 1; both of shape (channels,)."""
+def channel_statistics(x: Tensor, centred: bool = False) -> tuple[Tensor, Tensor]:
+    """Shift and stored log-scale that give each channel of ``x`` mean 0 and variance 1; both of shape (channels,).
+
+    With ``centred`` the shift is 0 and the scale gives a mean square of 1.
+    """
     axes = [0, *range(2, x.dim())]
-    mean = x.mean(axes)
+    mean = x.mean(axes) * (0.0 if centred else 1.0)
     power = (x - mean.reshape(1, -1, *[1] * (x.dim() - 2))).square().mean(axes)
     log_scale = -torch.log(power.sqrt() + 1e-6)
     return -mean, log_scale.clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE) / LOG_SCALE_FACTOR
@@ -30,12 +33,18 @@ class ActNorm(Transform):
     """``z = (x + bias) · exp(3 · log_scale)`` per channel; log-determinant = voxels × Σ 3 · log_scale.
 
     ``initialized`` is a saved buffer: a model that was loaded is not set from data again.
+
+    Args:
+        channels: of x.
+        dims: 2 or 3.
+        centred: no bias, so that 0 stays 0.
     """
 
-    def __init__(self, channels: int, dims: int) -> None:
+    def __init__(self, channels: int, dims: int, centred: bool = False) -> None:
         super().__init__()
         shape = (1, channels, *[1] * dims)
-        self.bias = nn.Parameter(torch.zeros(shape))
+        self.centred = centred
+        self.bias = None if centred else nn.Parameter(torch.zeros(shape))
         self.log_scale = nn.Parameter(torch.zeros(shape))
         self.register_buffer("initialized", torch.tensor(False))
         self.initializing = False
@@ -44,8 +53,9 @@ class ActNorm(Transform):
         self.initializing = not bool(self.initialized)
 
     def _initialize(self, x: Tensor) -> None:
-        bias, log_scale = channel_statistics(x)
-        self.bias.data.copy_(bias.reshape(self.bias.shape))
+        bias, log_scale = channel_statistics(x, self.centred)
+        if not self.centred:
+            self.bias.data.copy_(bias.reshape(self.bias.shape))
         self.log_scale.data.copy_(log_scale.reshape(self.log_scale.shape))
         self.initialized.fill_(True)
         self.initializing = False
@@ -55,7 +65,9 @@ class ActNorm(Transform):
             self._initialize(x)
         log_scale = LOG_SCALE_FACTOR * self.log_scale
         log_det = log_scale.sum() * math.prod(x.shape[2:])
-        return (x + self.bias) * log_scale.exp(), log_det.expand(x.shape[0])
+        x = x if self.centred else x + self.bias
+        return x * log_scale.exp(), log_det.expand(x.shape[0])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return z * torch.exp(-LOG_SCALE_FACTOR * self.log_scale) - self.bias
+        x = z * torch.exp(-LOG_SCALE_FACTOR * self.log_scale)
+        return x if self.centred else x - self.bias

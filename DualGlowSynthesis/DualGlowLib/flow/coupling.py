@@ -10,7 +10,7 @@ from .actnorm import LOG_SCALE_FACTOR, channel_statistics
 from .convolve import convolve
 from .transform import Transform, spatial_sum
 
-__all__ = ["AffineCoupling", "CouplingNet", "NormConv", "ZeroConv"]
+__all__ = ["AffineCoupling", "CentredNet", "CouplingNet", "NormConv", "ZeroConv"]
 
 
 _VALID = {4: F.conv2d, 5: F.conv3d}
@@ -21,22 +21,24 @@ class _ScaledConv(nn.Module):
 
     With ``edge``, the function is that of a convolution with one more input channel, 1 in the padding and 0 inside
     (Glow's trick). That channel is the same for every image, so it enters as a bias map of its own instead of a
-    concatenation, which would spoil the channel count and the speed.
+    concatenation, which would spoil the channel count and the speed. With ``bias`` off, 0 stays 0.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, dims: int, edge: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, dims: int, edge: bool = False, bias: bool = True
+    ) -> None:
         super().__init__()
         self.padding = kernel // 2
         self.weight = nn.Parameter(torch.zeros(outputs, inputs, *[kernel] * dims))
         has_edge = edge and kernel > 1
         self.edge_weight = nn.Parameter(torch.zeros(outputs, 1, *[kernel] * dims)) if has_edge else None
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.log_scale = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         scale = torch.exp(LOG_SCALE_FACTOR * self.log_scale)
         kernel_scale = scale.reshape(-1, *[1] * (x.dim() - 1))
-        y = convolve(x, self.weight * kernel_scale, self.bias * scale)
+        y = convolve(x, self.weight * kernel_scale, None if self.bias is None else self.bias * scale)
         if self.edge_weight is None:
             return y
         frame = F.pad(y.new_zeros(1, 1, *x.shape[2:]), [self.padding] * (2 * (x.dim() - 2)), value=1.0)
@@ -46,8 +48,10 @@ class _ScaledConv(nn.Module):
 class NormConv(_ScaledConv):
     """Convolution whose bias and log-scale are first set from data, so that it ends in an ActNorm."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, dims: int, edge: bool = False) -> None:
-        super().__init__(inputs, outputs, kernel, dims, edge)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, dims: int, edge: bool = False, bias: bool = True
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, dims, edge, bias)
         for weight in (self.weight, self.edge_weight):
             if weight is not None:
                 nn.init.normal_(weight, 0.0, 0.05)
@@ -60,8 +64,9 @@ class NormConv(_ScaledConv):
     def forward(self, x: Tensor) -> Tensor:
         if self.initializing:
             # Bias and log-scale are still zero: this is the plain convolution.
-            bias, log_scale = channel_statistics(super().forward(x))
-            self.bias.data.copy_(bias)
+            bias, log_scale = channel_statistics(super().forward(x), centred=self.bias is None)
+            if self.bias is not None:
+                self.bias.data.copy_(bias)
             self.log_scale.data.copy_(log_scale)
             self.initialized.fill_(True)
             self.initializing = False
@@ -85,6 +90,26 @@ class CouplingNet(nn.Sequential):
         )
 
 
+class CentredNet(nn.Module):
+    """A coupling network whose shift is 0 where its input is: convolutions without bias, and a context that multiplies.
+
+    Outputs shift and raw log-scale in turn, as ``CouplingNet``. The log-scale is free: a scale leaves 0 where it is.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, dims: int, context: int) -> None:
+        super().__init__()
+        self.first = NormConv(inputs, width, 3, dims, bias=False)
+        self.second = NormConv(width, width, 1, dims, bias=False)
+        self.last = ZeroConv(width, outputs, 3, dims, bias=False)
+        self.gate = ZeroConv(context, width, 1, dims)
+        self.log_scale = ZeroConv(context, outputs // 2, 1, dims)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        h = F.relu(self.first(x)) * (1 + self.gate(context))
+        shift, raw = (part for part in self.last(F.relu(self.second(h))).unflatten(1, (-1, 2)).unbind(2))
+        return torch.stack([shift, raw + self.log_scale(context)], 2).flatten(1, 2)
+
+
 class AffineCoupling(Transform):
     """``z₁ = x₁``, ``z₂ = x₂ · exp(s) + t`` (eq. 13), with s and t from x₁ and, where given, a context.
 
@@ -97,6 +122,7 @@ class AffineCoupling(Transform):
         context: channels of the context, joined to x₁ at the network's input.
         edge: let the 3ⁿ convolutions see the image's edge.
         bound: see ``scale``.
+        centred: 0 stays 0 (``CentredNet``); needs a context.
     """
 
     def __init__(
@@ -108,6 +134,7 @@ class AffineCoupling(Transform):
         context: int = 0,
         edge: bool = False,
         bound: float = 2.0,
+        centred: bool = False,
     ) -> None:
         super().__init__()
         if scale not in ("exp", "sigmoid"):
@@ -115,10 +142,18 @@ class AffineCoupling(Transform):
         self.kept = channels // 2
         self.scale = scale
         self.bound = bound
-        self.net = CouplingNet(self.kept + context, 2 * (channels - self.kept), width, dims, edge)
+        self.centred = centred
+        outputs = 2 * (channels - self.kept)
+        if centred:
+            self.net = CentredNet(self.kept, outputs, width, dims, context)
+        else:
+            self.net = CouplingNet(self.kept + context, outputs, width, dims, edge)
 
     def _parameters_of(self, x1: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        h = self.net(x1 if context is None else torch.cat([x1, context], 1))
+        if self.centred:
+            h = self.net(x1, context)
+        else:
+            h = self.net(x1 if context is None else torch.cat([x1, context], 1))
         shift, raw = h[:, 0::2], h[:, 1::2]
         if self.scale == "sigmoid":
             return shift, F.logsigmoid(raw + 2.0)

@@ -33,6 +33,8 @@ class FlowConfig:
         squeeze: ``"reorder"`` (Glow) or ``"haar"``.
         edge: let coupling networks see the image's edge (Glow's extra channel).
         cosine_top: cosine transform over space at the end of the top level.
+        centred: the flow maps 0 to 0, so that the latent mode is the image 0. In a common flow the networks meet at the
+            mode what they never met in training, inputs without noise, and what comes out there is far from the mean.
     """
 
     depths: tuple[int, ...]
@@ -42,6 +44,7 @@ class FlowConfig:
     squeeze: str = "reorder"
     edge: bool = False
     cosine_top: bool = False
+    centred: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))
@@ -58,9 +61,11 @@ class FlowStep(Transform):
 
     def __init__(self, channels: int, width: int, dims: int, config: FlowConfig, context: int = 0) -> None:
         super().__init__()
-        self.actnorm = ActNorm(channels, dims)
+        self.actnorm = ActNorm(channels, dims, config.centred)
         self.mixing = _MIXING[config.mixing](channels)
-        self.coupling = AffineCoupling(channels, width, dims, config.scale, context, config.edge)
+        self.coupling = AffineCoupling(
+            channels, width, dims, config.scale, context, config.edge, centred=config.centred
+        )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, first = self.actnorm(x)

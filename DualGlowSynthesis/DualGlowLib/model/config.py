@@ -123,7 +123,7 @@ def _standard(shape: Sequence[int]) -> ModelConfig:
         preset="standard",
         shape=shape,
         mri=FlowConfig(depths=(2, 2, 2), widths=(24, 32, 48)),
-        pet=FlowConfig(depths=(3, 4, 4), widths=(24, 48, 64), squeeze="haar", cosine_top=True),
+        pet=FlowConfig(depths=(3, 4, 4), widths=(24, 48, 64), squeeze="haar", cosine_top=True, centred=True),
         link=LinkConfig(kind="unet", widths=(24, 64, 96), context=(8, 16, 16)),
         noise="gaussian",
     )

@@ -119,9 +119,9 @@ class UNetLink(nn.Module):
     """A U-Net over all of the MRI's latents, brought back to the layout of the finest level.
 
     The way down sees the MRI alone and is kept once per scan; the way up is modulated by the covariates, so that moving
-    the age slider costs only it. Besides the prior of each level it gives the PET flow a mean image and a scale, which
-    start at the training cohort's voxelwise mean and standard deviation: at temperature 0 the model then starts from
-    the mean PET instead of noise.
+    the age slider costs only it. It gives the PET a mean image and a scale, which start at the training cohort's
+    voxelwise mean and standard deviation, and the flow, which has what is left over, the log-sigma of each level's
+    latent. All of the mean lies in the image; that of the latents is 0.
     """
 
     def __init__(self, config: LinkConfig, shapes: list[tuple[int, ...]], covariates: int, model: ModelConfig) -> None:
@@ -144,7 +144,7 @@ class UNetLink(nn.Module):
         self.before = nn.ModuleList(_ResidualBlock(width, dims) for width in widths)
         self.after = nn.ModuleList(_ResidualBlock(width, dims, emb) for width in widths)
         self.finish = _ResidualBlock(widths[0], dims, emb)
-        self.heads = nn.ModuleList(ZeroConv(w, 2 * s[0], 1, dims) for w, s in zip(widths, shapes, strict=True))
+        self.heads = nn.ModuleList(ZeroConv(w, s[0], 1, dims) for w, s in zip(widths, shapes, strict=True))
         self.contexts = nn.ModuleList(Conv(w, c, 1, dims) for w, c in zip(widths, config.context, strict=True))
         self.image = ZeroConv(widths[0], 2 * model.channels[1] * 2**dims, 3, dims)
         # The top level's latent lies in frequency space, where every coefficient has its own variance.
@@ -180,10 +180,10 @@ class UNetLink(nn.Module):
             if level < len(features) - 1:
                 x = features[level] + F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
             x = self.after[level](x, code)
-            mean, raw = self.heads[level](x).chunk(2, 1)
+            raw = self.heads[level](x)
             if level == len(features) - 1:
                 raw = raw + self.top_log_sigma
-            means.insert(0, mean)
+            means.insert(0, raw.new_zeros(1))
             log_sigmas.insert(0, _soft_bound(raw, self.config.max_log_sigma))
             contexts.insert(0, self.contexts[level](x))
         change, log_change = unsqueeze(self.image(self.finish(x, code))).chunk(2, 1)
