@@ -142,7 +142,7 @@ def test_a_flipped_byte_in_a_compressed_file_is_noticed(volume: Scan, tmp_path: 
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0x55
     path.write_bytes(bytes(raw))
-    with pytest.raises(InputError, match="damaged|incomplete"):
+    with pytest.raises(InputError, match=r"damaged|incomplete"):
         read_scan(path)
 
 

@@ -57,7 +57,8 @@ class Scan:
     def to_sitk(self) -> sitk.Image:
         """The same voxels in the same place as a SimpleITK image (LPS).
 
-        ITK images have no shear; code that may meet a sheared affine resamples by ``affine`` itself (``scans.resample``).
+        ITK images have no shear; code that may meet a sheared affine resamples by ``affine`` itself
+        (``scans.resample``).
         """
         import SimpleITK as sitk
 

@@ -1,0 +1,188 @@
+"""Where the brain is in a T1 of a head: a coarse network finds it, a fine one draws its edge.
+
+The idea of learning a brain mask from heads deformed and recoloured far beyond what scanners do, so that it holds for
+heads the network has never seen, is that of SynthStrip (Hoopes et al., NeuroImage 2022); networks, training and
+weights are our own (Testing/benchmarks/brain_mask.py).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..resources import resource
+from .resampling import resample
+from .scan import Scan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["COARSE", "FINE", "WINDOW", "brain_mask", "intensity_range", "scale_intensity"]
+
+COARSE = 4.0
+"""Millimetres: voxel size at which the head is searched."""
+FINE = 2.0
+"""Millimetres: voxel size at which the edge is drawn."""
+WINDOW = 56
+"""Coarse voxels along each side of what the coarse network sees at once: 224 mm."""
+_LARGEST = 1000.0  # millimetres; no field of view of a head scan is larger
+_HEAD_OVER_BRAIN = 1.7  # volumes: below this, there is no skull
+_MARGIN = 16.0  # millimetres of surroundings that the fine network sees
+
+
+def brain_mask(scan: Scan) -> Scan:
+    """The brain with its ventricles and sulci, without skull, scalp and neck.
+
+    Args:
+        scan: a T1 of a head, in any orientation, with or without skull.
+
+    Returns:
+        A scan of bool voxels on the same lattice, one connected piece without holes; all False if the
+        networks see none. In an image of something else it may be anything: ``prepare`` judges by the registration.
+
+    Raises:
+        InputError: if the field of view is larger than any scan of a head.
+    """
+    import torch
+
+    coarse_net, fine_net = _networks()
+    shape, affine = _lattice(scan.affine, [(-0.5, n - 0.5) for n in scan.shape], COARSE)
+    if max(shape) * COARSE > _LARGEST:
+        raise InputError(
+            f"{scan.source or 'The image'} is {max(shape) * COARSE:.0f} mm long, too much for a scan of a head; check "
+            "the voxel size in its header."
+        )
+    background = float(scan.data.min())
+    image = resample(scan.data, scan.affine, shape, affine, fill=background)
+    low, high = intensity_range(image)
+    with torch.inference_mode():
+        probability = _search(coarse_net, scale_intensity(image, low, high))
+        found = _largest_piece(probability > 0.5)
+        if not found.any():
+            return scan.like(np.zeros(scan.shape, dtype=bool))
+
+        spans = [np.flatnonzero(found.any(axis=rest))[[0, -1]] for rest in ((1, 2), (0, 2), (0, 1))]
+        shape, fine_affine = _lattice(affine, spans, FINE, _MARGIN)
+        image = resample(scan.data, scan.affine, shape, fine_affine, fill=background)
+        prior = resample(np.where(_grown(found), probability, 0), affine, shape, fine_affine)
+        probability = _run(fine_net, np.stack([scale_intensity(image, low, high), prior]))
+    inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
+    inside = _filled(_largest_piece(inside))
+    return scan.like(_already_stripped(scan.data > background, inside))
+
+
+def _already_stripped(foreground: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """The foreground itself, if the skull has been removed before: then somebody has drawn the edge already.
+
+    A head has more than twice the volume of its brain; what is left after skull stripping has hardly more.
+    """
+    if np.count_nonzero(foreground) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
+        return brain
+    filled = _filled(_largest_piece(foreground))
+    if np.count_nonzero(filled) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
+        return brain
+    return filled if np.count_nonzero(filled & brain) > 0.9 * np.count_nonzero(brain) else brain
+
+
+def _search(net: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Probability of brain in a whole field of view at the coarse voxel size.
+
+    The network sees one window of a fixed size, first about the middle of whatever is bright, then about the brain
+    that it found there, until it stays: so the brain lies where it lay in training, however long the neck.
+    """
+    centre = np.argwhere(image > image.mean()).mean(axis=0)
+    for _ in range(4):
+        start = np.round(centre).astype(int) - WINDOW // 2
+        inner = [slice(max(s, 0), min(s + WINDOW, n)) for s, n in zip(start, image.shape, strict=True)]
+        outer = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inner, start, strict=True))
+        window = np.zeros((1, WINDOW, WINDOW, WINDOW), np.float32)
+        window[(0, *outer)] = image[tuple(inner)]
+        probability = np.zeros(image.shape, np.float32)
+        probability[tuple(inner)] = _run(net, window)[outer]
+        found = _largest_piece(probability > 0.5)
+        if not found.any():
+            break
+        previous, centre = centre, np.argwhere(found).mean(axis=0)
+        if np.abs(centre - previous).max() < 1:
+            break
+    return probability
+
+
+def intensity_range(image: np.ndarray) -> tuple[float, float]:
+    """Background and bright tissue: the 1st percentile, and the 98th of what is brighter than the mean."""
+    low = float(np.percentile(image, 1))
+    high = float(np.percentile(image[image > image.mean()], 98))
+    return low, max(high, low + 1e-6 * max(abs(low), 1.0))
+
+
+def scale_intensity(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """What the networks see: 0 at ``low``, 1 at ``high``, cut at 0 and 1.5."""
+    return np.clip((np.asarray(image, np.float32) - low) / (high - low), 0, 1.5)
+
+
+@lru_cache(maxsize=1)
+def _networks() -> tuple[nn.Module, nn.Module]:
+    """The two shipped networks, read once."""
+    import json
+
+    from safetensors import safe_open
+
+    from .brainnet import BrainNet
+
+    path = resource("Models", "brainmask", "weights.safetensors")
+    nets = {}
+    with safe_open(str(path), "pt") as file:
+        keys = list(file.keys())
+        for name, config in json.loads(file.metadata()["networks"]).items():
+            net = BrainNet(**config)
+            prefix = f"{name}."
+            state = {key[len(prefix) :]: file.get_tensor(key).float() for key in keys if key.startswith(prefix)}
+            net.load_state_dict(state, strict=False)  # batch normalisation's step counter is not kept
+            nets[name] = net.eval().requires_grad_(False)
+    return nets["coarse"], nets["fine"]
+
+
+def _run(net: nn.Module, channels: np.ndarray) -> np.ndarray:
+    """Probabilities for (C, X, Y, Z), which is padded with zeros to sides that the network can halve."""
+    import torch
+
+    multiple = 2 ** (net.config["levels"] - 1)
+    padding = [(0, 0)] + [(0, -n % multiple) for n in channels.shape[1:]]
+    padded = torch.from_numpy(np.pad(channels, padding).astype(np.float32))[None]
+    logit = net(padded.contiguous(memory_format=torch.channels_last_3d))[0, 0]
+    return torch.sigmoid(logit)[tuple(slice(n) for n in channels.shape[1:])].numpy()
+
+
+def _lattice(affine: np.ndarray, spans: list, size: float, margin: float = 0.0) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a lattice along RAS that covers the box ``spans`` (in voxels of ``affine``) and a margin."""
+    corners = np.array(list(product(*spans))) @ affine[:3, :3].T + affine[:3, 3]
+    low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
+    shape = np.maximum(np.round((high - low) / size), 1).astype(int)
+    lattice = np.diag([size, size, size, 1.0])
+    lattice[:3, 3] = (low + high) / 2 - size * (shape - 1) / 2
+    return tuple(int(n) for n in shape), lattice
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk
+
+    if not mask.any():
+        return mask
+    pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(sitk.BinaryDilate(sitk.GetImageFromArray(mask.astype(np.uint8)), [2] * 3)) > 0
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))) > 0

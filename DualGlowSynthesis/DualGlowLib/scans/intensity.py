@@ -1,0 +1,39 @@
+"""T1 intensities that mean the same on every scanner."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["normalise_t1"]
+
+
+def normalise_t1(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Scale a T1 so that white matter is near 1 and the darkest fluid 0.
+
+    A line through two percentiles of the brain's voxels: the 1st (cerebrospinal fluid) goes to 0 and the 80th to 1. In
+    a brain mask of any age between a third and two fifths of the voxels are white matter, the brightest large tissue
+    of a T1, so that the 80th percentile lies in its middle. (A peak of the histogram is no better guide: shading and
+    partial volume in old brains move it towards grey matter.) The result doesn't change when a scanner multiplies or
+    shifts its intensities, and normalising twice is normalising once.
+
+    Args:
+        data: T1 voxels of any shape.
+        mask: bool, the brain, same shape.
+
+    Returns:
+        float32 of the same shape: 0 outside the mask, 0..1.5 inside.
+
+    Raises:
+        ValueError: if the mask is empty, has another shape, or the brain has no contrast.
+    """
+    data, mask = np.asarray(data, dtype=np.float32), np.asarray(mask, dtype=bool)
+    if data.shape != mask.shape:
+        raise ValueError(f"The mask's shape {mask.shape} is not the data's {data.shape}.")
+    if not mask.any():
+        raise ValueError("The brain mask is empty.")
+    values = data[mask]
+    dark, white = np.percentile(values, (1, 80))
+    if not white > dark:
+        raise ValueError("The image has no contrast inside the brain mask.")
+    scaled = np.clip((data - dark) / (white - dark), 0, 1.5)
+    return np.where(mask, scaled, 0).astype(np.float32)
