@@ -31,6 +31,7 @@ WINDOW = 56
 """Coarse voxels along each side of what the coarse network sees at once: 224 mm."""
 _LARGEST = 1000.0  # millimetres; no field of view of a head scan is larger
 _HEAD_OVER_BRAIN = 1.7  # volumes: below this, there is no skull
+_FOREGROUND = 0.05  # of bright tissue: above it is head; interpolation leaves a fringe of less around a stripped brain
 _MARGIN = 16.0  # millimetres of surroundings that the fine network sees
 
 
@@ -72,7 +73,7 @@ def brain_mask(scan: Scan) -> Scan:
         probability = _run(fine_net, np.stack([scale_intensity(image, low, high), prior]))
     inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
     inside = _filled(_largest_piece(inside))
-    return scan.like(_already_stripped(scan.data > background, inside))
+    return scan.like(_already_stripped(scan.data > low + _FOREGROUND * (high - low), inside))
 
 
 def _already_stripped(foreground: np.ndarray, brain: np.ndarray) -> np.ndarray:
