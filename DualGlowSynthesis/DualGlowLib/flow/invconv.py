@@ -40,7 +40,7 @@ class _Mixing(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         # Inverted in float64 and kept until a weight changes: sampling calls this many times with equal weights.
-        key = tuple((p.data_ptr(), p._version, p.device) for p in self.parameters())
+        key = tuple((p.data_ptr(), None if p.is_inference() else p._version, p.device) for p in self.parameters())
         if torch.is_grad_enabled() or self._inverse is None or self._inverse[0] != key:
             self._inverse = (key, torch.linalg.inv(self.matrix().double()))
         inverse = self._inverse[1]
