@@ -18,8 +18,9 @@ from DualGlowLib.scans import GRIDS, Grid
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     config = preset("standard", (16, 16, 16))
-    flow = replace(config.pet, widths=(8, 8, 8), depths=(1, 1, 1))
-    config = replace(config, pet=flow, mri=flow, link=replace(config.link, widths=(8, 8, 8), context=(2, 2, 2)))
+    small = {"widths": (8, 8, 8), "depths": (1, 1, 1)}
+    flows = {"mri": replace(config.mri, **small), "pet": replace(config.pet, **small)}
+    config = replace(config, **flows, link=replace(config.link, widths=(8, 8, 8), context=(2, 2, 2)))
     model = DualGlow(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():

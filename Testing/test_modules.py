@@ -335,8 +335,8 @@ def test_closing_the_scene_with_the_window_open(window):
     assert window._parameterNode.age == 70
     volume = t1("Next")
     assert window.ui.inputSelector.currentNode() is volume
-    window.ui.ageSlider.value = 33
-    assert window._parameterNode.age == 33
+    window.ui.ageSlider.value = 45
+    assert window._parameterNode.age == 45
 
 
 def test_closing_the_scene_while_another_module_is_shown(window):

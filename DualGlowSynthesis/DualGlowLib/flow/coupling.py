@@ -139,6 +139,8 @@ class AffineCoupling(Transform):
         super().__init__()
         if scale not in ("exp", "sigmoid"):
             raise ValueError(f"scale is 'exp' or 'sigmoid', not {scale!r}.")
+        if centred and not context:
+            raise ValueError("A centred coupling needs a context.")
         self.kept = channels // 2
         self.scale = scale
         self.bound = bound
