@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .cases import Case, read_on_grid
+from .errors import InputError
 from .scans import read_scan
 from .synthesis import Synthesizer
 
@@ -38,8 +39,14 @@ def image_metrics(image: np.ndarray, truth: np.ndarray, mask: np.ndarray, data_r
     """Metrics of one volume; all three arrays have one shape.
 
     ``data_range`` (SUVR) is a constant of the model, not of the image: PSNR and SSIM would not compare otherwise.
+
+    Raises:
+        InputError: if scikit-image is not installed.
     """
-    from skimage.metrics import structural_similarity
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError:
+        raise InputError("Evaluation needs scikit-image; install it, e.g. pip install dualglow[evaluation].") from None
 
     image, truth = image.astype(np.float64), truth.astype(np.float64)
     difference = (image - truth)[mask]
