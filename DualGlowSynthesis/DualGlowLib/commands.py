@@ -165,9 +165,9 @@ def _encode(arguments: argparse.Namespace, console: Console, ages: list[float | 
 
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     for age in ages:
+        values = {**vars(arguments), "age": age}
         for covariate in synthesizer.bundle.config.covariates:
-            covariate.parse({**vars(arguments), "age": age}.get(covariate.name))
-            if not covariate.is_trained({**vars(arguments), "age": age}.get(covariate.name)):
+            if not covariate.is_trained(values.get(covariate.name)):  # refuses what can't be used
                 console.note(f"{covariate.name} {age:g} lies outside the training range; the model extrapolates")
     synthesizer.check(arguments.temperature, arguments.samples)
     scan = read_scan(arguments.t1)

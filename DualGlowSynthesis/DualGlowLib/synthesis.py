@@ -39,10 +39,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @dataclass
 class PatientEncoding:
-    """One T1, prepared and encoded: everything that sampling needs."""
+    """One T1, prepared and encoded: everything that sampling needs, and the SHA-256 of its voxels for provenance."""
 
     prepared: Prepared
     encoding: Encoding
+    source_sha256: str
 
 
 @dataclass
@@ -103,7 +104,8 @@ class Synthesizer:
             InputError: if no brain can be found in it.
         """
         prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress)
-        return PatientEncoding(prepared, self.encode_prepared(prepared.t1))
+        digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
+        return PatientEncoding(prepared, self.encode_prepared(prepared.t1), digest)
 
     @torch.inference_mode()
     def encode_prepared(self, t1: np.ndarray) -> Encoding:
@@ -197,7 +199,7 @@ class Synthesizer:
                 "Bundle": self.bundle.name,
                 "BundleSHA256": self.bundle.digest,
                 "Source": Path(prepared.scan.source).name,
-                "SourceVoxelsSHA256": hashlib.sha256(np.ascontiguousarray(prepared.scan.data).tobytes()).hexdigest(),
+                "SourceVoxelsSHA256": patient.source_sha256,
                 "ToTemplate": np.asarray(prepared.to_template).tolist(),
                 "DualGlowVersion": __version__,
                 "TorchVersion": torch.__version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class Prepared:
     patient_mask: np.ndarray
     to_template: np.ndarray
     quality: dict = field(default_factory=dict)
+
+    @cached_property
+    def patient_edge(self) -> np.ndarray:
+        """The brain with a soft edge on the scan's lattice, float32 0..1: ``to_patient`` multiplies by it, once computed."""
+        return _soft_edge(self.patient_mask, self.scan.spacing)
 
     def to_dict(self) -> dict:
         """Provenance without voxels, fit for JSON."""
@@ -224,7 +230,7 @@ def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Sca
     data = resample(volume, prepared.grid.affine, scan.shape, target, order=3)
     np.clip(data, min(float(volume.min()), 0.0), max(float(volume.max()), 0.0), out=data)
     if mask:
-        data *= _soft_edge(prepared.patient_mask, scan.spacing)
+        data *= prepared.patient_edge
     return Scan(data, scan.affine.copy(), scan.source)
 
 
