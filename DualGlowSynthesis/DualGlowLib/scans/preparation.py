@@ -52,7 +52,7 @@ class Prepared:
 
     @cached_property
     def patient_edge(self) -> np.ndarray:
-        """The brain with a soft edge on the scan's lattice, float32 0..1: ``to_patient`` multiplies by it, once computed."""
+        """The brain with a soft edge, float32 0..1 on the scan's lattice; computed once, used by ``to_patient``."""
         return _soft_edge(self.patient_mask, self.scan.spacing)
 
     def to_dict(self) -> dict:
