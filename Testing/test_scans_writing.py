@@ -79,11 +79,13 @@ def test_a_failed_write_leaves_the_old_file(scan: Scan, tmp_path: Path, monkeypa
     path = write_scan(scan, tmp_path / "a.nii")
     before = path.read_bytes()
 
-    def full_disk(image: object, name: Path) -> None:
-        Path(name).write_bytes(b"half")
+    write_bytes = Path.write_bytes
+
+    def full_disk(file: Path, content: bytes) -> None:
+        write_bytes(file, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(nib, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(InputError, match="No space left"):
         write_scan(scan, path)
     assert path.read_bytes() == before

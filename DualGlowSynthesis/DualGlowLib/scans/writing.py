@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
+import gzip
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from ..files import write_json, write_whole
 from .scan import Scan
 
 __all__ = ["write_scan"]
@@ -19,8 +18,8 @@ def write_scan(scan: Scan, path: str | Path, description: str = "", sidecar: dic
     """Write float32 NIfTI-1 with its place in millimetres, and a JSON file beside it if there is more to say.
 
     The affine goes into the sform, and into the qform too unless it is sheared (a qform can't hold that). The space
-    code is MNI152 where ``scan.meta["space"]`` says so, else scanner space. Each file is written under another name in
-    the same folder and then renamed, so nobody ever reads half of it.
+    code is MNI152 where ``scan.meta["space"]`` says so, else scanner space. Equal scans give equal bytes: the
+    compressed file holds neither a time nor a name.
 
     Args:
         scan: what to write.
@@ -57,32 +56,13 @@ def write_scan(scan: Scan, path: str | Path, description: str = "", sidecar: dic
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode("utf-8")[:80].decode("utf-8", "ignore").encode("utf-8")
 
-    _replace(path, suffix, lambda temporary: nib.save(image, temporary))
+    content = image.to_bytes()
+    write_whole(path, gzip.compress(content, 1, mtime=0) if suffix == ".nii.gz" else content)
     if sidecar is not None:
-        text = json.dumps(sidecar, indent=2, default=_plain) + "\n"
-        beside = path.with_name(path.name[: -len(suffix)] + ".json")
-        _replace(beside, ".json", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_json(path.with_name(path.name[: -len(suffix)] + ".json"), sidecar)
     return path
-
-
-def _replace(path: Path, suffix: str, write) -> None:
-    temporary = path.with_name(f".{secrets.token_hex(6)}{suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror or error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_sheared(affine: np.ndarray) -> bool:
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4)
-
-
-def _plain(value: object) -> object:
-    """What JSON can hold in place of numpy's numbers and arrays, paths and the like."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)

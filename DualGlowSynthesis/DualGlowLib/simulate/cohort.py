@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..files import write_json, write_whole
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
@@ -140,8 +140,8 @@ def _begin(out: Path, settings: dict) -> None:
         "GeneratedBy": [{"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib simulate"}],
         "Simulated": True,
     }
-    _write(out / "dataset_description.json", _json(description))
-    _write(
+    write_json(out / "dataset_description.json", description)
+    write_whole(
         out / "README",
         "Simulated by DualGlow; no person was scanned. truth/ holds the law that each PET was drawn from: conditional\n"
         "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n",
@@ -153,7 +153,7 @@ def _begin(out: Path, settings: dict) -> None:
         "factors": list(FACTORS),
         "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
     }
-    _write(path, _json({**settings, "model": model}))
+    write_json(path, {**settings, "model": model})
 
 
 def _truth_file(out: Path, name: str) -> Path:
@@ -248,7 +248,7 @@ def _write_case(out: Path, name: str, case: SimulatedCase) -> None:
             {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in case.region_rows()
         ],
     }
-    _write(_truth_file(out, name), _json(truth))  # last: a case that has it is complete
+    write_json(_truth_file(out, name), truth)  # last: a case that has it is complete
 
 
 def _short(value: float | str) -> float | str:
@@ -259,11 +259,11 @@ def _summarise(out: Path, names: list[str]) -> None:
     """The tables over all cases: participants, regions, slopes."""
     cases = [json.loads(_truth_file(out, name).read_text(encoding="utf-8")) for name in names]
     columns = ("participant_id", "age", "sex", "diagnosis", "anatomy", "seed")
-    _write(out / "participants.tsv", _table(columns, ([case[c] for c in columns] for case in cases)))
-    _write(out / "participants.json", _json(_COLUMNS))
+    write_whole(out / "participants.tsv", _table(columns, ([case[c] for c in columns] for case in cases)))
+    write_json(out / "participants.json", _COLUMNS)
     columns = ("region", "mean", "sd", "slope", "relative_slope", "drawn")
     rows = ([case["participant_id"], *(row[c] for c in columns)] for case in cases for row in case["regions"])
-    _write(out / "truth" / "regions.tsv", _table(("participant_id", *columns), rows))
+    write_whole(out / "truth" / "regions.tsv", _table(("participant_id", *columns), rows))
     slopes = {}
     for index, region in enumerate(REGIONS):
         values = np.array([case["regions"][index]["relative_slope"] for case in cases])
@@ -272,7 +272,7 @@ def _summarise(out: Path, names: list[str]) -> None:
         "Change per decade of age of a region's mean SUVR at fixed anatomy, over that mean at 65 years; mean and sd "
         "over the cohort's cases. Each case's own is in regions.tsv."
     )
-    _write(out / "truth" / "slopes.json", _json({"Description": text, "relative_slope_per_decade": slopes}))
+    write_json(out / "truth" / "slopes.json", {"Description": text, "relative_slope_per_decade": slopes})
 
 
 _COLUMNS = {
@@ -295,18 +295,3 @@ def _table(columns: Sequence[str], rows: Iterator[list]) -> str:
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _json(values: dict) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{secrets.token_hex(6)}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror or error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
