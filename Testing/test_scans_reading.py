@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel as nib
@@ -107,11 +108,116 @@ def test_nifti_versions_and_containers(volume: Scan, tmp_path: Path) -> None:
         scan = read_scan(tmp_path / name)
         np.testing.assert_array_equal(scan.data, volume.data)
         np.testing.assert_allclose(scan.affine, volume.affine, atol=1e-5)
-    nib.save(nib.Nifti1Pair(volume.data, volume.affine), tmp_path / "pair.hdr")
-    np.testing.assert_array_equal(read_scan(tmp_path / "pair.hdr").data, volume.data)
-    (tmp_path / "pair.img").unlink()
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_nifti_pairs(volume: Scan, tmp_path: Path, kind: type, packed: str) -> None:
+    header, voxels = tmp_path / f"pair.hdr{packed}", tmp_path / f"pair.img{packed}"
+    nib.save(kind(volume.data, volume.affine), voxels)
+    for path in (header, voxels):
+        scan = read_scan(path)
+        np.testing.assert_array_equal(scan.data, volume.data)
+        np.testing.assert_allclose(scan.affine, volume.affine, atol=1e-5)
+    raw = voxels.read_bytes()
+    voxels.write_bytes(raw[:-20])
+    with pytest.raises(InputError, match="incomplete"):
+        read_scan(header)
+    if packed:
+        voxels.write_bytes(flipped(raw, len(raw) // 2))
+        with pytest.raises(InputError, match="damaged"):
+            read_scan(header)
+    voxels.unlink()
     with pytest.raises(InputError, match="incomplete or damaged"):
-        read_scan(tmp_path / "pair.hdr")
+        read_scan(header)
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64, np.float32, np.float64]
+)
+def test_every_number_type(volume: Scan, tmp_path: Path, dtype: type) -> None:
+    values = np.clip(np.round(volume.data), 0, 120).astype(dtype)
+    nib.save(nib.Nifti1Image(values, volume.affine, dtype=dtype), tmp_path / "a.nii")
+    big = nib.Nifti1Image(values, volume.affine, nib.Nifti1Header(endianness=">"), dtype=dtype)
+    nib.save(big, tmp_path / "big.nii.gz")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    image.CopyInformation(volume.to_sitk())
+    for name in ("a.nrrd", "a.mha", "a.nii", "big.nii.gz"):
+        if name[-4:] in ("nrrd", ".mha"):
+            sitk.WriteImage(image, str(tmp_path / name))
+        scan = read_scan(tmp_path / name)
+        np.testing.assert_array_equal(scan.data, values)
+        np.testing.assert_allclose(scan.affine, volume.affine, atol=1e-5)
+
+
+@pytest.mark.parametrize(("slope", "intercept", "expected"), [(2, -3, (2, -3)), (0, 5, (1, 0)), (np.nan, 5, (1, 0))])
+def test_scale_factors_of_nifti(volume: Scan, tmp_path: Path, slope: float, intercept: float, expected: tuple) -> None:
+    """Without a usable slope, nothing is scaled (NIfTI-1, scl_slope)."""
+    values = np.round(volume.data).astype(np.int16)
+    raw = bytearray(nib.Nifti1Image(values, volume.affine).to_bytes())
+    raw[112:120] = np.array([slope, intercept], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(bytes(raw))
+    np.testing.assert_allclose(read_scan(tmp_path / "a.nii").data, expected[0] * values + expected[1])
+
+
+@pytest.mark.parametrize("name", ["a.nhdr", "packed.nhdr", "a.mhd", "packed.mhd"])
+def test_voxels_in_another_file(volume: Scan, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    sitk.WriteImage(volume.to_sitk(), str(path), useCompression=name.startswith("packed"))
+    np.testing.assert_array_equal(read_scan(path).data, volume.data)
+    np.testing.assert_allclose(read_scan(path).affine, volume.affine, atol=1e-5)
+    (voxels,) = (other for other in tmp_path.iterdir() if other != path)
+    raw = voxels.read_bytes()
+    for kept in (0, 0.5, 0.99):
+        voxels.write_bytes(raw[: int(len(raw) * kept)])
+        with pytest.raises(InputError, match="incomplete"):
+            read_scan(path)
+    voxels.unlink()
+    with pytest.raises(InputError, match="incomplete"):
+        read_scan(path)
+
+
+def flipped(raw: bytes, place: int) -> bytes:
+    raw = bytearray(raw)
+    raw[place] ^= 0x55
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nhdr", "a.mhd", "a.mgz"])
+def test_a_flipped_byte_is_noticed_wherever_there_is_a_checksum(volume: Scan, tmp_path: Path, name: str) -> None:
+    """ITK reads the compressed voxels of NRRD and MetaImage without comparing it."""
+    path = tmp_path / name
+    if name.endswith("mgz"):
+        nib.save(nib.MGHImage(volume.data, volume.affine), path)
+    else:
+        sitk.WriteImage(volume.to_sitk(), str(path), useCompression=True)
+    voxels = next((other for other in tmp_path.iterdir() if other != path), path)
+    raw = voxels.read_bytes()
+    for part in (0.6, 0.9):
+        voxels.write_bytes(flipped(raw, int(len(raw) * part)))
+        with pytest.raises(InputError, match="damaged"):
+            read_scan(path)
+    voxels.write_bytes(raw)
+    np.testing.assert_array_equal(read_scan(path).data, volume.data)
+
+
+@pytest.mark.parametrize("size", [0.5, 5.0])
+def test_voxel_sizes_and_axes(tmp_path: Path, size: float) -> None:
+    """All 48 ways to lay the axes of a file, from 0.5 to 5 mm, in NIfTI, MGH, NRRD and MetaImage."""
+    data = np.random.default_rng(0).normal(100, 30, (10, 9, 8)).astype(np.float32)
+    ways = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
+    for n, (order, signs) in enumerate(ways):
+        linear = np.eye(3)[:, list(order)] * np.array(signs) * (size, 1.3 * size, 0.8 * size)
+        volume = Scan(data, nib.affines.from_matvec(linear, [3, -5, 7]))
+        suffix = ("nii", "mgh", "nrrd", "mha")[n % 4]
+        path = tmp_path / f"{n}.{suffix}"
+        if suffix in ("nii", "mgh"):
+            nib.save((nib.Nifti1Image if suffix == "nii" else nib.MGHImage)(data, volume.affine), path)
+        else:
+            sitk.WriteImage(volume.to_sitk(), str(path))
+        scan = read_scan(path)
+        np.testing.assert_allclose(scan.affine, volume.affine, atol=1e-4)
+        np.testing.assert_array_equal(scan.data, data)
 
 
 def test_a_gzip_file_of_two_members_is_whole(volume: Scan, tmp_path: Path) -> None:
@@ -157,7 +263,8 @@ def test_refusals_without_any_data(volume: Scan, tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "does not exist" in refusal(tmp_path / "none.nii")
-    assert "folder" in refusal(tmp_path)
+    (tmp_path / "none").mkdir()
+    assert "folder without DICOM images" in refusal(tmp_path / "none")
     assert "not plain numbers" in refusal(written(volume.data.astype(np.complex64)))
     assert "no finite voxel" in refusal(written(np.full((9, 9, 9), np.nan, np.float32)))
     assert "a slice" in refusal(written(volume.data[:, :, :7]))
@@ -197,3 +304,17 @@ def test_a_nrrd_without_a_space_has_no_orientation(volume: Scan, tmp_path: Path)
     scan = read_scan(tmp_path / "a.nrrd")
     np.testing.assert_array_equal(scan.data, volume.data)
     assert scan.meta["no_orientation"] is True
+    header = header.replace("spacings: 1 2 3", "space: scanner-xyz\nspace directions: (1,0,0) (0,2,0) (0,0,3)")
+    (tmp_path / "b.nrrd").write_bytes(header.encode() + raw)
+    assert read_scan(tmp_path / "b.nrrd").meta["no_orientation"] is True
+
+
+def test_a_metaimage_without_axes_has_no_orientation(volume: Scan, tmp_path: Path) -> None:
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 12 10 9\nElementSpacing = 1 1 2\nElementType = MET_FLOAT\n"
+    (tmp_path / "a.mhd").write_text(header + "ElementDataFile = a.raw\n")
+    (tmp_path / "a.raw").write_bytes(volume.data.astype("<f4").tobytes(order="F"))
+    scan = read_scan(tmp_path / "a.mhd")
+    np.testing.assert_array_equal(scan.data, volume.data)
+    assert scan.meta["no_orientation"] is True
+    sitk.WriteImage(volume.to_sitk(), str(tmp_path / "b.mha"))
+    assert "no_orientation" not in read_scan(tmp_path / "b.mha").meta

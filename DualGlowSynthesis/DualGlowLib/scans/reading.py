@@ -1,8 +1,9 @@
-"""Read one 3-D scalar volume from a file, by its content and not by its name.
+"""Read one 3-D scalar volume from a file or a DICOM series, by its content and not by its name.
 
 ITK's readers return wrong voxels for some damaged files without an error: a NIfTI whose gzip stream is cut is filled
 up with whatever was in memory, one with nothing but a header becomes an all-zero volume. So NIfTI and MGH are decoded
-with nibabel from bytes whose completeness has been checked, and only NRRD and MetaImage go through ITK.
+with nibabel from bytes whose completeness has been checked, DICOM with pydicom (``dicom_volume``), and only NRRD and
+MetaImage go through ITK.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .dicom_file import is_dicom
 from .scan import Scan
 
 if TYPE_CHECKING:
@@ -28,11 +30,11 @@ _MIN_SIDE = 8
 # A 0.5 mm head of 512³ voxels in float64 is 1 GiB; anything far beyond is a damaged header or not one scan.
 _MAX_BYTES = 4 << 30
 _NIFTI_1, _NIFTI_2 = [tuple(struct.pack(order, size) for order in ("<i", ">i")) for size in (348, 540)]
-_FORMATS = "NIfTI, NRRD, MetaImage (.mha) or FreeSurfer .mgz"
+_FORMATS = "NIfTI, NRRD, MetaImage (.mha), FreeSurfer .mgz or DICOM"
 
 
-def read_scan(path: str | Path) -> Scan:
-    """Read a scan from NIfTI-1, NIfTI-2, MGH/MGZ, NRRD or MetaImage.
+def read_scan(path: str | Path, series: str | None = None) -> Scan:
+    """Read a scan from NIfTI-1, NIfTI-2, MGH/MGZ, NRRD, MetaImage or DICOM.
 
     Scale factors are applied and trailing axes of length 1 dropped. Where sform and qform are both set the sform wins,
     as in nibabel. ``meta`` says what the file said: ``format``, ``stored_dtype``, ``description``, and only where they
@@ -40,19 +42,32 @@ def read_scan(path: str | Path) -> Scan:
     doesn't say how the voxels lie in the patient, so that left and right are a guess) and ``sform_qform_mm`` (how far
     apart the two transforms put the volume's corners, when that is more than 1 mm).
 
+    Of a DICOM folder, which is searched with the folders inside it, the T1 is read if it is plain which one that is
+    (``choose_series``); of a DICOM file, the whole series in its folder. ``meta`` then has what the headers say of
+    ``modality``, ``series_description``, ``series_number``, ``series_uid``, ``study_uid``, ``frame_of_reference_uid``,
+    ``age`` (years), ``sex`` (F or M), ``weight_kg``, ``manufacturer``, ``scanner``, ``scanner_software``,
+    ``field_strength_t``, ``tr_ms``, ``te_ms``, ``ti_ms``, ``echoes`` (if there are several, the first is read),
+    ``synthetic`` (True where the file says so), but never who the patient is or on which day. A PET (PT) becomes SUVbw
+    if its tags allow (``suv_factor``; kept in ``meta``), else ``no_suv`` says why not; ``units`` says what it is.
+
     Args:
-        path: the file; its name does not matter, except that a NIfTI header (.hdr) needs its .img beside it.
+        path: the file; its name does not matter, except that a NIfTI pair (.hdr, .img) needs both files beside each
+            other. Or a folder of DICOM files.
+        series: which DICOM series, where a folder has several: its number, its UID or part of its description.
+            Other formats have no series.
 
     Returns:
         The scan, with float32 data.
 
     Raises:
-        InputError: if the file is missing, a folder, empty, incomplete, not an image, not one 3-D scalar volume of at
-            least 8 voxels along each axis, constant, or has no finite voxel or no usable geometry.
+        InputError: if the file is missing, empty, incomplete, a folder without a DICOM series that can be chosen, not
+            an image, not one 3-D scalar volume of at least 8 voxels along each axis with even distances between its
+            slices, constant, or has no finite voxel or no usable geometry.
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not an image file; give one file ({_FORMATS}).")
+        return _read_series(path, series)
+    path = _beside(path, "img", "hdr") or path  # of a NIfTI pair either file may be given
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -65,6 +80,8 @@ def read_scan(path: str | Path) -> Scan:
         raise InputError(f"{path} is empty; copy or export it again.")
 
     kind = _kind(head, path)
+    if kind == "dicom":
+        return _read_series(path, series)
     if kind in ("nrrd", "metaimage"):
         data, affine, meta = _read_itk(path, kind, head)
     else:
@@ -72,8 +89,16 @@ def read_scan(path: str | Path) -> Scan:
     return _checked(data, affine, meta, path)
 
 
+def _read_series(path: Path, series: str | None) -> Scan:
+    from .dicom_volume import read_dicom
+
+    data, affine, meta = read_dicom(path, series)
+    _check_shape(data.shape, path)
+    return _checked(data, affine, meta, path)
+
+
 def _kind(head: bytes, path: Path) -> str:
-    """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage; each may be gzipped."""
+    """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage, dicom; each may be gzipped."""
     if head[:2] == b"\x1f\x8b":
         try:
             head = zlib.decompressobj(31).decompress(head, 4096)
@@ -94,9 +119,9 @@ def _kind(head: bytes, path: Path) -> str:
         return "metaimage"
     if head[:4] == b"\0\0\0\1":
         return "mgh"
+    if is_dicom(head):
+        return "dicom"
     others = {
-        "a DICOM file; give the whole series as one volume, converted to NIfTI or loaded in 3D Slicer": head[128:132]
-        == b"DICM",
         f"a MINC file; convert it to {_FORMATS}": head[:3] == b"CDF" or head[:4] == b"\x89HDF",
         f"an ECAT file; convert it to {_FORMATS}": head[:6] == b"MATRIX",
     }
@@ -109,12 +134,15 @@ def _kind(head: bytes, path: Path) -> str:
 def _bytes_of(path: Path) -> bytes:
     """The file's content, unpacked if it is gzipped, and complete (the checksum at its end has been compared)."""
     raw = path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":
-        return raw
+    return _unpacked(raw, path) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def _unpacked(raw: bytes, path: Path) -> bytes:
+    """A gzip file's content, of all its members, or that of a zlib stream; what follows is ignored."""
     parts, total = [], 0
     try:
-        while raw[:2] == b"\x1f\x8b":  # a gzip file may have several members
-            unpacker = zlib.decompressobj(31)
+        while not parts or raw[:2] == b"\x1f\x8b":
+            unpacker = zlib.decompressobj(47)  # either format
             while raw and not unpacker.eof:
                 part = unpacker.decompress(raw, 1 << 26)
                 parts.append(part)
@@ -136,7 +164,16 @@ def _read_nibabel(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, dict]:
 
     try:
         if kind == "nifti-pair":
-            image = nib.load(path)
+            voxels = _beside(path, "hdr", "img")
+            if voxels is None:
+                raise InputError(f"{path} is incomplete or damaged: the .img file beside it is missing; copy both.")
+            header, voxels = _bytes_of(path), _bytes_of(voxels)
+            two = header[:4] in _NIFTI_2
+            files = {
+                "header": nib.FileHolder(fileobj=BytesIO(header)),
+                "image": nib.FileHolder(fileobj=BytesIO(voxels)),
+            }
+            image = (nib.Nifti2Pair if two else nib.Nifti1Pair).from_file_map(files)
         else:
             stream = BytesIO(_bytes_of(path))
             if kind == "mgh":
@@ -167,6 +204,15 @@ def _read_nibabel(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, dict]:
     return data, affine, meta
 
 
+def _beside(path: Path, ending: str, other: str) -> Path | None:
+    """The other file of a NIfTI pair; None if this one is named otherwise or the other is missing."""
+    stem = re.fullmatch(rf"(.+)\.{ending}(\.gz)?", path.name, re.IGNORECASE)
+    if stem is None or not path.parent.is_dir():
+        return None
+    wanted = {f"{stem[1]}.{other}".lower(), f"{stem[1]}.{other}.gz".lower()}
+    return next((found for found in sorted(path.parent.iterdir()) if found.name.lower() in wanted), None)
+
+
 def _nifti_meta(image: nib.Nifti1Image) -> dict:
     header, meta = image.header, {}
     description = bytes(header["descrip"]).split(b"\0")[0].decode("latin-1").strip()
@@ -189,6 +235,9 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
 
     if head[:2] == b"\x1f\x8b":
         raise InputError(f"{path} is a gzipped {kind.upper()} file; unpack it first.")
+    packed = _packed_voxels(path, kind)
+    if packed is not None:
+        _unpacked(packed, path)  # ITK doesn't compare the checksum
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if kind == "nrrd" else "MetaImageIO")
     reader.SetFileName(str(path))
@@ -199,14 +248,44 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
         _check_shape(reader.GetSize(), path)
         image = reader.Execute()
     except RuntimeError as error:
-        raise InputError(f"{path} is incomplete or damaged ({_first_line(error)}); copy or export it again.") from None
+        what = f" ({_first_line(error)})" if kind == "nrrd" else ""  # of a MetaImage ITK says nothing of use
+        raise InputError(f"{path} is incomplete or damaged{what}; copy or export it again.") from None
     if image.GetDimension() > 3:
         image = image[tuple([slice(None)] * 3 + [0] * (image.GetDimension() - 3))]
     meta = {"format": "NRRD" if kind == "nrrd" else "MetaImage", "stored_dtype": image.GetPixelIDTypeAsString()}
-    if kind == "nrrd" and not re.search(rb"^space( dimension)?:", head.split(b"\n\n")[0].replace(b"\r", b""), re.M):
+    anatomical = (
+        rb"^space: *(left|right|lps|ras|las)" if kind == "nrrd" else rb"^(TransformMatrix|Orientation|Rotation)"
+    )
+    if not re.search(anatomical, head, re.MULTILINE | re.IGNORECASE):
         meta["no_orientation"] = True
     scan = Scan.from_sitk(image)
     return scan.data, scan.affine, meta
+
+
+def _packed_voxels(path: Path, kind: str) -> bytes | None:
+    """The compressed voxels of a NRRD or MetaImage, in the file itself or in another; None if not compressed."""
+    raw = path.read_bytes()
+    if kind == "nrrd":
+        end = re.search(rb"\r?\n\r?\n|\Z", raw)
+        header, packed = raw[: end.start()], re.search(rb"^encoding: *(gz|gzip)\s*$", raw[: end.start()], re.M | re.I)
+        beside = re.search(rb"^data ?file: *(.+?)\s*$", header, re.M | re.I)
+    else:
+        end = re.search(rb"^\s*ElementDataFile\s*=\s*(.+?)\s*?(\n|\Z)", raw, re.M)
+        if end is None:
+            return None
+        packed = re.search(rb"^\s*CompressedData\s*=\s*True", raw[: end.start()], re.M | re.I)
+        beside = None if end[1].upper() == b"LOCAL" else end
+    if not packed:
+        return None
+    if beside is None:
+        return raw[end.end() :]
+    name = beside[1].decode("utf-8", "replace")
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError(f"{path} has its voxels in several compressed files; save it as one file.")
+    try:
+        return (path.parent / name).read_bytes()
+    except OSError:
+        raise InputError(f"{path} is incomplete: its voxels should be in {name}, which can't be read.") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,101 @@
+"""One DICOM file: known by its content, read, its elements as plain numbers and text, written."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["DAMAGE", "DICOMDIR", "first_bytes", "is_dicom", "number", "read_dataset", "save_dataset", "text", "values"]
+
+DICOMDIR = b"1.2.840.10008.1.3.10"
+"""The SOP class of a DICOMDIR, which stands in ``first_bytes``."""
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 1024 bytes of a file, unpacked if it is gzipped.
+
+    Raises:
+        OSError, EOFError, zlib.error: if it can't be read or unpacked.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if head[:2] != b"\x1f\x8b":
+        return head
+    with gzip.open(path) as file:
+        return file.read(1024)
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether the first bytes are those of a DICOM file, with the preamble or (as very old ones) without."""
+    if head[128:132] == b"DICM":
+        return True
+    first = head[:2] == b"\x08\x00" and head[2:4] in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0", b"\x12\0", b"\x16\0")
+    return first and len(head) > 132 and (head[4:6].isalpha() or head[5:8] == b"\0\0\0")
+
+
+def read_dataset(path: Path, **options: object) -> Dataset:
+    """``pydicom.dcmread``, also of a gzipped file and of one without preamble.
+
+    Raises:
+        Exception: of nearly any kind, from gzip, struct or pydicom, if the file is damaged.
+    """
+    import pydicom
+
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        dataset = pydicom.dcmread(file, force=True, **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:  # pydicom found out by itself which it is
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2" + ("" if dataset.is_implicit_VR else ".1")
+    return dataset
+
+
+DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError)
+"""What pydicom raises for values that are no good."""
+
+
+def save_dataset(dataset: Dataset, path: Path) -> None:
+    """Write a DICOM file with preamble, in the transfer syntax of its ``file_meta`` (little endian, explicit VR)."""
+    import pydicom
+
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        dataset.save_as(path, enforce_file_format=True)
+    else:
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(path, write_like_original=False)
+
+
+def number(dataset: Dataset, keyword: str | int) -> float | None:
+    """The first value of an element as a finite float; None where it is missing, empty or no number."""
+    try:
+        value = dataset[keyword].value
+        if isinstance(value, bytes):  # a private element of an implicit VR file
+            value = value.decode("ascii").strip(" \0")
+        value = float(value if isinstance(value, str | int | float) else value[0])
+    except (*DAMAGE, UnicodeError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def text(dataset: Dataset, keyword: str | int) -> str:
+    """An element as one line of text; empty where it is missing."""
+    return " ".join("\\".join(values(dataset, keyword)).split())
+
+
+def values(dataset: Dataset, keyword: str | int) -> tuple[str, ...]:
+    """All values of an element as text, without the empty ones."""
+    try:
+        value = dataset[keyword].value
+    except DAMAGE:
+        return ()
+    several = isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
+    texts = (
+        v.decode("latin-1").strip(" \0") if isinstance(v, bytes) else str(v) for v in (value if several else [value])
+    )
+    return tuple(t for t in texts if t and t != "None")

@@ -1,0 +1,538 @@
+"""DICOM series: place, values and order of the slices, the choice of a series, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nibabel.affines import from_matvec
+from nibabel.eulerangles import euler2mat
+
+from dicom_files import MPRAGE, header, item, write_enhanced, write_series
+from dicom_files import on_lattice as voxels_on
+from DualGlowLib import InputError
+from DualGlowLib.scans import Scan, read_scan
+from DualGlowLib.scans.dicom import choose_series, list_series
+from DualGlowLib.scans.dicom_file import read_dataset, save_dataset
+
+AXIAL = from_matvec(np.diag([-1.0, -1.0, 2.0]), [5.0, 6.0, -7.0])
+TILT = np.eye(4)
+TILT[1, 2] = 0.3  # each slice moves along the rows, as with a tilted gantry
+LATTICES = {
+    "axial": AXIAL,
+    "axial, left-handed": from_matvec(np.diag([1.0, -1.0, 2.0]), [5.0, 6.0, -7.0]),
+    "sagittal": from_matvec(np.array([[0, 0, 1.2], [-0.9, 0, 0], [0, -0.9, 0]]), [-50, 90, 80]),
+    "coronal": from_matvec(np.array([[-0.5, 0, 0], [0, 0, -5.0], [0, -0.5, 0]]), [40, -30, 80]),
+    "oblique": from_matvec(euler2mat(0.4, -0.3, 0.2) @ np.diag([-0.7, -0.8, 1.1]), [-10, 20, 30]),
+    "tilted": AXIAL @ TILT,
+}
+
+
+@pytest.fixture
+def stored() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4000, (12, 10, 9)).astype(np.uint16)
+
+
+def refusal(path: Path, **options: object) -> str:
+    with pytest.raises(InputError) as caught:
+        read_scan(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+def gdcm(folder: Path) -> Scan:
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    return Scan.from_sitk(reader.Execute())
+
+
+# ------------------------------------------------------------------------------------------------------- place, values
+
+
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_slices_lie_where_their_positions_say(stored: np.ndarray, tmp_path: Path, lattice: str) -> None:
+    affine = LATTICES[lattice]
+    files = write_series(tmp_path / "s", stored, affine)
+    scan = read_scan(tmp_path / "s")
+    np.testing.assert_array_equal(voxels_on(scan, affine), stored)
+    assert scan.data.dtype == np.float32
+    assert scan.source == str(tmp_path / "s")
+    if lattice != "tilted":  # an ITK image has no shear
+        other = gdcm(tmp_path / "s")
+        np.testing.assert_allclose(scan.affine, other.affine, atol=1e-6)
+        np.testing.assert_array_equal(scan.data, other.data)
+    (found,) = list_series(tmp_path)
+    assert found.shape == stored.shape
+    assert set(found.files) == set(files)
+    assert found.files in (tuple(files), tuple(reversed(files)))
+
+
+@pytest.mark.parametrize("name", ["decubitus_left_t1_thick", "philips_adni_mprage_41M"])
+def test_real_series_equal_gdcm(shared: Path, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(shared / f"data/dicom/{name}.zip") as file:
+        file.extractall(tmp_path)
+    scan = read_scan(tmp_path)
+    other = gdcm(next(path.parent for path in tmp_path.rglob("*.dcm")))
+    np.testing.assert_allclose(scan.affine, other.affine, atol=1e-5)
+    np.testing.assert_allclose(scan.data, other.data, rtol=1e-6)
+    (found,) = list_series(tmp_path)
+    assert found.is_t1
+    expected = {"decubitus_left_t1_thick": (51.0, 4.8), "philips_adni_mprage_41M": (41.0, 1.0)}[name]
+    assert (scan.meta["age"], scan.spacing[2]) == (expected[0], pytest.approx(expected[1], abs=1e-5))
+    assert scan.meta["sex"] == "M"
+    assert scan.meta["field_strength_t"] == 3
+
+
+def test_files_are_known_by_content(stored: np.ndarray, tmp_path: Path) -> None:
+    """Packed, without extension, without preamble, in folders of folders, and with copies and other files beside."""
+    files = write_series(tmp_path / "deep" / "er", stored, AXIAL)
+    packed = files[0].with_name("a.dcm.gz")
+    packed.write_bytes(gzip.compress(files[0].read_bytes()))
+    files[0].unlink()
+    files[1].rename(files[1].with_suffix(""))
+    raw = files[2].read_bytes()
+    group_length = 132 + 12 + int.from_bytes(raw[140:144], "little")
+    files[2].write_bytes(raw[group_length:])
+    (tmp_path / "copy.IMA").write_bytes(files[3].read_bytes())
+    (tmp_path / "notes.txt").write_text("nothing")
+    scan = read_scan(tmp_path)
+    np.testing.assert_array_equal(voxels_on(scan, AXIAL), stored)
+    alone = read_scan(packed)
+    np.testing.assert_array_equal(alone.data, scan.data)
+    assert alone.source == str(packed)
+
+
+def test_values_are_rescaled_slice_by_slice_and_monochrome1_is_not_inverted(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(-200, 3000, (12, 10, 9)).astype(np.int16)
+    slopes = 0.5 + np.arange(9)
+
+    def change(dataset, k):
+        dataset.RescaleSlope, dataset.RescaleIntercept = str(slopes[k]), "0"
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+
+    write_series(tmp_path, stored, AXIAL, "PT", change, Units="BQML")
+    scan = read_scan(tmp_path)
+    np.testing.assert_allclose(voxels_on(scan, AXIAL), stored * slopes, rtol=1e-6)
+    assert scan.meta["units"] == "Bq/ml"
+
+
+def test_only_the_stored_bits_count(stored: np.ndarray, tmp_path: Path) -> None:
+    """12 of 16 bits with an overlay in the others, also shifted, also signed; padding is background."""
+
+    def pixels(values):
+        return lambda dataset, k: setattr(dataset, "PixelData", np.ascontiguousarray(values[:, :, k].T).tobytes())
+
+    overlay = (stored | np.uint16(0x8000)).astype(np.uint16)
+    write_series(tmp_path / "overlay", stored, AXIAL, change=pixels(overlay), BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path / "overlay"), AXIAL), stored)
+
+    shifted = (stored << 4).astype(np.uint16)
+    write_series(tmp_path / "shifted", stored, AXIAL, change=pixels(shifted), BitsStored=12, HighBit=15)
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path / "shifted"), AXIAL), stored)
+
+    signed = stored.astype(np.int16) - 2000
+    signed[0] = -2001
+    cut = (signed & 0x0FFF).astype(np.int16)
+    tags = {"BitsStored": 12, "HighBit": 11, "PixelPaddingValue": -2001, "RescaleIntercept": "5", "RescaleSlope": "1"}
+    write_series(tmp_path / "signed", signed, AXIAL, change=pixels(cut), **tags)
+    expected = np.where(signed == -2001, 0, signed + 5)
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path / "signed"), AXIAL), expected)
+
+
+def test_an_enhanced_file_is_a_volume(stored: np.ndarray, tmp_path: Path) -> None:
+    affine = LATTICES["oblique"]
+    path = write_enhanced(tmp_path / "e.dcm", stored, affine, SeriesDescription="3D T1 TFE")
+    for given in (path, tmp_path):
+        scan = read_scan(given)
+        np.testing.assert_allclose(voxels_on(scan, affine), stored * 2.0 - 10)
+        assert scan.meta["te_ms"] == 2.5
+    write_enhanced(tmp_path / "f.dcm", stored[::-1].copy(), affine, SeriesDescription="3D T1 TFE")
+    np.testing.assert_allclose(voxels_on(read_scan(path), affine), stored * 2.0 - 10)
+    assert "holds 18 images of 9 slices" in refusal(tmp_path)
+
+
+def test_an_old_multiframe_file_without_places_is_refused(stored: np.ndarray, tmp_path: Path) -> None:
+    dataset = header("OT", stored, Rows=10, Columns=12, NumberOfFrames=9)
+    dataset.add_new(0x7FE00010, "OW", stored.tobytes())
+    save_dataset(dataset, tmp_path / "a.dcm")
+    assert "doesn't say where" in refusal(tmp_path / "a.dcm")
+
+
+def test_run_length_coding(stored: np.ndarray, tmp_path: Path) -> None:
+    from pydicom.uid import RLELossless
+
+    write_series(tmp_path, stored, AXIAL, change=lambda dataset, k: dataset.compress(RLELossless))
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path), AXIAL), stored)
+
+
+@pytest.mark.parametrize("codec", ["JPEG2000", "JPEG"])
+def test_codecs_that_only_gdcm_has(stored: np.ndarray, tmp_path: Path, codec: str) -> None:
+    """Lossless JPEG 2000 and JPEG, with a rescaling and MONOCHROME1, both of which GDCM would apply."""
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor(codec)
+    packed = []
+    for k in range(stored.shape[2]):
+        writer.SetFileName(str(tmp_path / "slice.dcm"))
+        writer.Execute(sitk.GetImageFromArray(np.ascontiguousarray(stored[:, :, k].T)))
+        packed.append(read_dataset(tmp_path / "slice.dcm"))
+    (tmp_path / "slice.dcm").unlink()
+    assert packed[0].file_meta.TransferSyntaxUID.is_compressed
+
+    def change(dataset, k):
+        dataset[0x7FE00010] = packed[k][0x7FE00010]
+        dataset.file_meta.TransferSyntaxUID = packed[k].file_meta.TransferSyntaxUID
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+        dataset.RescaleSlope, dataset.RescaleIntercept = str(k + 0.5), "7"
+
+    files = write_series(tmp_path / "s", stored, AXIAL, change=change)
+    np.testing.assert_allclose(voxels_on(read_scan(tmp_path / "s"), AXIAL), stored * (np.arange(9) + 0.5) + 7)
+    files[4].write_bytes(files[4].read_bytes()[:-60])
+    assert files[4].name in refusal(tmp_path / "s")
+
+
+# ------------------------------------------------------------------------------------------------ slices of one volume
+
+
+def test_missing_and_uneven_slices_are_refused(stored: np.ndarray, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "gap", stored, AXIAL)
+    files[6].unlink()
+    message = refusal(tmp_path / "gap")
+    assert "lacks 1 slice" in message
+    assert files[5].name in message
+
+    def moved(dataset, k):
+        dataset.ImagePositionPatient[2] += 0.7 * (k > 4)
+
+    write_series(tmp_path / "uneven", stored, AXIAL, change=moved)
+    assert "uneven distances (2.00 to 2.70 mm)" in refusal(tmp_path / "uneven")
+
+    def wobbled(dataset, k):
+        dataset.ImagePositionPatient[2] += 0.05 * (k % 2)
+
+    write_series(tmp_path / "wobble", stored, AXIAL, change=wobbled)
+    assert read_scan(tmp_path / "wobble").spacing[2] == pytest.approx(2, abs=0.01)
+    for path in write_series(tmp_path / "one", stored, AXIAL)[1:]:
+        path.unlink()
+    assert "single slice" in refusal(tmp_path / "one")
+
+
+def test_of_several_images_at_one_place(stored: np.ndarray, tmp_path: Path) -> None:
+    """The first echo and the magnitude are taken, time frames refused."""
+    for echo, time in ((1, "2.1"), (2, "4.6")):
+        write_series(tmp_path / "e" / str(echo), stored // echo, AXIAL, EchoTime=time)
+    scan = read_scan(tmp_path / "e")
+    np.testing.assert_array_equal(voxels_on(scan, AXIAL), stored)
+    assert (scan.meta["te_ms"], scan.meta["echoes"]) == (2.1, 2)
+
+    write_series(tmp_path / "p" / "1", stored // 3, AXIAL, ImageType=["ORIGINAL", "PRIMARY", "P"])
+    write_series(tmp_path / "p" / "2", stored, AXIAL)
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path / "p"), AXIAL), stored)
+
+    for time in (1, 2, 3):
+        write_series(tmp_path / "t" / str(time), stored, AXIAL, "PT", TemporalPositionIdentifier=time)
+    assert "holds 27 images of 9 slices" in refusal(tmp_path / "t")
+
+
+def test_what_is_no_volume_is_refused(stored: np.ndarray, tmp_path: Path) -> None:
+    for name in ("axial", "sagittal", "coronal"):
+        write_series(tmp_path / "loc" / name, stored, LATTICES[name])
+    assert "sizes" in refusal(tmp_path / "loc")  # the voxels differ too
+    for name in ("axial", "axial, left-handed"):
+        write_series(tmp_path / "dirs" / name, stored, LATTICES[name])
+    assert "several directions" in refusal(tmp_path / "dirs")
+    write_series(tmp_path / "mosaic", stored, AXIAL, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    assert "mosaic" in refusal(tmp_path / "mosaic")
+
+    def coloured(dataset, k):
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+        dataset.PixelData = bytes(12 * 10 * 3)
+
+    write_series(tmp_path / "rgb", stored.astype(np.uint8), AXIAL, change=coloured)
+    assert "colour" in refusal(tmp_path / "rgb")
+
+    def placeless(dataset, k):
+        del dataset.ImagePositionPatient
+
+    write_series(tmp_path / "nowhere", stored, AXIAL, change=placeless)
+    assert "doesn't say where" in refusal(tmp_path / "nowhere")
+
+
+def test_what_is_no_image_is_refused(stored: np.ndarray, tmp_path: Path) -> None:
+    report = header("OT", stored, Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    report.file_meta.MediaStorageSOPClassUID = report.SOPClassUID
+    save_dataset(report, tmp_path / "report.dcm")
+    assert "no image (Basic Text SR)" in refusal(tmp_path / "report.dcm")
+    assert "only Basic Text SR" in refusal(tmp_path)
+    report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    save_dataset(report, tmp_path / "DICOMDIR")
+    assert "DICOMDIR" in refusal(tmp_path / "DICOMDIR")
+    write_series(tmp_path / "s", stored, AXIAL)
+    assert read_scan(tmp_path).shape == stored.shape  # what else lies there doesn't matter
+    (tmp_path / "none").mkdir()
+    assert "folder without DICOM images" in refusal(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 140, 300, 500, 900, -260, -120, -2])
+def test_cut_files_are_refused(stored: np.ndarray, tmp_path: Path, kept: int) -> None:
+    files = write_series(tmp_path, stored, AXIAL)
+    files[8].write_bytes(files[8].read_bytes()[:kept])
+    assert files[8].name in refusal(tmp_path)
+    assert files[8].name in refusal(files[8])
+    if kept >= -240 and kept < 0:  # listing reads headers alone
+        assert list_series(tmp_path)[0].shape == stored.shape
+
+
+def test_garbled_files_never_end_in_a_traceback(stored: np.ndarray, tmp_path: Path) -> None:
+    files = write_series(tmp_path, stored, AXIAL)
+    raw = files[3].read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(raw)
+        for place in random.integers(132, len(raw) - 240, 4):
+            broken[place] = random.integers(256)
+        files[3].write_bytes(bytes(broken))
+        try:
+            assert np.isfinite(read_scan(tmp_path).data).all()
+        except InputError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+# -------------------------------------------------------------------------------------------------- choosing the series
+
+HEAD = from_matvec(np.diag([-12.0, -12.0, 5.0]), [60.0, 60.0, -50.0])  # few voxels, yet the size of a head
+
+
+def add(folder: Path, series: int, description: str, slices: int = 24, affine: np.ndarray = HEAD, **tags: object):
+    values = np.random.default_rng(series).integers(0, 900, (10, 10, slices)).astype(np.uint16)
+    tags = {"modality": "MR", "SeriesInstanceUID": f"1.2.3.6.{series}", **tags}
+    write_series(folder / str(series), values, affine, SeriesNumber=series, SeriesDescription=description, **tags)
+    return values
+
+
+def test_the_t1_is_chosen_among_other_series(tmp_path: Path) -> None:
+    add(tmp_path, 1, "localizer", slices=9, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    add(tmp_path, 2, "t2_tse_tra", EchoTime="95")
+    add(tmp_path, 3, "AC CT", modality="CT")
+    add(tmp_path, 4, "t2_space_flair_sag", **MPRAGE)
+    assert "none of them is plainly the T1" in refusal(tmp_path)
+    t1 = add(tmp_path, 5, "Sag MPRAGE", **MPRAGE)
+    add(tmp_path, 6, "Sag MPRAGE tra reformat", **{**MPRAGE, "ImageType": ["DERIVED", "SECONDARY", "MPR"]})
+    add(tmp_path, 7, "T1 post Gd", **MPRAGE, ContrastBolusAgent="Gadovist")
+    scan = read_scan(tmp_path)
+    assert scan.meta["series_number"] == 5
+    np.testing.assert_array_equal(voxels_on(scan, HEAD), t1)
+    assert [s.number for s in list_series(tmp_path)] == [1, 2, 3, 4, 5, 6, 7]
+    assert str(list_series(tmp_path)[4]) == '5 MR "Sag MPRAGE" (24 slices)'
+
+
+def test_two_t1s_are_a_question(tmp_path: Path) -> None:
+    add(tmp_path, 3, "MPRAGE ND", **MPRAGE)
+    second = add(tmp_path, 4, "MPRAGE norm", **MPRAGE)
+    message = refusal(tmp_path)
+    assert "2 of them may be the T1" in message
+    assert '3 MR "MPRAGE ND" (24 slices), 4 MR "MPRAGE norm" (24 slices)' in message
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path, series="4"), HEAD), second)
+    for wish in (4, "1.2.3.6.4", "NORM"):
+        assert choose_series(list_series(tmp_path), tmp_path, wish).number == 4
+    assert "2 series that fit" in refusal(tmp_path, series="mprage")
+    assert "no series that fits" in refusal(tmp_path, series="5")
+    thin = HEAD @ np.diag([1, 1, 0.3, 1])
+    add(tmp_path, 9, "t1 3d", slices=60, affine=thin, **MPRAGE)
+    assert choose_series(list_series(tmp_path), tmp_path).number == 9  # thin slices go before thick ones
+
+
+def test_a_pet_alone_is_read(tmp_path: Path) -> None:
+    add(tmp_path, 1, "brain", modality="PT", Units="BQML")
+    assert read_scan(tmp_path).meta["modality"] == "PT"
+    add(tmp_path, 2, "AC CT", modality="CT")
+    assert "none of them is plainly the T1" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("description", "tags", "verdict"),
+    [
+        ("t1_mpr_ns_sag_p2_iso", MPRAGE, True),
+        ("Ax 3D BRAVO", {}, True),
+        ("3D FSPGR", {}, True),
+        ("s3DI_MC_HR", MPRAGE, True),  # no word helps, the parameters do
+        ("Sagittal", {"ScanningSequence": "SE", "RepetitionTime": "500", "EchoTime": "12"}, True),
+        ("Sagittal", {"ScanningSequence": "SE", "RepetitionTime": "4000", "EchoTime": "12"}, False),
+        ("T1 inversion", {"EchoTime": "90"}, False),
+        ("T2_FLAIR", {}, False),
+        ("3D TOF MRA", {"ScanningSequence": "GR", "MRAcquisitionType": "3D", "EchoTime": "3.5"}, False),
+        ("T1_MAP", {}, False),
+        ("T1rho", {}, False),
+        ("T10_calib", {}, False),
+        ("MPRAGE", {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]}, False),
+    ],
+)
+def test_what_looks_like_a_t1(tmp_path: Path, description: str, tags: dict, verdict: bool) -> None:
+    add(tmp_path, 1, description, **tags)
+    assert list_series(tmp_path)[0].is_t1 is verdict
+
+
+# ---------------------------------------------------------------------------------------------------------------- meta
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR AS")
+def test_meta_says_what_matters_and_not_who(stored: np.ndarray, tmp_path: Path) -> None:
+    write_series(tmp_path / "a", stored, AXIAL, SeriesDescription="MPRAGE", **MPRAGE)
+    meta = read_scan(tmp_path / "a").meta
+    expected = {
+        "format": "DICOM",
+        "modality": "MR",
+        "series_description": "MPRAGE",
+        "series_uid": "1.2.3.6.1",
+        "study_uid": "1.2.3.4",
+        "frame_of_reference_uid": "1.2.3.5",
+        "age": 71.0,
+        "sex": "F",
+        "weight_kg": 70.0,
+        "manufacturer": "Maker",
+        "field_strength_t": 3.0,
+        "tr_ms": 2300.0,
+        "te_ms": 2.98,
+        "ti_ms": 900.0,
+    }
+    assert {key: meta[key] for key in expected} == expected
+    assert not any(secret in repr(meta) for secret in ("Doe", "Jane", "SECRET", "1948", "2020", "Roe"))
+    for text, age in (("018M", 1.5), ("", 71.75), ("garbage", 71.75)):
+        write_series(tmp_path / text, stored, AXIAL, PatientAge=text, PatientSex="O")
+        meta = read_scan(tmp_path / text).meta if text else read_scan(next(tmp_path.glob("1_*.dcm"))).meta
+        assert meta["age"] == pytest.approx(age, abs=0.01)
+        assert "sex" not in meta
+
+
+def test_a_synthetic_series_says_so(stored: np.ndarray, tmp_path: Path) -> None:
+    write_series(tmp_path, stored, AXIAL, "PT", lambda dataset, k: dataset.add_new(0x0008001C, "CS", "YES"))
+    assert read_scan(tmp_path).meta["synthetic"] is True
+
+
+# ----------------------------------------------------------------------------------------------------------------- SUV
+
+HALF_LIFE = 6586.2  # seconds, fluorine-18
+TRACER = {
+    "RadionuclideTotalDose": "3.7e8",
+    "RadionuclideHalfLife": str(HALF_LIFE),
+    "RadiopharmaceuticalStartTime": "091000.00",
+}
+PET = {"Units": "BQML", "DecayCorrection": "START", "CorrectedImage": ["NORM", "ATTN", "DECY"]}
+HOUR = 70 * 1000 / (3.7e8 * 2 ** (-3600 / HALF_LIFE))  # 70 kg, injected an hour before the series began
+
+
+def factor(tracer: dict | None = None, **tags: object) -> tuple[float | None, str]:
+    from DualGlowLib.scans.suv import suv_factor
+
+    pet = {**PET, **tags}
+    private = pet.pop("private", {})
+    dataset = header("PT", np.zeros(1, np.int16), **{k: v for k, v in pet.items() if v is not None})
+    for keyword in [k for k, v in pet.items() if v is None and k in dataset]:
+        del dataset[keyword]
+    wanted = {**TRACER, **(tracer or {})}
+    dataset.RadiopharmaceuticalInformationSequence = [item(**{k: v for k, v in wanted.items() if v is not None})]
+    for tag, (vr, value) in private.items():
+        dataset.add_new(tag, vr, value)
+    return suv_factor(dataset)
+
+
+def test_a_pet_becomes_suv(stored: np.ndarray, tmp_path: Path) -> None:
+    tags = {**PET, "RadiopharmaceuticalInformationSequence": [item(**TRACER)]}
+    write_series(tmp_path / "suv", stored, AXIAL, "PT", RescaleSlope="2", RescaleIntercept="0", **tags)
+    scan = read_scan(tmp_path / "suv")
+    np.testing.assert_allclose(voxels_on(scan, AXIAL), stored * 2 * HOUR, rtol=1e-5)
+    assert scan.meta["units"] == "SUVbw"
+    assert scan.meta["suv_factor"] == pytest.approx(HOUR)
+    write_series(tmp_path / "no", stored, AXIAL, "PT", PatientWeight="", **tags)
+    scan = read_scan(tmp_path / "no")
+    np.testing.assert_array_equal(voxels_on(scan, AXIAL), stored)
+    assert scan.meta["units"] == "Bq/ml"
+    assert "weight is missing" in scan.meta["no_suv"]
+
+
+AVERAGE = HALF_LIFE / np.log(2) * np.log((d := np.log(2) / HALF_LIFE * 1200) / (1 - np.exp(-d)))  # of a 20 min frame
+
+
+@pytest.mark.parametrize(
+    ("expected", "tracer", "tags"),
+    [
+        (HOUR, {}, {}),
+        (HOUR, {"RadiopharmaceuticalStartDateTime": "20200310091000.000000+0100"}, {}),
+        (HOUR, {"RadiopharmaceuticalStartDateTime": "19991231091000"}, {}),  # the date was shifted, the time was not
+        (HOUR, {"RadiopharmaceuticalStartTime": None, "RadiopharmaceuticalStartDateTime": "20200310091000"}, {}),
+        (HOUR, {"RadiopharmaceuticalStartTime": "234000"}, {"SeriesTime": "004000"}),  # over midnight
+        (70 * 1000 / 3.7e8, {"RadiopharmaceuticalStartTime": None}, {"DecayCorrection": "ADMIN"}),
+        (
+            70 * 1000 / (3.7e8 * 2 ** (-(3600 + AVERAGE) / HALF_LIFE)),
+            {},
+            {"DecayCorrection": "NONE", "ActualFrameDuration": "1200000"},
+        ),
+        # Series Time of a later processing: GE's own scan time, or back from the frame's reference time, or acquisition
+        (HOUR, {}, {"SeriesTime": "180000", "private": {0x0009100D: ("DT", "20200310101000.00")}}),
+        (
+            HOUR,
+            {},
+            {
+                "SeriesTime": "180000",
+                "AcquisitionTime": "103000",
+                "ActualFrameDuration": "1200000",
+                "FrameReferenceTime": f"{(1200 + AVERAGE) * 1000:.4f}",
+            },
+        ),
+        (HOUR, {}, {"SeriesTime": "180000"}),
+        (0.0042, {}, {"Units": "CNTS", "private": {0x70531000: ("DS", "0.0042")}}),
+        (HOUR * 1.7, {}, {"Units": "CNTS", "private": {0x70531009: ("UN", b"1.7 ")}}),
+        (1.0, {}, {"Units": "GML", "CorrectedImage": None}),
+    ],
+)
+def test_suv_factor(expected: float, tracer: dict, tags: dict) -> None:
+    value, reason = factor(tracer, **tags)
+    assert value == pytest.approx(expected, rel=1e-6), reason
+    assert reason == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "tracer", "tags"),
+    [
+        ("weight is missing", {}, {"PatientWeight": None}),
+        ("weight is missing", {}, {"PatientWeight": "0"}),
+        ("700 kg", {}, {"PatientWeight": "700"}),
+        ("dose is missing", {"RadionuclideTotalDose": None}, {}),
+        ("370 Bq", {"RadionuclideTotalDose": "370"}, {}),
+        ("half life is missing", {"RadionuclideHalfLife": ""}, {}),
+        ("times of injection", {"RadiopharmaceuticalStartTime": None}, {}),
+        ("times of injection", {"RadiopharmaceuticalStartTime": "104500"}, {}),  # long after the scan
+        ("attenuation", {}, {"CorrectedImage": ["NORM", "DECY"]}),
+        ("corrected for decay", {}, {"CorrectedImage": ["ATTN"]}),
+        ("to which time", {}, {"DecayCorrection": None}),
+        ("counts", {}, {"Units": "CNTS"}),
+        ("SUVlbm", {}, {"Units": "GML", "SUVType": "LBM"}),
+        ("in unknown", {}, {"Units": None}),
+    ],
+)
+def test_why_there_is_no_suv(words: str, tracer: dict, tags: dict) -> None:
+    value, reason = factor(tracer, **tags)
+    assert value is None
+    assert words in reason
+
+
+def test_an_enhanced_pet_states_its_units_elsewhere(stored: np.ndarray, tmp_path: Path) -> None:
+    tags = {
+        "DecayCorrected": "YES",
+        "AttenuationCorrected": "YES",
+        "DecayCorrectionDateTime": "20200310101000",
+        "RadiopharmaceuticalInformationSequence": [item(**TRACER)],
+        "RealWorldValueMappingSequence": [
+            item(MeasurementUnitsCodeSequence=[item(CodeValue="Bq/ml", CodingSchemeDesignator="UCUM")])
+        ],
+    }
+    scan = read_scan(write_enhanced(tmp_path / "a.dcm", stored, AXIAL, "PT", **tags))
+    assert scan.meta["units"] == "SUVbw"
+    np.testing.assert_allclose(voxels_on(scan, AXIAL), (stored * 2.0 - 10) * HOUR, rtol=1e-5)
