@@ -1,13 +1,12 @@
-"""Train the networks behind ``scans.brain_mask``, and measure masks and registration on real heads.
+"""Train the networks behind ``scans.brain_mask``, and measure the masks on real heads.
 
     python Testing/benchmarks/brain_mask.py train --data DATA --output weights.safetensors [--hold-out 9 14 21 ixi]
     python Testing/benchmarks/brain_mask.py evaluate --data DATA [--weights FILE] [HEAD ...]
-    python Testing/benchmarks/brain_mask.py heads --data DATA [FILE ...]
 
 ``train`` learns both networks without the heads held out, prints their Dice, and then goes on with all of them: the
 shipped weights are those of the second step (``--rounds 1`` stops after the first). ``evaluate`` prints the Dice of
-the masks with weights of one's own or the shipped ones. ``heads`` prints, for every T1 of the data and for files of
-one's own, what ``prepare`` finds, and how it refuses images of something else.
+the masks with weights of one's own or the shipped ones. What the whole preparation makes of them is for
+``preparation.py``.
 
 The data: T1s with region labels (DLMUSE, whose union is the brain with its ventricles and sulci), one head with its
 extracted brain, and one label map of a whole head. Inputs are deformed and recoloured far beyond what scanners do,
@@ -31,8 +30,7 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
-from DualGlowLib import InputError  # noqa: E402
-from DualGlowLib.scans import GRIDS, Scan, brain, load_template, prepare, read_scan, resample  # noqa: E402
+from DualGlowLib.scans import Scan, brain, read_scan, resample  # noqa: E402
 from DualGlowLib.scans.brainnet import BrainNet  # noqa: E402
 
 ELDERLY = ("3", "4", "6", "9", "10", "12", "14", "16", "18", "21", "23")
@@ -345,41 +343,11 @@ def evaluate(data: Path, names: list[str]) -> None:
         print(f"    mean {np.mean(scores):.4f}", flush=True)
 
 
-def heads_command(arguments: argparse.Namespace) -> None:
-    """Table of everything that ``prepare`` is for, and of what it must refuse."""
-    data = arguments.data
-    table = [paths(data, name) for name in HEADS]
-    table.append((data / "brain_only/colin27_ch2bet.nii.gz", data / "brain_only/colin27_ch2bet.nii.gz"))
-    unlabelled = ("pairs/brainweb06/t1", "awkward/papaya_sample_4Dshape", "derived/ixi012_4mm_no_xform")
-    other = ("pairs/brainweb06/pet", "pet/CN_FDG_PET_TEMPLATE", "atlas_mni/neuroparc_Desikan_2mm")
-    table += [(data / f"{name}.nii.gz", None) for name in (*unlabelled, *other)]
-    table += [(data / "atlas_mni/clinical_scct_CT_template.nii", None), (data / "awkward/avf_float32.nrrd", None)]
-    table += [(Path(name), None) for name in arguments.files]
-    template = load_template()
-    print(f"{'file':32} mask dice  template dice  overlap  likeness  turned  seconds")
-    for path, labels in table:
-        begun = time.perf_counter()
-        try:
-            scan = read_scan(path)
-            prepared = prepare(scan, GRIDS["standard"])
-        except InputError as error:
-            print(f"{path.name:32} refused: {str(error).replace(str(path), 'it')}", flush=True)
-            continue
-        seconds, found, quality = time.perf_counter() - begun, ["        -", "            -"], prepared.quality
-        if labels is not None:
-            true = read_scan(labels).data > 0
-            lattice_of_scan = (scan.shape, prepared.to_template @ scan.affine)
-            mapped = resample(template.mask.data, template.mask.affine, *lattice_of_scan) > 0.5
-            found = [f"{dice(prepared.patient_mask, true):9.4f}", f"{dice(mapped, true):13.4f}"]
-        row = f"{quality['dice']:7.3f}  {quality['correlation']:8.3f}  {quality['turned']:6.1f}  {seconds:7.1f}"
-        print(f"{path.name:32} {'  '.join(found)}  {row}", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    training, evaluating, tabling = (commands.add_parser(name) for name in ("train", "evaluate", "heads"))
-    for command in (training, evaluating, tabling):
+    training, evaluating = (commands.add_parser(name) for name in ("train", "evaluate"))
+    for command in (training, evaluating):
         command.add_argument("--data", type=Path, required=True, help="folder with elderly/, t1_real/, seg_real/ …")
         command.add_argument("--threads", type=int, default=2)
     training.add_argument("--output", type=Path, required=True)
@@ -389,17 +357,14 @@ def main() -> None:
                           help="coarse and fine without the heads held out, then coarse and fine with all")  # fmt: skip
     evaluating.add_argument("--weights", type=Path)
     evaluating.add_argument("heads", nargs="*", default=list(HEADS))
-    tabling.add_argument("files", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.command == "train":
         train_command(arguments)
-    elif arguments.command == "evaluate":
+    else:
         if arguments.weights:
             use_weights(arguments.weights)
         evaluate(arguments.data, arguments.heads)
-    else:
-        heads_command(arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from .scan import Scan
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["COARSE", "FINE", "WINDOW", "brain_mask", "intensity_range", "scale_intensity"]
+__all__ = ["COARSE", "FINE", "WINDOW", "brain_mask", "given_mask", "intensity_range", "scale_intensity"]
 
 COARSE = 4.0
 """Millimetres: voxel size at which the head is searched."""
@@ -33,6 +33,8 @@ _LARGEST = 1000.0  # millimetres; no field of view of a head scan is larger
 _HEAD_OVER_BRAIN = 1.7  # volumes: below this, there is no skull
 _FOREGROUND = 0.05  # of bright tissue: above it is head; interpolation leaves a fringe of less around a stripped brain
 _MARGIN = 16.0  # millimetres of surroundings that the fine network sees
+_PLAUSIBLE_ML = (300.0, 3000.0)  # of a mask that is given
+_ON_HEAD = 0.6  # share of a given mask that must lie on the scan, and of that on something brighter than air
 
 
 def brain_mask(scan: Scan) -> Scan:
@@ -74,6 +76,47 @@ def brain_mask(scan: Scan) -> Scan:
     inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
     inside = _filled(_largest_piece(inside))
     return scan.like(_already_stripped(scan.data > low + _FOREGROUND * (high - low), inside))
+
+
+def given_mask(scan: Scan, mask: np.ndarray | Scan) -> np.ndarray:
+    """A brain mask that somebody made with another program, on the scan's lattice, after a look at it.
+
+    Args:
+        scan: the T1.
+        mask: bool or numbers (brain where above 0.5) on the scan's lattice, or a scan in the same space on any lattice,
+            e.g. at 1 mm, as HD-BET, SynthStrip and FreeSurfer write them; it is brought over by nearest neighbour.
+
+    Returns:
+        Bool of the scan's shape.
+
+    Raises:
+        InputError: if the mask is empty, lies elsewhere than the head, or has no brain's volume.
+        ValueError: if an array doesn't have the scan's shape.
+    """
+    where, name = scan.source or "the image", "The brain mask"
+    if isinstance(mask, Scan):
+        name = f"The brain mask {mask.source}".rstrip()
+        brain, its_affine = mask.data > 0.5, mask.affine
+        inside = resample(brain, its_affine, scan.shape, scan.affine, order=0) > 0.5
+    else:
+        mask = np.asarray(mask)
+        if mask.shape != scan.shape:
+            raise ValueError(f"The mask's shape {mask.shape} is not the scan's {scan.shape}.")
+        inside, its_affine = mask > 0.5, scan.affine
+        brain = inside
+    if not brain.any():
+        raise InputError(f"{name} is empty; give a mask of the brain in {where}, or none.")
+    volume, kept = (
+        np.count_nonzero(one) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+        for one, affine in ((brain, its_affine), (inside, scan.affine))
+    )
+    if not _PLAUSIBLE_ML[0] <= volume <= _PLAUSIBLE_ML[1]:
+        raise InputError(f"{name} measures {volume:.0f} ml, which is no brain; give a mask of the brain, or none.")
+    low, high = intensity_range(scan.data)
+    bright = np.mean(scan.data[inside] > low + _FOREGROUND * (high - low)) if inside.any() else 0.0
+    if kept < _ON_HEAD * volume or bright < _ON_HEAD:
+        raise InputError(f"{name} doesn't lie on the head in {where}; give a mask made from this very scan, or none.")
+    return inside
 
 
 def _already_stripped(foreground: np.ndarray, brain: np.ndarray) -> np.ndarray:

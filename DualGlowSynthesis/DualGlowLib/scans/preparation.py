@@ -9,23 +9,34 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InputError
-from .brain import brain_mask
+from .bias import correct_bias
+from .brain import brain_mask, given_mask
 from .grid import Grid
 from .intensity import normalise_t1
-from .registration import Fit, register
+from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
+from .registration import Fit, degrees, register
 from .resampling import resample
 from .scan import Scan
 
 __all__ = ["Prepared", "prepare", "to_patient"]
 
-# Real heads reach a dice of 0.89 to 0.97 and a correlation of 0.5 to 0.9, also with a side cut off; CT, PET and label
-# maps of a head stay below a correlation of 0.2, heads placed wrongly below 0.42 (Testing/benchmarks/brain_mask.py).
-_MIN_DICE = 0.80
-_MIN_CORRELATION = 0.45
-_UPSIDE_DOWN = np.diag([1.0, -1.0, -1.0, 1.0])  # the pose in which the networks fail most
-_SURE_DICE = 0.87
 _HINT = 0.2  # correlation below which a fit doesn't even tell how the head lies
-_MIN_ML = 300.0
+_TILTED = 25.0  # degrees: heads that lie so far from how the networks saw them are worth a second look
+
+
+def _about(axis: int, degrees: float) -> np.ndarray:
+    """4×4 rotation about an axis."""
+    turn, (a, b) = np.eye(4), [n for n in range(3) if n != axis]
+    turn[a, a] = turn[b, b] = np.cos(np.deg2rad(degrees))
+    turn[b, a] = np.sin(np.deg2rad(degrees))
+    turn[a, b] = -turn[b, a]
+    return turn
+
+
+# The head as it is; upside down, where the networks fail most; face up and down; on either ear. The later ones are
+# tried only where something like a brain was seen.
+_POSES = (np.eye(4), np.diag([1.0, -1.0, -1.0, 1.0]), *(_about(axis, angle) for axis in (0, 1) for angle in (90, -90)))
+_BLIND_POSES = 2
 
 
 @dataclass
@@ -40,6 +51,7 @@ class Prepared:
         patient_mask: bool, the scan's shape; the patient's brain.
         to_template: 4×4, patient RAS millimetres to template RAS millimetres.
         quality: what the preparation found, see ``prepare``.
+        verdict: good, or doubtful with reasons.
     """
 
     scan: Scan
@@ -49,6 +61,7 @@ class Prepared:
     patient_mask: np.ndarray
     to_template: np.ndarray
     quality: dict = field(default_factory=dict)
+    verdict: Verdict = field(default_factory=Verdict)
 
     @cached_property
     def patient_edge(self) -> np.ndarray:
@@ -68,34 +81,42 @@ class Prepared:
             "grid": self.grid.to_dict(),
             "to_template": self.to_template.tolist(),
             "quality": dict(self.quality),
+            "verdict": self.verdict.to_dict(),
         }
 
 
 def prepare(
     scan: Scan,
     grid: Grid,
-    mask: np.ndarray | None = None,
+    mask: np.ndarray | Scan | None = None,
     progress: Callable[[str, float], None] | None = None,
+    *,
+    bias: bool = True,
 ) -> Prepared:
-    """Find the brain, register it to the template, and bring it to the grid.
+    """Find the brain, even out its shading, register it to the template, bring it to the grid, and judge the result.
 
     The T1 is interpolated once, from its own voxels to the grid's.
 
     Args:
         scan: a T1 of a whole head or of a brain, in any orientation.
         grid: where to.
-        mask: bool on the scan's lattice, if the brain is known; otherwise ``brain_mask`` finds it.
+        mask: the brain, if it is known: an array on the scan's lattice or a scan in the same space (see
+            ``given_mask``); otherwise ``brain_mask`` finds it.
         progress: called with a stage ("brain mask", "registration", "resampling") and how much of the whole is done.
+        bias: False to leave shading as it is (see ``correct_bias``).
 
     Returns:
         The prepared scan. ``quality`` holds ``dice`` (of the brain with the template's, after registration),
         ``correlation`` (of the two T1 images in the brain), ``brain_ml`` (volume of the brain mask in the patient),
-        ``scale`` (stretch along the template's x, y, z), ``turned`` (degrees between the orientation in the file and
-        the one found) and ``covered`` (part of the brain that the grid holds).
+        ``scale`` (stretch along the template's x, y, z), ``shear`` (largest over smallest stretch), ``turned`` (degrees
+        between the orientation in the file and the one found), ``seen`` (part of the template's brain in the field of
+        view), ``covered`` (part of the brain that the grid holds), ``white_over_grey`` and ``fluid_over_grey``
+        (brightness), ``grey_levels`` (different values in the brain), ``flat`` (share of equal neighbours), ``spikes``
+        and ``nonfinite_voxels`` (how many), ``bias_range`` (see ``correct_bias``) and ``voxel_mm``.
 
     Raises:
-        InputError: if no brain is found, or what is found doesn't look like a T1 of a brain.
-        ValueError: if the mask doesn't lie on the scan's lattice.
+        InputError: if no brain is found, what is found doesn't look like a T1 of a brain, or the mask is none of it.
+        ValueError: if a mask array doesn't lie on the scan's lattice.
     """
     done = 0.0
 
@@ -105,84 +126,97 @@ def prepare(
         if progress:
             progress(stage, done)
 
-    where = scan.source or "the image"
+    where, clean = scan.source or "the image", check_scan(scan)
     if mask is None:
-        mask, fit = _find_brain(scan, report)
+        found = _find_brain(clean, bias, report)
     else:
-        mask = np.asarray(mask, dtype=bool)
-        if mask.shape != scan.shape:
-            raise ValueError(f"The mask's shape {mask.shape} is not the scan's {scan.shape}.")
-        fit = _place(scan, mask, report)
-    if fit is None:
+        found = _place(clean, given_mask(clean, mask), bias, report)
+    if found.fit is None:
         raise InputError(f"No brain was found in {where}; give a T1-weighted MRI of the whole head.")
-    if not _is_brain(fit):
-        raise InputError(
-            f"{where} doesn't look like a T1 of a brain (overlap with the template {fit.dice:.2f}, at least "
-            f"{_MIN_DICE:.2f} expected; likeness {fit.correlation:.2f}, at least {_MIN_CORRELATION:.2f} expected); "
-            "give a T1-weighted MRI of the whole head."
-        )
 
     report("resampling", 0.9)
-    t1, grid_mask, covered = _on_grid(scan, mask, grid, fit.to_template)
+    t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template)
+    quality, verdict = examine(clean, found.corrected, found.mask, found.fit, covered)
+    if verdict.status == "refused":
+        raise InputError(
+            f"{where} doesn't look like a T1 of a brain ({'; '.join(verdict.reasons)}); give a T1-weighted MRI of the "
+            "whole head."
+        )
     report("resampling", 1.0)
-    rotation, scale = _parts(fit.to_template)
-    quality = {
-        "dice": round(fit.dice, 4),
-        "correlation": round(fit.correlation, 4),
-        "brain_ml": round(_millilitres(scan, mask), 1),
-        "scale": [round(float(s), 4) for s in scale],
-        "turned": round(rotation, 1),
-        "covered": round(float(covered), 4),
-    }
-    return Prepared(scan, grid, t1, grid_mask, mask, fit.to_template, quality)
+    return Prepared(scan, grid, t1, grid_mask, found.mask, found.fit.to_template, quality, verdict)
 
 
-def _find_brain(scan: Scan, report: Callable[[str, float], None]) -> tuple[np.ndarray, Fit | None]:
+@dataclass(frozen=True)
+class _Found:
+    """A brain mask, the scan without shading, and its registration (None if the mask can't be a brain)."""
+
+    mask: np.ndarray
+    corrected: Scan
+    fit: Fit | None
+
+    @property
+    def dice(self) -> float:
+        return self.fit.dice if self.fit else 0.0
+
+    @property
+    def merit(self) -> tuple[bool, float]:
+        return self.fit is not None and is_brain(self.fit), self.dice
+
+
+def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
     """Brain mask and registration of a head, upright or not; the fit may be bad or None."""
-    best: tuple[np.ndarray, Fit | None] = (np.zeros(scan.shape, bool), None)
-    for pose in (np.eye(4), _UPSIDE_DOWN):
-        mask, fit = _look(scan, pose, report)
-        if fit is not None and fit.start_angle > 0 and fit.correlation > _HINT:
+    best = None
+    for number, pose in enumerate(_POSES):
+        if number >= _BLIND_POSES and (best.fit is None or best.fit.correlation < _HINT):
+            break
+        found = _look(scan, pose, bias, report)
+        while found.fit is not None and found.fit.correlation > _HINT:
             # The networks are at their best with upright heads: turn this one as far as is known and look again.
-            left, _, right = np.linalg.svd(fit.to_template[:3, :3])
+            left, _, right = np.linalg.svd(found.fit.to_template[:3, :3])
             upright = np.eye(4)
             upright[:3, :3] = left @ right
-            again, better = _look(scan, upright, report)
-            if better is not None and better.dice > fit.dice:
-                mask, fit = again, better
-        if fit is not None and (best[1] is None or fit.correlation > best[1].correlation):
-            best = mask, fit
-        if fit is not None and (_is_brain(fit) or _is_other_image(fit)):
+            if degrees(upright[:3, :3] @ pose[:3, :3].T) < _TILTED:
+                break
+            again, pose = _look(scan, upright, bias, report, found.fit.to_template), upright
+            if again.dice <= found.dice:
+                break
+            found = again
+        if best is None or found.merit > best.merit:
+            best = found
+        if best.fit is not None and (is_sure(best.fit) or is_other_image(best.fit)):
             break
     return best
 
 
-def _look(scan: Scan, pose: np.ndarray, report: Callable[[str, float], None]) -> tuple[np.ndarray, Fit | None]:
+def _look(
+    scan: Scan,
+    pose: np.ndarray,
+    bias: bool,
+    report: Callable[[str, float], None],
+    start: np.ndarray | None = None,
+) -> _Found:
     """Brain mask of the head turned by ``pose``, and registration of the head as it is."""
     report("brain mask", 0.0)
     mask = brain_mask(Scan(scan.data, pose @ scan.affine, scan.source)).data
-    return mask, _place(scan, mask, report)
+    return _place(scan, mask, bias, report, start)
 
 
-def _is_brain(fit: Fit) -> bool:
-    return fit.dice >= _MIN_DICE and fit.correlation >= _MIN_CORRELATION
-
-
-def _is_other_image(fit: Fit) -> bool:
-    """A brain in its place that doesn't look like a T1: no other pose will change that."""
-    return fit.dice > _SURE_DICE and not _is_brain(fit)
-
-
-def _place(scan: Scan, mask: np.ndarray, report: Callable[[str, float], None]) -> Fit | None:
-    """Registration, or None if the mask holds nothing that could be a brain."""
-    if _millilitres(scan, mask) < _MIN_ML or np.ptp(scan.data[mask]) == 0:
-        return None
+def _place(
+    scan: Scan,
+    mask: np.ndarray,
+    bias: bool,
+    report: Callable[[str, float], None],
+    start: np.ndarray | None = None,
+) -> _Found:
+    """Correction of shading and registration, if the mask holds anything that could be a brain."""
+    volume = float(np.count_nonzero(mask)) * abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000
+    if volume < MIN_ML or np.ptp(scan.data[mask]) == 0:
+        return _Found(mask, scan, None)
+    report("registration", 0.35)
+    corrected = correct_bias(scan, mask) if bias else scan
     report("registration", 0.4)
-    return register(scan, mask, lambda fraction: report("registration", 0.4 + 0.5 * fraction))
-
-
-def _millilitres(scan: Scan, mask: np.ndarray) -> float:
-    return float(np.count_nonzero(mask)) * abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000
+    fit = register(corrected, mask, lambda fraction: report("registration", 0.4 + 0.5 * fraction), start)
+    return _Found(mask, corrected, fit)
 
 
 def _on_grid(scan: Scan, mask: np.ndarray, grid: Grid, to_template: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -197,13 +231,6 @@ def _on_grid(scan: Scan, mask: np.ndarray, grid: Grid, to_template: np.ndarray) 
     voxel = abs(np.linalg.det(target[:3, :3])) / abs(np.linalg.det(scan.affine[:3, :3]))
     covered = min(float(share.sum()) * voxel / float(mask.sum()), 1.0)
     return t1, inside, covered
-
-
-def _parts(affine: np.ndarray) -> tuple[float, np.ndarray]:
-    """Degrees of rotation, and stretch along each axis of the target, of a 4×4."""
-    left, stretch, right = np.linalg.svd(affine[:3, :3])
-    angle = np.rad2deg(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))
-    return float(angle), np.diag(left @ np.diag(stretch) @ left.T)
 
 
 def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Scan:

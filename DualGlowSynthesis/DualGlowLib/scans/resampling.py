@@ -13,7 +13,7 @@ def resample(
     shape: tuple[int, int, int],
     target_affine: np.ndarray,
     order: int = 1,
-    fill: float = 0.0,
+    fill: float | None = 0.0,
     antialias: bool = True,
 ) -> np.ndarray:
     """Interpolate a volume on another lattice, once.
@@ -29,7 +29,7 @@ def resample(
         shape: of the result.
         target_affine: 4×4, of the result.
         order: 0 nearest, 1 linear, 3 cubic B-spline. Order 0 never blurs.
-        fill: value outside the source volume.
+        fill: value outside the source volume; None to repeat the nearest value at its edge.
         antialias: False to interpolate without the blur.
 
     Returns:
@@ -57,8 +57,14 @@ def resample(
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(step[:3, :3].ravel().tolist())
     transform.SetTranslation(step[:3, 3].tolist())
-    reference = sitk.Image([int(n) for n in shape], sitk.sitkUInt8)
-    result = sitk.Resample(image, reference, transform, interpolators[order], float(fill), sitk.sitkFloat32)
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in shape])
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(interpolators[order])
+    resampler.SetOutputPixelType(sitk.sitkFloat32)
+    resampler.SetDefaultPixelValue(0.0 if fill is None else float(fill))
+    resampler.SetUseNearestNeighborExtrapolator(fill is None)
+    result = resampler.Execute(image)
     return np.ascontiguousarray(sitk.GetArrayViewFromImage(result).transpose(2, 1, 0))
 
 

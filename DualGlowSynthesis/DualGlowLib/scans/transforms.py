@@ -1,0 +1,106 @@
+"""The way to the template as a transform file that 3D Slicer, ITK and ANTs read.
+
+Direction. ``to_template`` takes a point of the patient to the template (RAS millimetres). The file holds the *same*
+matrix in LPS and inverted: the transform that ITK applies when it resamples the patient's image onto the template's
+grid, which goes from points of the output (template) to points of the input (patient). So
+
+    sitk.Resample(t1, template, sitk.ReadTransform(path))
+
+gives the T1 in template space; and Slicer, which reads transform files as ITK writes them ("from parent") and shows
+the inverse of what it reads, moves the T1 onto the template when the T1 is put under the loaded transform.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from .preparation import Prepared
+
+__all__ = ["read_transform", "to_itk", "write_transform"]
+
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SUFFIXES = (".h5", ".tfm")
+
+
+def to_itk(to_template: np.ndarray) -> sitk.AffineTransform:
+    """The ITK transform (LPS, template points to patient points) of a 4×4 from patient to template (RAS)."""
+    import SimpleITK as sitk
+
+    matrix = _LPS @ np.linalg.inv(np.asarray(to_template, np.float64)) @ _LPS
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    return transform
+
+
+def write_transform(prepared: Prepared | np.ndarray, path: str | Path) -> Path:
+    """Write the way from the patient to the template, whole or not at all.
+
+    Args:
+        prepared: what ``prepare`` returned, or its ``to_template`` (4×4, RAS millimetres).
+        path: a name that ends in .h5 (ITK's HDF5) or .tfm (ITK's text), in a folder that exists.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: if the name ends otherwise, or the folder doesn't exist or can't be written.
+        ValueError: if the matrix is not an invertible 4×4.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} can't be written: transforms are written for ITK, so end the name in .h5 or .tfm.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} can't be written: the folder {path.parent} does not exist; make it first.")
+    matrix = np.asarray(getattr(prepared, "to_template", prepared), np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        raise ValueError("A transform is an invertible 4×4 matrix.")
+    beside = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
+    try:
+        sitk.WriteTransform(to_itk(matrix), str(beside))
+        beside.replace(path)
+    except (OSError, RuntimeError):
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path} can't be written; check that its folder may be written to.") from None
+    return path
+
+
+def read_transform(path: str | Path) -> np.ndarray:
+    """Read what ``write_transform`` wrote, or another linear transform that ITK uses to resample onto the template.
+
+    Returns:
+        4×4, patient RAS millimetres to template RAS millimetres.
+
+    Raises:
+        InputError: if the file is missing, is no transform, or holds one that is not linear or can't be inverted.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; check the name.")
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError:
+        raise InputError(f"{path} is not a transform that ITK can read; give a .h5 or .tfm file.") from None
+    if transform.GetDimension() != 3 or not transform.IsLinear():
+        raise InputError(f"{path} holds a transform that is not linear in 3-D; give the affine to the template.")
+    # The points themselves say what any kind of linear transform does, whatever its parameters are.
+    points = np.vstack([np.zeros(3), np.eye(3)]).tolist()
+    origin, *ends = (np.array(transform.TransformPoint(point)) for point in points)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack(ends, axis=1) - origin[:, None]
+    matrix[:3, 3] = origin
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        raise InputError(f"{path} holds a transform that can't be inverted; give the affine to the template.")
+    return np.linalg.inv(_LPS @ matrix @ _LPS)

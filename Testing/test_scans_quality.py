@@ -1,0 +1,219 @@
+"""The verdict on a preparation, masks of one's own, and the correction of shading."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from DualGlowLib import InputError
+from DualGlowLib.scans import GRIDS, Prepared, Scan, load_template, prepare, read_scan, resample
+from DualGlowLib.scans.bias import correct_bias
+from DualGlowLib.scans.brain import given_mask
+
+GRID = GRIDS["small"]
+
+
+@pytest.fixture(scope="module")
+def tissues() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """A brain at 3 mm as shares of white, grey and fluid: (affine, shares, mask)."""
+    template = load_template()
+    affine = template.t1.affine @ np.diag([3, 3, 3, 1])
+    shape = tuple(n // 3 for n in template.t1.shape)
+    mask = resample(template.mask.data, template.t1.affine, shape, affine) > 0.5
+    white, grey = (resample(one.data, one.affine, shape, affine) for one in (template.wm, template.gm))
+    return affine, {"white": white, "grey": grey, "fluid": np.clip(1 - white - grey, 0, 1)}, mask
+
+
+def _image(tissues: tuple, **brightness: float) -> Scan:
+    affine, shares, mask = tissues
+    rng = np.random.default_rng(0)
+    data = sum(value * shares[name] for name, value in brightness.items()) * mask + rng.normal(0, 0.02, mask.shape)
+    return Scan(np.abs(1000 * data).astype(np.float32), affine, "head.nii")
+
+
+@pytest.fixture(scope="module")
+def t1(tissues: tuple) -> Scan:
+    return _image(tissues, white=1.0, grey=0.72, fluid=0.25)
+
+
+@pytest.fixture(scope="module")
+def prepared(t1: Scan, tissues: tuple) -> Prepared:
+    return prepare(t1, GRID, tissues[2])
+
+
+def _doubt(scan: Scan, mask: np.ndarray) -> str:
+    verdict = prepare(scan, GRID, mask).verdict
+    assert verdict.status == "doubtful"
+    return "; ".join(verdict.reasons)
+
+
+def test_a_t1_is_good(prepared: Prepared) -> None:
+    assert prepared.verdict.to_dict() == {"status": "good", "reasons": []}
+    assert prepared.quality["white_over_grey"] == pytest.approx(1.3, abs=0.1)
+    assert prepared.quality["fluid_over_grey"] < 0.6
+    assert prepared.quality["seen"] == 1
+    assert json.loads(json.dumps(prepared.to_dict()))["verdict"]["status"] == "good"
+
+
+@pytest.mark.parametrize(
+    "brightness",
+    [
+        pytest.param({"white": 0.4, "grey": 0.6, "fluid": 1.2}, id="T2"),
+        pytest.param({"white": 0.75, "grey": 0.9, "fluid": 0.95}, id="PD"),
+        pytest.param({"white": 0.66, "grey": 0.75, "fluid": 0.15}, id="FLAIR"),
+        pytest.param({"white": 0.4, "grey": 1.0, "fluid": 0.2}, id="PET"),
+        pytest.param({"white": 1.03, "grey": 1.04, "fluid": 1.0}, id="CT"),
+    ],
+)
+def test_another_contrast_is_refused(tissues: tuple, brightness: dict) -> None:
+    with pytest.raises(
+        InputError, match=r"head.nii doesn't look like a T1 of a brain \(white matter is [01]\.\d\d times"
+    ):
+        prepare(_image(tissues, **brightness), GRID, tissues[2])
+
+
+def test_a_weak_t1_is_doubted(tissues: tuple) -> None:
+    assert "white matter is only 1.1" in _doubt(_image(tissues, white=0.97, grey=0.9, fluid=0.25), tissues[2])
+
+
+def test_a_label_map_is_refused(tissues: tuple) -> None:
+    affine, shares, mask = tissues
+    labels = (1 + np.argmax([shares["fluid"], shares["grey"], shares["white"]], axis=0)) * mask
+    with pytest.raises(InputError, match=r"has 3 different values, .* as in a label map"):
+        prepare(Scan(labels.astype(np.float32), affine), GRID, mask)
+
+
+def test_a_brain_cut_off_is_doubted_or_refused(t1: Scan, tissues: tuple) -> None:
+    top = np.flatnonzero(tissues[2].any(axis=(0, 1)))[-1]
+    cut = slice(0, top - 8)  # 24 mm off the top
+    reason = _doubt(Scan(t1.data[:, :, cut], t1.affine), tissues[2][:, :, cut])
+    assert "of the brain lies outside the field of view" in reason
+    half = slice(top - 16, None)
+    with pytest.raises(InputError, match=r"doesn't look like|too little"):
+        prepare(Scan(t1.data[:, :, half], t1.affine @ _shift(top - 16)), GRID, tissues[2][:, :, half])
+
+
+def _shift(k: int) -> np.ndarray:
+    move = np.eye(4)
+    move[2, 3] = k
+    return move
+
+
+def test_what_the_file_leaves_in_doubt(t1: Scan, tissues: tuple) -> None:
+    meta = {"no_orientation": True, "sform_qform_mm": 31.4}
+    data = t1.data.copy()
+    data[30:33, 30, 30] = np.nan
+    data[5:7, 5, 5] = 1e5
+    reason = _doubt(Scan(data, np.diag([1.0, -1, -1, 1]) @ t1.affine, meta=meta), tissues[2])
+    for part in ("left and right are a guess", "31 mm", "3 voxels", "2 voxels are more than", "turned by 180°"):
+        assert part in reason
+
+
+def test_few_grey_levels_and_thick_slices_are_doubted(t1: Scan, tissues: tuple) -> None:
+    coarse = Scan(np.round(t1.data / 50) * 50, t1.affine)
+    assert "grey levels" in _doubt(coarse, tissues[2])
+    affine = t1.affine @ np.diag([1, 1, 2, 1])
+    shape = (*t1.shape[:2], t1.shape[2] // 2)
+    thick = Scan(resample(t1.data, t1.affine, shape, affine), affine)
+    assert "voxels of 3×3×6 mm" in _doubt(thick, resample(tissues[2], t1.affine, shape, affine) > 0.5)
+
+
+def test_what_can_never_be_a_t1_is_refused_at_once(t1: Scan) -> None:
+    shrunk = Scan(t1.data, np.diag([0.1, 0.1, 0.1, 1]) @ t1.affine)
+    for scan, said in [
+        (Scan(t1.data, t1.affine, meta={"description": "SYNTHETIC FDG DualGlow"}), "marked as synthetic"),
+        (Scan(t1.data, t1.affine, meta={"modality": "CT"}), "says that it is a CT"),
+        (Scan(np.full(t1.shape, np.nan), t1.affine), "no finite voxel"),
+        (Scan(np.ones(t1.shape), t1.affine), "same value in every voxel"),
+        (shrunk, "check the voxel size"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            prepare(scan, GRID)
+
+
+def test_a_mask_on_another_lattice(t1: Scan, tissues: tuple) -> None:
+    affine, mask = np.diag([1.0, -1, 1, 1]), tissues[2]
+    affine[:3, 3] = -90, 90, -80
+    conformed = resample(mask, t1.affine, (182, 220, 182), affine, order=0)
+    inside = given_mask(t1, Scan(conformed, affine, "mask.nii"))
+    assert inside.dtype == bool
+    assert 2 * np.sum(inside & mask) / (inside.sum() + mask.sum()) > 0.99
+    np.testing.assert_array_equal(given_mask(t1, mask.astype(np.uint8)), mask)
+
+
+def test_a_mask_of_something_else_is_refused(t1: Scan, tissues: tuple) -> None:
+    mask = tissues[2]
+    away = t1.affine.copy()
+    away[:3, 3] += 150
+    one = np.zeros(mask.shape)
+    one[30:36, 30:36, 30:36] = 1
+    for wrong, said in [
+        (Scan(np.zeros(mask.shape), t1.affine, "empty.nii"), "empty.nii is empty"),
+        (Scan(mask, away, "away.nii"), "away.nii doesn't lie on the head"),
+        (Scan(mask[::-1, ::-1, ::-1], t1.affine @ _shift(-25), "moved.nii"), "doesn't lie on the head"),
+        (one, "measures 6 ml"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            prepare(t1, GRID, wrong)
+
+
+def _shading(shape: tuple[int, ...], amount: float = 0.4) -> np.ndarray:
+    """Brighter by ``amount`` on one side than on the other, and somewhat uneven along the rest."""
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    return 1 + amount / 2 * (x - 0.3 * y * y + 0.2 * z)
+
+
+def _variation(values: np.ndarray) -> float:
+    return float(values.std() / values.mean())
+
+
+def test_shading_is_found_and_divided_out(t1: Scan, tissues: tuple) -> None:
+    _, shares, mask = tissues
+    white = shares["white"] > 0.95
+    shaded = t1.like(t1.data * _shading(t1.shape).astype(np.float32))
+    found = correct_bias(shaded, mask)
+    assert _variation(shaded.data[white]) > 0.06
+    assert _variation(found.data[white]) < 0.035
+    assert 0.2 < found.meta["bias_range"] < 0.5
+    assert correct_bias(t1, mask).meta["bias_range"] < 0.1
+    # A shear in the header and an offset of the scanner change nothing.
+    sheared = Scan(shaded.data, t1.affine @ np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    assert np.abs(correct_bias(sheared, mask).data / np.maximum(found.data, 1) - 1)[white].max() < 0.02
+    np.testing.assert_allclose(correct_bias(Scan(shaded.data - 300, t1.affine), mask).data + 300, found.data, atol=1)
+
+
+def test_the_same_bits_on_any_number_of_threads(t1: Scan, tissues: tuple) -> None:
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    found = []
+    try:
+        for threads in (1, 2):
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+            found.append(correct_bias(t1, tissues[2]).data.tobytes())
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    assert found[0] == found[1]
+
+
+def test_shading_hardly_changes_the_grid_image(t1: Scan, tissues: tuple, prepared: Prepared) -> None:
+    shaded = t1.like(t1.data * _shading(t1.shape).astype(np.float32))
+    without, with_it = (prepare(shaded, GRID, tissues[2], bias=bias) for bias in (False, True))
+    difference = [np.abs(one.t1 - prepared.t1)[prepared.mask].mean() for one in (without, with_it)]
+    assert difference[1] < 0.02
+    assert difference[1] < 0.4 * difference[0]
+    assert without.quality["bias_range"] == 0
+
+
+def test_shading_of_a_real_head(shared: Path) -> None:
+    """White matter of the labels becomes more even, whether or not shading was added."""
+    scan = read_scan(shared / "data/t1_real/ixi012_T1.nii.gz")
+    labels = read_scan(shared / "data/seg_real/ixi012_T1_DLMUSE.nii.gz").data.round()
+    white, brain = np.isin(labels, (81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94)), labels > 0
+    shaded = scan.like(scan.data * _shading(scan.shape).astype(np.float32))
+    plain, again = (correct_bias(one, brain).data for one in (scan, shaded))
+    assert _variation(plain[white]) < 0.7 * _variation(scan.data[white])
+    assert _variation(again[white]) < 0.7 * _variation(shaded.data[white])
+    assert _variation((again / np.maximum(plain, 1))[white]) < 0.02
