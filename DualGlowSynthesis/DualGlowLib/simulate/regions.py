@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from ..scans.grid import Grid
+from ..scans.reference import PONS, coordinates, pons
 from ..scans.resampling import resample
 from ..scans.template import load_template
 from .lattice import HALF, WORK, apply_axes, half_affine, lines, sample_axes, upsample
 
-__all__ = ["PARTITION", "REGIONS", "labels", "partition", "pons", "weights"]
+__all__ = ["PARTITION", "PONS", "REGIONS", "coordinates", "labels", "partition", "pons", "weights"]
 
 # Region: spheres (x, y, z, radius) in RAS+ millimetres of MNI152 space. "*" in place of a side: written for the right
 # half (x > 0) and mirrored. Names with "_L"/"_R" are made from the ones that end in "_*".
@@ -80,9 +81,6 @@ PARTITION: tuple[str, ...] = _names()
 REGIONS: tuple[str, ...] = (*PARTITION, "pons", "white_matter")
 """The regions that are reported, in the order of ``weights``'s first axis."""
 
-# The reference region: the middle of the pons, well inside it so that the scanner's blur hardly mixes anything in.
-PONS = ((0.0, -27.0, -33.0), (9.0, 6.0, 9.0))  # centre and semi-axes, mm
-
 
 def _spheres() -> tuple[np.ndarray, np.ndarray]:
     """All spheres, both sides: ``[n, 4]`` and the index of each one's region in ``PARTITION``."""
@@ -93,12 +91,6 @@ def _spheres() -> tuple[np.ndarray, np.ndarray]:
                 rows.append((sign * x, y, z, radius))
                 owner.append(PARTITION.index(name[:-1] + side if name.endswith("*") else name))
     return np.array(rows, dtype=np.float32), np.array(owner)
-
-
-def coordinates(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
-    """RAS+ millimetres of every voxel centre: ``[x, y, z, 3]`` float32."""
-    index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij"), axis=-1)
-    return index @ np.asarray(affine, dtype=np.float32)[:3, :3].T + np.asarray(affine, dtype=np.float32)[:3, 3]
 
 
 def partition(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
@@ -171,20 +163,3 @@ def labels(grid: Grid) -> np.ndarray:
     mask = load_template().mask
     inside = resample(mask.data, mask.affine, grid.shape, grid.affine) > 0.5
     return np.where(inside, partition(grid.shape, grid.affine).argmax(0) + 1, 0).astype(np.uint8)
-
-
-def pons(grid: Grid, fine: int = 3) -> np.ndarray:
-    """The pons ellipsoid's share of each voxel, from ``fine``³ points per voxel; float32."""
-    centre, axes = (np.array(v) for v in PONS)
-    offset, steps = grid.affine[:3, 3], np.array(grid.spacing)
-    low = np.floor((centre - axes - offset) / steps).astype(int)
-    shape = np.ceil((centre + axes - offset) / steps).astype(int) + 1 - low
-    box = np.diag([*(steps / fine), 1.0])
-    box[:3, 3] = offset + steps * (low - (fine - 1) / (2 * fine))
-    points = coordinates(tuple(fine * shape), box)
-    inside = (((points - centre) / axes) ** 2).sum(-1) <= 1
-    i, j, k = shape
-    share = np.zeros(grid.shape, dtype=np.float32)
-    where = tuple(slice(start, start + count) for start, count in zip(low, shape, strict=True))
-    share[where] = inside.reshape(i, fine, j, fine, k, fine).mean((1, 3, 5))
-    return share
