@@ -1,0 +1,181 @@
+"""Pictures of one scan: is the brain where the preparation says, and does the PET lie on its T1?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..scans.pet import PreparedPet
+from ..scans.preparation import Prepared
+from ..scans.resampling import resample
+from ..scans.scan import Scan
+from ..scans.template import load_template
+from .drawing import blend, edge_line, grey, heat, iso_line, text_size, write_text
+
+__all__ = ["pet_picture", "t1_picture"]
+
+_T1 = (0.75, np.array([96.0, 116.0, 104.0]))  # millimetres: pixel, and half of what is shown along x, y, z
+_PET = (0.65, np.array([84.0, 104.0, 92.0]))
+TEMPLATE, PATIENT, PET = (255, 70, 60), (70, 190, 255), (255, 170, 0)  # colours of the lines
+
+_CENTRE = np.array([0.0, -17.0, 5.0])  # of the template's brain, RAS+ millimetres
+# Views: the axis that runs across, the one that runs down (both towards lower values), the one looked along, where
+# the three slices lie (template millimetres), and what is left and right in the picture. Radiological convention: the
+# patient's right is on the picture's left.
+_VIEWS = (
+    (0, 1, 2, (-26.0, 8.0, 42.0), "RL"),
+    (0, 2, 1, (-65.0, -20.0, 25.0), "RL"),
+    (1, 2, 0, (-32.0, 0.0, 32.0), "AP"),
+)
+
+
+def t1_picture(prepared: Prepared) -> np.ndarray:
+    """Nine slices of the patient's T1 with the outlines of the template's brain (red) and of the brain mask (blue).
+
+    The head is shown upright, as the registration found it, in the patient's own millimetres; the patient's right is
+    on the picture's left (radiological convention), in sagittal slices the face looks to the left.
+
+    Returns:
+        uint8, rows × columns × 3.
+    """
+    scan, brain = prepared.scan, load_template().mask
+    upright = _upright(prepared)
+    low, high = _window(scan, prepared.patient_mask)
+    rows: list[list[np.ndarray]] = [[], [], []]
+    for view in _VIEWS:
+        shape, lattice = _slices(view, *_T1)
+        place = upright @ lattice
+        t1 = _shown(scan, shape, place)
+        mine = resample(prepared.patient_mask, scan.affine, shape, place, antialias=False)
+        theirs = resample(brain.data, brain.affine, shape, prepared.to_template @ place, antialias=False)
+        for number in range(3):
+            panel = grey(t1[..., number].T, low, high)
+            blend(panel, 0.85 * iso_line(mine[..., number].T, 0.5, 1.2), PATIENT)
+            blend(panel, iso_line(theirs[..., number].T, 0.5, 1.8), TEMPLATE)
+            _mark(panel, view[4])
+            rows[number].append(panel)
+    legend = (("TEMPLATE BRAIN", TEMPLATE), ("BRAIN MASK", PATIENT))
+    return _captioned(_mounted(rows), "T1", legend)
+
+
+def pet_picture(prepared: Prepared, pet: PreparedPet) -> np.ndarray:
+    """The PET's edges over the T1 (left), and the SUVR on the grid (right), nine slices each, as in ``t1_picture``.
+
+    The edges (orange) are where the PET is steepest: on a PET that lies right they follow the cortex and its border
+    with the skull, and leave none of the T1's brain mask (thin blue) on one side. Right: the SUVR in template space
+    with the outline of the patient's brain mask on the grid.
+
+    Returns:
+        uint8, rows × columns × 3.
+    """
+    scan, grid = prepared.scan, prepared.grid
+    upright, to_pet = _upright(prepared), np.linalg.inv(pet.pet_to_t1)
+    low, high = _window(scan, prepared.patient_mask)
+    inside = pet.suvr[prepared.mask]
+    top = float(np.percentile(inside, 99.5)) if inside.size else 1.0
+    cortex = pet.reference_value * (float(np.percentile(inside, 90)) if inside.size else 1.0)
+    soft = _softened(pet.scan)
+    over: list[list[np.ndarray]] = [[], [], []]
+    alone: list[list[np.ndarray]] = [[], [], []]
+    for view in _VIEWS:
+        shape, lattice = _slices(view, *_PET)
+        place = upright @ lattice
+        t1 = _shown(scan, shape, place)
+        mine = resample(prepared.patient_mask, scan.affine, shape, place, antialias=False)
+        uptake = _shown(soft, shape, to_pet @ place)
+        lattice[:3, 3] += _CENTRE
+        suvr = _shown(Scan(pet.suvr, grid.affine), shape, lattice)
+        mask = resample(prepared.mask, grid.affine, shape, lattice, antialias=False)
+        for number in range(3):
+            panel = grey(t1[..., number].T, low, high)
+            blend(panel, 0.7 * iso_line(mine[..., number].T, 0.5, 1.0), PATIENT)
+            blend(panel, edge_line(uptake[..., number].T, 0.03 * _PET[0] * cortex, 1.6), PET)
+            _mark(panel, view[4])
+            over[number].append(panel)
+            panel = heat(suvr[..., number].T, top)
+            blend(panel, 0.7 * iso_line(mask[..., number].T, 0.5, 1.0), PATIENT)
+            _mark(panel, view[4])
+            alone[number].append(panel)
+    left = _captioned(_mounted(over), "PET EDGES ON T1", (("PET EDGES", PET), ("BRAIN MASK", PATIENT)))
+    right = _captioned(_mounted(alone), f"SUVR ({pet.reference.upper()}), 0 TO {top:.1f}", (("BRAIN MASK", PATIENT),))
+    _scale(right, top)
+    return np.concatenate([left, np.full((left.shape[0], 6, 3), 60, np.uint8), right], axis=1)
+
+
+def _upright(prepared: Prepared) -> np.ndarray:
+    """4×4: millimetres about the brain's middle along the template's axes to patient millimetres, without stretch."""
+    back = np.linalg.inv(prepared.to_template)
+    left, _, right = np.linalg.svd(back[:3, :3])
+    pose = np.eye(4)
+    pose[:3, :3] = left @ right  # a reflection, if there is one, is shown as it is
+    pose[:3, 3] = back[:3, :3] @ _CENTRE + back[:3, 3]
+    return pose
+
+
+def _slices(view: tuple, pixel: float, half: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (across, down, slice) of a view's three slices, and 4×4 from indices to millimetres about the middle."""
+    across, down, along, levels, _ = view
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    affine[across, 0] = affine[down, 1] = -pixel
+    affine[along, 2] = levels[1] - levels[0]
+    affine[[across, down], 3] = half[[across, down]]
+    affine[along, 3] = levels[0] - _CENTRE[along]
+    return (round(2 * half[across] / pixel) + 1, round(2 * half[down] / pixel) + 1, 3), affine
+
+
+def _shown(scan: Scan, shape: tuple[int, int, int], place: np.ndarray) -> np.ndarray:
+    """Slices of a scan, smoothly interpolated where its voxels are large, without overshoot."""
+    order = 1 if scan.spacing.max() < 1.3 else 3
+    data = resample(scan.data, scan.affine, shape, place, order=order, antialias=False)
+    return np.clip(data, scan.data.min(), scan.data.max())
+
+
+def _softened(pet: Scan) -> Scan:
+    """A PET in voxels of 5 mm at least, blurred as much: so that edges are the brain's and not the noise's."""
+    step = np.maximum(np.round(5.0 / pet.spacing, 6), 1.0)
+    shape = tuple(int(n) for n in np.maximum(np.ceil(np.array(pet.shape) / step), 1))
+    affine = pet.affine @ np.diag([*step, 1.0])
+    return Scan(resample(pet.data, pet.affine, shape, affine), affine)
+
+
+def _window(scan: Scan, mask: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(scan.data[mask] if mask.any() else scan.data, (0.5, 99.5))
+    return float(min(low, np.percentile(scan.data, 2))), float(high * 1.1)
+
+
+def _mark(panel: np.ndarray, sides: str) -> None:
+    row = panel.shape[0] // 2
+    write_text(panel, sides[0], row, 4, 2)
+    write_text(panel, sides[1], row, panel.shape[1] - 14, 2)
+
+
+def _mounted(rows: list[list[np.ndarray]]) -> np.ndarray:
+    """Panels of one row side by side, black where one is lower than its neighbour."""
+    height = max(panel.shape[0] for row in rows for panel in row)
+    lines = []
+    for row in rows:
+        spare = [height - panel.shape[0] for panel in row]
+        padded = [np.pad(p, ((s // 2, s - s // 2), (0, 0), (0, 0))) for p, s in zip(row, spare, strict=True)]
+        lines.append(np.concatenate(padded, axis=1))
+    return np.rint(np.concatenate(lines)).clip(0, 255).astype(np.uint8)
+
+
+def _captioned(picture: np.ndarray, title: str, legend: tuple) -> np.ndarray:
+    """With a line above: what it is, and what the colours of the lines mean."""
+    line = np.zeros((24, picture.shape[1], 3), np.uint8)
+    write_text(line, title, 5, 6, 2)
+    column = picture.shape[1] - 6
+    for name, colour in reversed(legend):
+        column -= text_size(name, 2)[1]
+        write_text(line, name, 5, column, 2, colour)
+        column -= 24
+    return np.concatenate([line, picture])
+
+
+def _scale(picture: np.ndarray, top: float) -> None:
+    """A bar of the heat scale at the lower right, with its ends named."""
+    length, row = 160, picture.shape[0] - 18
+    column = picture.shape[1] - length - 50
+    picture[row : row + 10, column : column + length] = heat(np.linspace(0, top, length)[None], top)
+    write_text(picture, "0", row - 1, column - 14, 2)
+    write_text(picture, f"{top:.1f}", row - 1, column + length + 4, 2)
