@@ -1,0 +1,98 @@
+"""Age, sex and diagnosis as tables spell them, in one spelling."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import InputError
+
+__all__ = ["is_missing", "number", "parse_age", "parse_diagnosis", "parse_sex"]
+
+_MISSING = {"", "n/a", "na", "nan", "none", "null", "missing", "unknown", "?", ".", "-", "-4", "-4.0"}  # -4: ADNI
+_SEX = {
+    **dict.fromkeys(("f", "female", "w", "woman", "girl"), "F"),
+    **dict.fromkeys(("m", "male", "man", "boy"), "M"),
+}
+_OTHER_SEX = {"o", "other", "intersex", "diverse", "d"}
+_DIAGNOSIS = {
+    **dict.fromkeys(
+        (
+            *("cn", "nc", "hc", "nl", "cu", "ctrl", "control", "controls", "healthy", "normal", "healthy control"),
+            *("healthy controls", "normal control", "cognitively normal", "cognitively unimpaired"),
+        ),
+        "CN",
+    ),
+    **dict.fromkeys(("mci", "emci", "lmci", "amci", "mild cognitive impairment"), "MCI"),
+    **dict.fromkeys(("ad", "dat", "alzheimer", "alzheimers", "alzheimers disease", "dementia"), "AD"),
+}
+_OLDEST = 120.0
+_AGE = re.compile(
+    r"(>=?|≥)?\s*(\d{1,4}(?:[.,]\d+)?)\s*(\+)?\s*(y|yr|yrs|year|years|years old|m|mo|months)?", re.IGNORECASE
+)
+
+
+def is_missing(text: object) -> bool:
+    """Whether a table's cell says that nothing is known: empty, ``n/a``, ``NaN``, ``-4`` (ADNI) and the like."""
+    return text is None or str(text).strip().lower() in _MISSING
+
+
+def number(text: str) -> float | None:
+    """A plain number with a decimal point or comma, or None."""
+    try:
+        return float(text.strip().replace(",", ".", 1))
+    except ValueError:
+        return None
+
+
+def parse_age(text: str) -> tuple[str, str]:
+    """Age in years and a note (empty where there is nothing to say).
+
+    ``72``, ``72.5``, ``72,5``, ``072Y`` (DICOM), ``864M`` (months, as DICOM allows) and ``72 years`` are understood.
+    Ages that were cut for privacy become the lowest that they can be: ``89+`` 89, ``>89`` 90.
+
+    Raises:
+        InputError: for anything else, and for an age below 1 or above 120 years.
+    """
+    found = _AGE.fullmatch(text.strip())
+    if not found:
+        raise InputError(f"age {text!r} is not understood; write years, e.g. 72.5, or n/a.")
+    above, digits, plus, unit = found.groups()
+    years = number(digits)
+    if (unit or "y").lower().startswith("m"):
+        years /= 12
+    if above == ">":
+        years += 1
+    if not 1 <= years <= _OLDEST:
+        raise InputError(f"age {text!r} is outside 1 to {_OLDEST:g} years; correct it, or write n/a.")
+    value = f"{round(years, 2):g}"
+    return value, f"age {text.strip()!r} is taken as {value}" if above or plus else ""
+
+
+def parse_sex(text: str) -> tuple[str, str]:
+    """``F`` or ``M`` (empty for another one, of which models know nothing) and a note.
+
+    Raises:
+        InputError: for numbers and other codes, which cohorts use in opposite senses.
+    """
+    word = text.strip().lower()
+    if word in _SEX:
+        return _SEX[word], ""
+    if word in _OTHER_SEX:
+        return "", f"sex {text.strip()!r} is taken as missing"
+    raise InputError(f"sex {text!r} could be either; write F, M or n/a, or explain it as Levels in participants.json.")
+
+
+def parse_diagnosis(text: str) -> tuple[str, str]:
+    """``CN``, ``MCI`` or ``AD`` for their usual spellings, any other word as it is, and a note.
+
+    Raises:
+        InputError: for a number, which only its makers understand.
+    """
+    word = re.sub(r"\s+", " ", text.strip().lower().replace("'", "").replace("’", "").replace("_", " "))
+    if word in _DIAGNOSIS:
+        return _DIAGNOSIS[word], ""
+    if number(word) is not None:
+        raise InputError(
+            f"diagnosis {text!r} is a number; write CN, MCI, AD or a word, or explain it in participants.json."
+        )
+    return text.strip(), f"diagnosis {text.strip()!r} is none of CN, MCI, AD"

@@ -1,0 +1,114 @@
+"""Which layout a directory of paired cases has, and its cases."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from ..errors import InputError
+from .bids import find_bids
+from .caps import find_caps
+from .case import Case, Findings
+from .flat import TABLES, find_flat, find_plain
+from .records import check_records
+from .tables import read_table
+
+__all__ = ["LAYOUTS", "find_cases", "is_simulated", "read_cases"]
+
+LAYOUTS = {
+    "bids": "sub-*/[ses-*/]anat/*_T1w.nii.gz, pet/*_trc-18FFDG_pet.nii.gz and participants.tsv",
+    "caps": "subjects/sub-*/ses-*/t1_linear and pet_linear of Clinica, and participants.tsv",
+    "flat": "cases.csv with case,t1,pet,age,sex,diagnosis",
+    "plain": "ID/t1.nii.gz and ID/pet.nii.gz",
+}
+
+
+def read_cases(folder: Path | str, layout: str | None = None, t1_only: bool = False) -> list[Case]:
+    """Every usable case of a directory, sorted by name.
+
+    Cases that lack a scan, or whose PET is synthetic, are passed over (``validate_cases`` lists them); a mistake in a
+    table is not.
+
+    Args:
+        folder: the directory, or the table of a flat one.
+        layout: one of ``LAYOUTS``; by default whichever the directory has.
+        t1_only: also take cases without a PET.
+
+    Raises:
+        InputError: if the folder does not exist, has no usable case, or a table holds what can't be understood.
+    """
+    found = find_cases(folder, layout)
+    for finding in found.items:
+        if finding.mistakes:
+            raise InputError(f"{finding.name} in {found.folder}: {finding.mistakes[0]}.")
+    cases = [finding.case for finding in found.items if finding.is_usable(t1_only)]
+    if not cases:
+        why = Counter(reason for finding in found.items for reason in finding.problems[:1]).most_common(1)
+        raise InputError(
+            f"{found.folder} has no case with both a T1 and an FDG-PET ({len(found.items)} found"
+            + (f"; the first reason: {why[0][0]}" if why else "")
+            + f"); as {found.layout} it must hold {LAYOUTS[found.layout]}."
+        )
+    return cases
+
+
+def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
+    """Every person-session of a directory, usable or not; only names, tables and JSON are looked at.
+
+    The layout is, in this order: ``flat`` if there is a ``cases.csv`` (or ``.tsv``) with a column ``t1``, ``caps`` if
+    there is ``subjects/sub-*``, ``bids`` if there is ``sub-*``, else ``plain``.
+
+    Raises:
+        InputError: if the folder does not exist, there is no such layout, or a table can't be read.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise InputError(f"There is no folder {folder}; give the directory that holds the cases.")
+    if layout not in (None, *LAYOUTS):
+        raise InputError(f"There is no layout {layout!r}; there are {', '.join(LAYOUTS)}.")
+    table = folder if folder.is_file() else next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    folder = folder.parent if folder.is_file() else folder
+    layout, notes = layout or _layout(folder, table), []
+    if layout == "flat":
+        if table is None:
+            raise InputError(f"{folder} has no {' or '.join(TABLES)}; write one with the columns case,t1,pet.")
+        items = find_flat(table)
+        if any(folder.glob("sub-*")):
+            notes.append(f"the cases are those of {table.name}; sub-* folders are not searched")
+    else:
+        items = {"bids": find_bids, "caps": find_caps, "plain": find_plain}[layout](folder)
+    if items and not any(item.case.covariates for item in items if item.case):
+        notes.append("no case has age, sex or diagnosis; they would be in participants.tsv (or cases.csv)")
+    check_records(folder, items)
+    names = Counter(item.name for item in items)
+    for item in items:
+        if names[item.name] > 1:
+            item.mistake(f"the name {item.name} is there twice")
+    return Findings(folder, layout, sorted(items, key=lambda item: item.name), notes)
+
+
+def _layout(folder: Path, table: Path | None) -> str:
+    if table is not None and "t1" in (read_table(table) or [{}])[0]:
+        return "flat"
+    if any(folder.glob("subjects/sub-*")):
+        return "caps"
+    return "bids" if any(path.is_dir() for path in folder.glob("sub-*")) and not _is_plain(folder) else "plain"
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether folders named ``sub-*`` hold the scans themselves and neither sessions nor ``anat``."""
+    subjects = [path for path in folder.glob("sub-*") if path.is_dir()]
+    return not any(
+        child.is_dir() and (child.name in ("anat", "pet") or child.name.startswith("ses-"))
+        for subject in subjects
+        for child in subject.iterdir()
+    ) and any((folder / subject.name).glob("[tT]1*") for subject in subjects)
+
+
+def is_simulated(folder: Path | str) -> bool:
+    """Whether the directory says of itself that nobody was scanned (``simulate`` writes that)."""
+    try:
+        return bool(json.loads((Path(folder) / "dataset_description.json").read_text(encoding="utf-8"))["Simulated"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

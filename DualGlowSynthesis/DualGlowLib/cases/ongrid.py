@@ -1,0 +1,38 @@
+"""The scans of a prepared case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..scans import Grid, normalise_t1, read_scan
+from .case import Case
+
+__all__ = ["read_on_grid"]
+
+
+def read_on_grid(case: Case, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The scans of a case that lie on ``grid`` already, as ``prepare`` and ``simulate`` write them.
+
+    Returns:
+        Normalised T1 (``scans.normalise_t1``), PET in SUVR, both float32, and brain mask (the case's own, or where the
+        T1 is above 0), each of the grid's shape.
+
+    Raises:
+        InputError: for a scan that can't be read or lies elsewhere.
+    """
+
+    def read(path: Path) -> np.ndarray:
+        scan = read_scan(path)
+        if scan.shape != grid.shape or not np.allclose(scan.affine, grid.affine, atol=1e-3):
+            raise InputError(
+                f"{path} does not lie on the grid {grid.name!r} ({'×'.join(map(str, grid.shape))} in MNI152 space); "
+                "prepare the cases first, or choose the grid that they lie on with --grid."
+            )
+        return scan.data
+
+    t1, pet = read(case.t1), read(case.pet)
+    mask = (t1 if case.mask is None else read(case.mask)) > 0
+    return normalise_t1(t1, mask), pet, mask

@@ -1,0 +1,174 @@
+"""Folds of subjects for cross-validation, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from ..errors import InputError
+from ..files import write_json, write_whole
+from .case import Case
+from .tables import read_table, table_text
+
+__all__ = ["Splits", "make_splits", "read_splits", "write_splits"]
+
+_THIRDS = ("youngest third", "middle third", "oldest third")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which fold each subject belongs to.
+
+    Attributes:
+        cases: all of them.
+        folds: how many folds.
+        assignment: subject to fold, 0 to folds − 1.
+        strata: subject to the words for diagnosis and age that it was balanced by.
+        seed: of the draw.
+    """
+
+    cases: tuple[Case, ...]
+    folds: int
+    assignment: dict[str, int]
+    strata: dict[str, str]
+    seed: int = 0
+
+    def fold(self, index: int) -> tuple[list[Case], list[Case]]:
+        """Cases to train on and to test on when fold ``index`` is held out.
+
+        Raises:
+            InputError: if there is no such fold.
+        """
+        if not 0 <= index < self.folds:
+            raise InputError(f"There is no fold {index}; the folds are 0 to {self.folds - 1}.")
+        sides: tuple[list[Case], list[Case]] = ([], [])
+        for case in self.cases:
+            sides[self.assignment[case.subject] == index].append(case)
+        return sides
+
+
+def make_splits(cases: Sequence[Case], folds: int = 5, seed: int = 0) -> Splits:
+    """Divide subjects into folds alike in diagnosis and age; all sessions of a subject fall into one.
+
+    Within each diagnosis the subjects are sorted by age and cut into groups of ``folds`` neighbours, whose members are
+    dealt one to each fold, the youngest to the fold that is oldest so far (at random among equals); the last, smaller
+    group goes to the folds that have the fewest cases. A subject counts with the diagnosis of its first session and its
+    mean age. The same cases and seed give the same folds, whatever order the cases come in.
+
+    Raises:
+        InputError: for fewer than 2 folds, or fewer subjects than folds.
+    """
+    people: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.name):
+        people.setdefault(case.subject, []).append(case)
+    if folds < 2:
+        raise InputError(f"{folds} folds leave nothing to test on; make at least 2.")
+    if len(people) < folds:
+        raise InputError(f"{len(people)} subjects can't be divided into {folds} folds; make fewer folds.")
+    diagnosis = {name: own[0].covariates.get("diagnosis", "no diagnosis") for name, own in people.items()}
+    age = {name: _mean_age(own) for name, own in people.items()}
+
+    rng = random.Random(seed)
+    assignment: dict[str, int] = {}
+    strata: dict[str, str] = {}
+    load, older = [0] * folds, [0.0] * folds  # cases of each fold, and years above the cohort's mean age
+    ages = [own for own in age.values() if own is not None]
+    middle = fmean(ages) if ages else 0.0
+    for word in sorted(set(diagnosis.values())):
+        group = sorted((name for name in people if diagnosis[name] == word), key=lambda name: (age[name] or 0, name))
+        known = [name for name in group if age[name] is not None]
+        strata.update(dict.fromkeys(group, f"{word}, age unknown"))
+        strata.update({name: f"{word}, {_THIRDS[3 * i // len(known)]}" for i, name in enumerate(known)})
+        for start in range(0, len(group), folds):
+            block = group[start : start + folds]
+            order = list(range(folds))
+            rng.shuffle(order)
+            order = sorted(order, key=lambda fold: load[fold])[: len(block)]
+            order.sort(key=lambda fold: -older[fold])
+            for name, fold in zip(block, order, strict=True):
+                assignment[name] = fold
+                load[fold] += len(people[name])
+                older[fold] += 0.0 if age[name] is None else age[name] - middle
+    return Splits(tuple(cases), folds, {name: assignment[name] for name in sorted(assignment)}, strata, seed)
+
+
+def _mean_age(cases: Sequence[Case]) -> float | None:
+    ages = [float(case.covariates["age"]) for case in cases if "age" in case.covariates]
+    return fmean(ages) if ages else None
+
+
+def write_splits(splits: Splits, path: Path | str) -> Path:
+    """Save folds as JSON, or as a table (subject, fold, stratum) if the name ends in .tsv.
+
+    Raises:
+        InputError: if the file can't be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".tsv":
+        rows = [[name, str(fold), splits.strata.get(name, "")] for name, fold in splits.assignment.items()]
+        return write_whole(path, table_text(["subject", "fold", "stratum"], rows))
+    subjects = {
+        name: {"fold": fold, "stratum": splits.strata.get(name, "")} for name, fold in splits.assignment.items()
+    }
+    return write_json(path, {"folds": splits.folds, "seed": splits.seed, "subjects": subjects})
+
+
+def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
+    """Folds that ``write_splits`` wrote, or a table with the columns subject and fold, for these cases.
+
+    Raises:
+        InputError: if the file can't be understood, a subject is in two folds, is not among the cases, or is missing,
+            or a fold is empty.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".tsv", ".csv"):
+        pairs = [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)]
+        seed = 0
+    else:
+        pairs, seed = _from_json(path)
+    assignment: dict[str, int] = {}
+    strata: dict[str, str] = {}
+    for subject, (fold, stratum) in pairs:
+        try:
+            number = int(fold)
+        except (TypeError, ValueError):
+            raise InputError(f"{path} puts {subject!r} into the fold {fold!r}; folds are the numbers from 0.") from None
+        if assignment.get(subject, number) != number:
+            raise InputError(f"{path} has {subject} in two folds ({assignment[subject]} and {number}); keep one.")
+        assignment[subject], strata[subject] = number, stratum
+    subjects = {case.subject for case in cases}
+    _complain(path, sorted(assignment.keys() - subjects), "names {}, which is no subject of these cases; remove it")
+    _complain(path, sorted(subjects - assignment.keys()), "does not say which fold {} belongs to; add it")
+    folds = max(assignment.values(), default=-1) + 1
+    empty = set(range(folds)) - set(assignment.values())
+    if folds < 2 or empty or min(assignment.values()) < 0:
+        raise InputError(f"{path} must number its folds 0, 1, 2, … without a gap, and have at least 2; correct it.")
+    return Splits(tuple(cases), folds, assignment, strata, seed)
+
+
+def _from_json(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:
+    def pairs_of(pairs: list[tuple[str, object]]) -> dict | list:
+        # A name twice in one object is a subject in two folds, which a dict would hide.
+        return pairs if len({key for key, _ in pairs}) < len(pairs) else dict(pairs)
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs_of)
+        subjects = values["subjects"]
+        pairs = subjects if isinstance(subjects, list) else list(subjects.items())
+        return [(name, (own["fold"], str(own.get("stratum", "")))) for name, own in pairs], int(values.get("seed", 0))
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; write the folds first.") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} is no file of folds; write it anew with write_splits.") from None
+
+
+def _complain(path: Path, names: list[str], text: str) -> None:
+    if names:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        raise InputError(f"{path} {text.format(names[0] + more)}.")

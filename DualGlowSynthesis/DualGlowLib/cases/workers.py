@@ -1,0 +1,174 @@
+"""Processes that work on a list of jobs, of which any may fail or be killed without harm to the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+__all__ = ["work_off"]
+
+_ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+_PATIENCE = 0.2  # seconds between looks at the wish to stop
+
+Work = Callable[[object, Callable[[str, float], None]], dict]
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    index: int | None = None  # of the job it is at
+
+
+def work_off(
+    jobs: Sequence[object],
+    work: Work,
+    processes: int = 1,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[int, str, float], None] | None = None,
+) -> Iterator[tuple[int, dict]]:
+    """Do all jobs in new processes and yield the index and outcome of each as it is done.
+
+    A job whose function raises has the outcome ``{"status": "failed", "reasons": […], "traceback": …}``; so has one
+    whose process ended (killed for its memory, say), and the others go on in a new process. Each process computes in
+    one thread: sums come out alike to the last bit only if they are split alike. When the caller is done, is
+    interrupted or dies, the processes end too.
+
+    Args:
+        jobs: what to do; pickled.
+        work: called with a job and a function for progress; importable by name, since processes are spawned.
+        processes: how many at once.
+        stop: asked several times a second; when it says True, the processes are ended and no more jobs yielded.
+        progress: called with a job's index, a stage and how much of the job is done.
+    """
+    context, waiting = get_context("spawn"), deque(enumerate(jobs))
+    crew: list[_Worker] = []
+    try:
+        while waiting or any(worker.index is not None for worker in crew):
+            if stop and stop():
+                return
+            busy = sum(worker.index is not None for worker in crew)
+            while len(crew) < min(processes, busy + len(waiting)):
+                crew.append(_start(context, work))
+            for worker in crew:
+                if worker.index is None and waiting:
+                    worker.index, job = waiting.popleft()
+                    with suppress(BrokenPipeError, ConnectionResetError):  # its end shows in its sentinel
+                        worker.pipe.send(job)
+            ready = wait([worker.pipe for worker in crew] + [worker.process.sentinel for worker in crew], _PATIENCE)
+            for worker in [one for one in crew if one.pipe in ready or one.process.sentinel in ready]:
+                message = _hear(worker)
+                if message is None:
+                    crew.remove(worker)
+                    worker.process.join()
+                    if worker.index is not None:
+                        yield worker.index, _ended(worker.process.exitcode)
+                elif message[0] == "progress":
+                    if progress:
+                        progress(worker.index, *message[1:])
+                else:
+                    index, worker.index = worker.index, None
+                    yield index, message[1]
+    finally:
+        for worker in crew:
+            worker.process.terminate()
+        for worker in crew:
+            worker.process.join(5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+
+
+def _hear(worker: _Worker) -> tuple | None:
+    """The next message, or None if the process has ended and said all."""
+    try:
+        return worker.pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _ended(code: int | None) -> dict:
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        how = f"was killed ({name}); there may not be enough memory for so many processes"
+    else:
+        how = f"ended with code {code}"
+    return {"status": "failed", "reasons": [f"the process that prepared it {how}"]}
+
+
+def _start(context, work: Work) -> _Worker:
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    with _one_thread():
+        process.start()
+    theirs.close()
+    return _Worker(process, mine)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Settings that libraries read once, when they are loaded, so they must be there when the process starts."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    """A worker's life: jobs in, outcomes out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+    def report(stage: str, fraction: float) -> None:
+        pipe.send(("progress", stage, fraction))
+
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            outcome = work(job, report)
+        except Exception as error:
+            words = str(error).splitlines()
+            reason = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+            outcome = {"status": "failed", "reasons": [reason], "traceback": traceback.format_exc()}
+        try:
+            pipe.send(("done", outcome))
+        except OSError:
+            return
+
+
+def _end_with_parent() -> None:
+    """End at once when the parent is gone, however it went."""
+    wait([parent_process().sentinel])
+    os._exit(1)

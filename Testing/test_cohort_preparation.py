@@ -1,0 +1,534 @@
+"""Whole cohorts: real processes, killed, stopped and resumed, leave what an undisturbed run leaves.
+
+Run as a script this file is the program that the tests kill: ``test_cohort_preparation.py CASES OUT JOBS WORK``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from DualGlowLib import InputError
+from DualGlowLib.cases import is_simulated, prepare_cohort, read_cases, read_on_grid, validate_cases
+from DualGlowLib.cases.preparing import prepare_case
+from DualGlowLib.cases.workers import work_off
+from DualGlowLib.scans import GRIDS, Scan, load_template, normalise_t1, read_scan, resample, write_scan
+
+GRID = GRIDS["small"]
+LIBRARY = Path(sys.modules["DualGlowLib"].__file__).parent.parent
+
+
+# ------------------------------------------------------------------------------------- what the processes do
+
+
+def quick_case(job, progress) -> dict:
+    """``prepare_case`` without what writes nothing and takes nearly all of the time: registrations and drawing.
+
+    A shift to the template's middle stands in for the T1's; reading, records and the writing of every file are real.
+    """
+    import DualGlowLib.qc as qc
+    import DualGlowLib.scans as scans
+    import DualGlowLib.scans.pet as pets
+
+    def prepare(scan, grid, mask, report, bias):
+        report("registration", 0.5)
+        inside = _array(mask)
+        to_template = np.eye(4)
+        centre = scan.affine[:3, :3] @ np.argwhere(inside).mean(axis=0) + scan.affine[:3, 3]
+        to_template[:3, 3] = np.array([0.0, -18.0, 6.0]) - centre
+        target = np.linalg.inv(to_template) @ grid.affine
+        share = resample(inside, scan.affine, grid.shape, target) > 0.5
+        t1 = normalise_t1(resample(scan.data, scan.affine, grid.shape, target), share)
+        return scans.Prepared(scan, grid, t1, share, inside, to_template, {"dice": 0.9, "bias": bias})
+
+    def prepare_pet(pet, prepared, *, reference, resolution, source_resolution, registered, progress):
+        progress("resampling", 0.5)
+        target = np.linalg.inv(prepared.to_template) @ prepared.grid.affine
+        values = resample(pet.data, pet.affine, prepared.grid.shape, target)
+        mean = float(values[prepared.mask].mean())
+        return pets.PreparedPet(pet, values / mean, np.eye(4), reference, mean, source_resolution, {"covered": 1.0})
+
+    def slice_of(volume: np.ndarray) -> np.ndarray:
+        return np.repeat((np.clip(volume[:, :, 16] / 2, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+    scans.prepare, pets.prepare_pet = prepare, prepare_pet
+    qc.t1_picture, qc.pet_picture = lambda one: slice_of(one.t1), lambda _, pet: slice_of(pet.suvr)
+    if job.case.name == "sub-raise":
+        raise RuntimeError("out of luck")
+    if job.case.name == "sub-die" and not (job.out / "logs" / "survived").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return prepare_case(job, progress)
+
+
+def _array(mask) -> np.ndarray:
+    return mask.data > 0 if isinstance(mask, Scan) else np.asarray(mask, bool)
+
+
+def job_of_many_kinds(job: str, progress) -> dict:
+    """For the pool alone."""
+    if job == "raise":
+        raise ValueError("no good\nat all")
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "exit":
+        os._exit(3)
+    if job == "long":
+        time.sleep(600)
+    progress("half", 0.5)
+    return {"status": "good", "job": job, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def main() -> int:
+    cases, out, jobs, work = sys.argv[1:5]
+    stopped = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.append(True))
+    result = prepare_cohort(
+        cases,
+        out,
+        GRID,
+        jobs=int(jobs),
+        progress=lambda message, fraction: print(f"{fraction:.3f} {message}", flush=True),
+        stop=lambda: bool(stopped),
+        work={"quick": quick_case, "real": prepare_case}[work],
+    )
+    return 1 if result.interrupted else 0
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
+    """The template as T1s of several people, moved and stretched a little, with masks; PETs from its tissue maps.
+
+    Both images name one space, so that the PET needs no registration.
+    """
+    template = load_template()
+    coarse = np.diag([4.0, 4.0, 4.0, 1.0])
+    coarse[:3, 3] = (-90, -126, -72)
+    maps = {
+        name: resample(scan.data, scan.affine, (46, 55, 46), coarse)
+        for name, scan in (("t1", template.t1), ("brain", template.mask), ("gm", template.gm), ("wm", template.wm))
+    }
+    rows = ["participant_id\tage\tsex\tdiagnosis\tsite"]
+    for number, name in enumerate(names):
+        angle, shape = np.deg2rad(3 * number - 4), (34, 42, 36)
+        affine = np.diag([size, size, size, 1.0])
+        affine[:2, :2] = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        affine[:3, 3] = [2 * number, -17, 8 - number] - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+        stretch = np.diag([1 + 0.02 * number, 1 - 0.01 * number, 1, 1])
+
+        t1, brain, gm, wm = (resample(data, stretch @ coarse, shape, affine) for data in maps.values())
+        uptake = 8000 * (1.6 * gm + 0.9 * wm + 0.05 * brain)
+        for data, path in (
+            (t1, f"anat/{name}_space-orig_T1w.nii.gz"),
+            (brain > 0.5, f"anat/{name}_space-orig_desc-brain_mask.nii.gz"),
+            (uptake, f"pet/{name}_trc-18FFDG_space-orig_pet.nii.gz"),
+        ):
+            (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+            write_scan(Scan(data, affine), folder / name / path)
+        rows.append(f"{name}\t{60 + number}\t{'FM'[number % 2]}\tCN\tRome")
+    (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Every file but the logs."""
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.parent.name != "logs")
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
+
+
+def start(cases: Path, out: Path, jobs: int, work: str = "quick") -> subprocess.Popen:
+    """The script above in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, __file__, str(cases), str(out), str(jobs), work],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def group_is_gone(group: int, patience: float = 30.0) -> bool:
+    """Whether no process of the group runs any more; one that only waits for its burial (zombie) doesn't."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        table = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+        if not any(int(line.split()[0]) == group and "Z" not in line for line in table.splitlines()):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+NAMES = [f"sub-{number:02d}" for number in range(5)]
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_cohort(tmp_path_factory.mktemp("cases"), NAMES)
+
+
+@pytest.fixture(scope="module")
+def whole(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run that nobody disturbed leaves."""
+    out = tmp_path_factory.mktemp("whole") / "prepared"
+    with start(cases, out, 2) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out
+
+
+# -------------------------------------------------------------------------------------------------------- the pool
+
+
+def test_a_job_that_fails_or_dies_does_not_stop_the_others() -> None:
+    jobs = ["a", "raise", "b", "die", "c", "exit", "d"]
+    heard = []
+    outcomes = dict(work_off(jobs, job_of_many_kinds, 2, progress=lambda *event: heard.append(event)))
+    assert sorted(outcomes) == list(range(7))
+    for index in (0, 2, 4, 6):
+        assert outcomes[index]["job"] == jobs[index]
+        assert outcomes[index]["threads"] == "1"
+        assert (index, "half", 0.5) in heard
+    assert outcomes[1]["status"] == "failed"
+    assert outcomes[1]["reasons"] == ["ValueError: no good"]
+    assert "job_of_many_kinds" in outcomes[1]["traceback"]
+    assert "was killed (SIGKILL)" in outcomes[3]["reasons"][0]
+    assert "ended with code 3" in outcomes[5]["reasons"][0]
+    assert os.environ.get("OMP_NUM_THREADS") != "1" or "OMP_NUM_THREADS" in os.environ
+
+
+def test_a_wish_to_stop_ends_the_processes() -> None:
+    heard, asked = [], []
+
+    def stop() -> bool:
+        asked.append(time.monotonic())
+        return bool(heard)
+
+    begun = time.monotonic()
+    outcomes = dict(
+        work_off(["a", "long", "long", "b"], job_of_many_kinds, 2, stop, lambda *event: heard.append(event))
+    )
+    assert time.monotonic() - begun < 120  # not 600: the long ones were ended
+    assert set(outcomes) <= {0}
+
+
+# ------------------------------------------------------------------------------------------------- a cohort's outcome
+
+
+def test_the_result_is_a_derivative_that_is_read_as_it_is(whole: Path) -> None:
+    description = json.loads((whole / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "DualGlow"
+    assert not is_simulated(whole)
+    found = read_cases(whole)
+    assert [case.name for case in found] == NAMES
+    assert found[3].covariates == {"age": "63", "sex": "M", "diagnosis": "CN"}
+    assert found[3].columns == {"preparation": "good", "site": "Rome"}
+    assert found[0].t1.name == "sub-00_space-MNI152NLin2009aSym_res-small_desc-preproc_T1w.nii.gz"
+    assert found[0].mask.name == "sub-00_space-MNI152NLin2009aSym_res-small_desc-brain_mask.nii.gz"
+    t1, pet, mask = read_on_grid(found[0], GRID)
+    assert 0.8 < np.percentile(t1[mask], 80) < 1.2
+    assert 0.5 < pet[mask].mean() < 3
+    sidecar = json.loads(found[0].pet.with_name(found[0].pet.name.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["Units"] == "SUVR"
+    assert sidecar["ReferenceRegion"] == "pons"
+    assert sidecar["Sources"] == ["sub-00/pet/sub-00_trc-18FFDG_space-orig_pet.nii.gz"]
+    report = validate_cases(whole, deep=True)
+    assert len(report.usable) == len(NAMES)
+    with pytest.raises(InputError, match="prepare the cases first"):
+        read_on_grid(found[0], GRIDS["medium"])
+
+
+def test_the_transform_leads_to_the_template(whole: Path) -> None:
+    import SimpleITK as sitk
+
+    path = whole / "sub-01" / "anat" / "sub-01_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.tfm"
+    transform = sitk.ReadTransform(str(path))
+    about = json.loads(next((whole / "sub-01" / "anat").glob("*T1w.json")).read_text())["Preparation"]
+    matrix, flip = np.array(about["to_template"]), np.diag([-1, -1, 1, 1])
+    point = np.array([11.0, -20.0, 5.0, 1.0])  # RAS in the template; ITK maps output points to input points, in LPS
+    there = flip @ np.append(transform.TransformPoint((flip @ point)[:3].tolist()), 1)
+    np.testing.assert_allclose(there, np.linalg.inv(matrix) @ point, atol=1e-3)
+
+
+def test_the_manifest_tells_what_was_made_from_what(whole: Path, cases: Path) -> None:
+    from DualGlowLib.cases.records import hash_file
+
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["counts"] == {"good": 5}
+    assert manifest["settings"]["grid"]["name"] == "small"
+    one = manifest["cases"]["sub-02"]
+    for role in ("t1", "pet", "mask"):
+        assert one["inputs"][role]["sha256"] == hash_file(cases / one["inputs"][role]["path"])
+    kinds = {Path(path).name.split("_", 1)[1] for path in one["outputs"]}
+    assert {"T1w.png", "pet.png", "from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.tfm"} <= kinds
+    for path, known in one["outputs"].items():
+        assert known == {"bytes": (whole / path).stat().st_size, "sha256": hash_file(whole / path)}
+    assert {"DualGlow", "torch", "SimpleITK", "numpy"} <= one["versions"].keys()
+    page = (whole / "qc" / "index.html").read_text()
+    assert all(f"{name}_T1w.png" in page and f"{name}_pet.png" in page for name in NAMES)
+    assert (whole / "qc" / "contact_sheet.png").stat().st_size > 1000
+
+
+# ------------------------------------------------------------------------------------------ kept, redone, removed
+
+
+def test_a_second_run_does_nothing_and_a_change_redoes_its_case(cases: Path, whole: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "cases", tmp_path / "out"
+    shutil.copytree(cases, source)
+    shutil.copytree(whole, out)
+    images = {path: path.stat().st_mtime_ns for path in out.rglob("sub-*/*/*")}
+
+    def run(**settings) -> set[str]:
+        """Cases that were done anew."""
+        result = prepare_cohort(source, out, GRID, work=quick_case, **settings)
+        assert not result.interrupted
+        return set(result.cases) - set(result.kept)
+
+    assert run() == set()
+    assert {path: path.stat().st_mtime_ns for path in images} == images
+    assert {k: v for k, v in content(out).items() if k != "manifest.json"} == {
+        k: v for k, v in content(whole).items() if k != "manifest.json"  # which names the folder of the cases
+    }  # fmt: skip
+
+    pet = source / "sub-01" / "pet" / "sub-01_trc-18FFDG_space-orig_pet.nii.gz"
+    scan = read_scan(pet)
+    write_scan(scan.like(scan.data * 1.5), pet)
+    assert run() == {"sub-01"}
+    (out / "sub-03" / "pet" / "sub-03_trc-18FFDG_space-MNI152NLin2009aSym_res-small_desc-suvr_pet.nii.gz").unlink()
+    t1 = out / "sub-02" / "anat" / "sub-02_space-MNI152NLin2009aSym_res-small_desc-preproc_T1w.nii.gz"
+    damaged = bytearray(t1.read_bytes())
+    damaged[500] ^= 255
+    t1.write_bytes(damaged)  # the same size
+    assert {item.name for item in validate_cases(out).unusable} == {"sub-03"}
+    assert run() == {"sub-02", "sub-03"}
+    assert {k: v for k, v in content(out).items() if k.startswith("sub-0") and "sub-01" not in k} == {
+        k: v for k, v in content(whole).items() if k.startswith("sub-0") and "sub-01" not in k
+    }
+    (source / "participants.tsv").write_text("participant_id\tage\nsub-00\t81\n")
+    assert run() == set()  # covariates are no matter of voxels …
+    assert [case.covariates for case in read_cases(out)] == [{"age": "81"}, {}, {}, {}, {}]  # … but are up to date
+    shutil.rmtree(source / "sub-04")
+    assert run() == set()
+    assert [case.name for case in read_cases(out)] == NAMES[:4]
+    assert not (out / "sub-04").exists()
+    assert run(reference="brain") == set(NAMES[:4])
+
+
+def test_every_case_has_its_outcome(cases: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "cases", tmp_path / "out"
+    for old, new in zip(NAMES, ("sub-good", "sub-raise", "sub-die", "sub-cut", "sub-alone"), strict=True):
+        for path in sorted((cases / old).rglob("*.nii.gz")):
+            target = source / path.relative_to(cases).as_posix().replace(old, new)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    cut = source / "sub-cut" / "anat" / "sub-cut_space-orig_T1w.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    shutil.rmtree(source / "sub-alone" / "pet")
+    result = prepare_cohort(source, out, GRID, work=quick_case, pictures=False)
+    assert {name: about["status"] for name, about in result.cases.items()} == {
+        "sub-good": "good", "sub-raise": "failed", "sub-die": "failed", "sub-cut": "refused", "sub-alone": "refused",
+    }  # fmt: skip
+    assert "was killed" in result.cases["sub-die"]["reasons"][0]
+    assert "out of luck" in result.cases["sub-raise"]["reasons"][0]
+    assert "sub-cut_space-orig_T1w.nii.gz is incomplete" in result.cases["sub-cut"]["reasons"][0]
+    assert result.cases["sub-alone"]["reasons"] == ["no FDG-PET"]
+    assert "RuntimeError: out of luck" in (out / "logs" / "sub-raise.log").read_text()
+    assert [case.name for case in read_cases(out)] == ["sub-good"]
+    assert sorted(path.name for path in out.glob("sub-*")) == ["sub-good"]
+    assert "sub-cut    refused" in result.to_text()
+    assert "1 good, 2 refused of 5 cases" in result.to_text().replace("2 failed, ", "")
+
+    (out / "logs" / "survived").touch()
+    again = prepare_cohort(source, out, GRID, work=quick_case, pictures=False, t1_only=True)
+    assert set(again.kept) == {"sub-good", "sub-cut"}  # a refusal stays one; what failed is tried again
+    assert again.having("good") == ["sub-alone", "sub-die", "sub-good"]
+    assert [case.name for case in read_cases(out)] == ["sub-die", "sub-good"]
+    assert [case.name for case in read_cases(out, t1_only=True)] == ["sub-alone", "sub-die", "sub-good"]
+
+
+def test_names_become_bids_and_sessions_get_their_tables(cases: Path, tmp_path: Path) -> None:
+    def paths(name: str) -> str:
+        place = cases / name
+        return ",".join(str(next(place.glob(f"*/*{ending}"))) for ending in ("T1w.nii.gz", "pet.nii.gz", "mask.nii.gz"))
+
+    rows = ["case,t1,pet,mask,age,sex,subject,session", f"P_1 first,{paths('sub-00')},70,F,P_1,", ""]
+    rows += [f"P_1 second,{paths('sub-01')},72,F,P_1,", f"Q,{paths('sub-02')},,,,ses-M12"]
+    (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    prepare_cohort(tmp_path, out, GRID, work=quick_case, pictures=False, jobs=2)
+    found = read_cases(out)
+    assert [case.name for case in found] == ["sub-P1_ses-P1first", "sub-P1_ses-P1second", "sub-Q_ses-M12"]
+    assert [case.covariates for case in found] == [{"age": "70", "sex": "F"}, {"age": "72", "sex": "F"}, {}]
+    assert (out / "sub-Q" / "ses-M12" / "pet").is_dir()
+    (tmp_path / "cases.csv").write_text("\n".join([rows[0], rows[1], rows[1].replace("P_1", "P-1")]) + "\n")
+    with pytest.raises(InputError, match="would both be called"):
+        prepare_cohort(tmp_path, out, GRID)
+
+
+def test_what_can_not_be_prepared_is_refused_at_once(cases: Path, whole: Path, tmp_path: Path) -> None:
+    def refuses(says: str, folder: Path, out: Path, **settings) -> None:
+        with pytest.raises(InputError, match=says):
+            prepare_cohort(folder, out, GRID, **settings)
+
+    refuses("0 jobs", cases, tmp_path / "a", jobs=0)
+    refuses("resolution of 40 mm", cases, tmp_path / "a", resolution=40)
+    refuses("no reference region 'moon'", cases, tmp_path / "a", reference="moon")
+    refuses("holds the cases themselves", cases, cases)
+    refuses("no case that can be prepared, of 0 found", tmp_path, tmp_path / "a")
+    (tmp_path / "file").touch()
+    refuses("is a file", cases, tmp_path / "file")
+    refuses("is not empty and holds no prepared cohort", cases, tmp_path)
+    other = make_cohort(tmp_path / "other", ["sub-99"])
+    refuses("holds another cohort", other, whole)
+    assert not (tmp_path / "a").exists()
+
+
+def test_only_one_process_prepares_into_a_folder(cases: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with start(cases, out, 1) as process:
+        process.stdout.readline()
+        with pytest.raises(InputError, match="Another process is preparing"):
+            prepare_cohort(cases, out, GRID, work=quick_case)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+# ---------------------------------------------------------------------------------------------------- killed, stopped
+
+
+def test_killed_at_random_and_resumed_it_ends_as_if_undisturbed(cases: Path, whole: Path, tmp_path: Path) -> None:
+    """20 times: the whole process group is killed a random number of steps and milliseconds into its life."""
+    rng, expected = random.Random(2024), content(whole)
+    out, trees, kills, after = tmp_path / "out", 0, 0, []
+    while kills < 20:
+        with start(cases, out, 1 + kills % 2) as process:
+            for _ in range(rng.randint(1, 14)):
+                if not process.stdout.readline():
+                    break
+            time.sleep(rng.uniform(0, 0.03))
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        assert group_is_gone(process.pid)
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0
+        else:
+            kills += 1
+        there = content(out)
+        after.append(len(there))
+        # Whatever the directory says can be used is what the undisturbed run made.
+        for item in validate_cases(out).findings.items if (out / "dataset_description.json").exists() else ():
+            if item.is_usable():
+                assert all(there[name] == expected[name] for name in expected if name.startswith(f"{item.name}/"))
+        if (out / "manifest.json").exists():
+            assert there == expected
+            shutil.rmtree(out)
+            trees += 1
+    assert len(set(after)) > 5  # it did die in many different states
+    with start(cases, out, 2) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert content(out) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_leaves_no_process_and_can_go_on(cases: Path, whole: Path, tmp_path: Path, number: int) -> None:
+    out = tmp_path / "out"
+    with start(cases, out, 2) as process:
+        for line in process.stdout:
+            if "writing" in line:
+                break
+        # Ctrl-C goes to the whole group; a batch system tells the parent alone.
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
+    assert group_is_gone(process.pid)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["counts"].get("waiting", 0) > 0
+    with start(cases, out, 1) as process:
+        process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert content(out) == content(whole)
+
+
+def test_workers_end_with_their_parent(cases: Path, tmp_path: Path) -> None:
+    with start(cases, tmp_path / "out", 2) as process:
+        process.stdout.readline()
+        process.kill()
+        process.communicate()
+    assert group_is_gone(process.pid)
+
+
+# ------------------------------------------------------------------------------------------------------ the real thing
+
+
+def test_real_preparation_gives_the_same_bytes_with_one_job_or_two(tmp_path: Path) -> None:
+    cases = make_cohort(tmp_path / "cases", ["sub-1", "sub-2"])
+    assert prepare_cohort(cases, tmp_path / "two", GRID, jobs=2).counts() == {"good": 2}
+    assert prepare_cohort(cases, tmp_path / "one", GRID, jobs=1, pictures=False).counts() == {"good": 2}
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert len(one) > 15
+    for name in one:
+        assert one[name] == two[name] or name.startswith(("records", "qc", "manifest"))
+    assert len([name for name in two if name.endswith(".png")]) == 5
+    t1, _, mask = read_on_grid(read_cases(tmp_path / "one")[1], GRID)
+    template = load_template()
+    expected = resample(template.t1.data, template.t1.affine, GRID.shape, GRID.affine)
+    assert np.corrcoef(t1[mask], expected[mask])[0, 1] > 0.9  # it lies where the template's brain lies
+
+
+@pytest.mark.parametrize(
+    ("region", "measured", "kept", "status"),
+    [
+        ("pons2", 1.1, True, "good"),
+        ("pons", 2.5, True, "doubtful"),  # it says SUVR and isn't
+        ("cerebellumPons2", 1.1, False, "good"),
+        ("", 8000.0, False, "good"),
+    ],
+)
+def test_suvr_to_the_wanted_region_is_used_as_it_is(region: str, measured: float, kept: bool, status: str) -> None:
+    from DualGlowLib.cases.preparing import _as_delivered
+    from DualGlowLib.scans.pet import PreparedPet
+
+    delivered = np.linspace(0, 2, 1000, dtype=np.float32).reshape(10, 10, 10)
+    scaled = PreparedPet(Scan(delivered, np.eye(4)), delivered / measured, np.eye(4), "pons", measured, 8.0)
+    pet = _as_delivered(scaled, region)
+    np.testing.assert_allclose(pet.suvr, delivered if kept else delivered / measured, rtol=1e-6)
+    assert pet.reference == "pons"
+    assert pet.quality.get("as_delivered") == (region if kept else None)
+    assert pet.verdict.status == status
+    assert [region in reason for reason in pet.verdict.reasons] == [True] * (status == "doubtful")
+
+
+def test_a_simulated_cohort_stays_one(tmp_path: Path) -> None:
+    from DualGlowLib.simulate import simulate_cohort
+
+    simulate_cohort(tmp_path / "cases", 1, "small", 5)
+    result = prepare_cohort(tmp_path / "cases", tmp_path / "out", GRID, pictures=False)
+    assert result.having("good", "doubtful") == ["sub-0001"]
+    assert is_simulated(tmp_path / "out")
+    (before,), (after,) = read_cases(tmp_path / "cases"), read_cases(tmp_path / "out")
+    assert after.covariates == before.covariates
+    old, new = read_on_grid(before, GRID)[1], read_on_grid(after, GRID)[1]
+    brain = read_on_grid(before, GRID)[2]
+    assert abs(new[brain].mean() / old[brain].mean() - 1) < 0.1  # SUVR to the pons stays SUVR to the pons
+
+
+if __name__ == "__main__":
+    sys.exit(main())
