@@ -29,7 +29,7 @@ def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     affine[:3, :3] = turn @ np.array([[0, -2.0, 0], [0, 0, 2.0], [-3.0, 0, 0]])
     shape = (64, 96, 112)
     affine[:3, 3] = [3, -17, 5] - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    path = tmp_path_factory.mktemp("turned") / "t1.nii.gz"
+    path = tmp_path_factory.mktemp("turned") / "turned_T1.nii.gz"
     write_scan(Scan(resample(template.data, template.affine, shape, affine), affine), path)
     return path
 
@@ -84,7 +84,8 @@ def test_sweep_writes_every_age_and_a_picture(turned: Path, tmp_path: Path, caps
     assert main(["sweep", str(turned), "--ages", "50:90:20", "--output", str(tmp_path), "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     paths = [Path(event["path"]) for event in events if event["event"] == "output"]
-    assert [path.name.split("_")[0] for path in paths] == ["age-50", "age-70", "age-90", "sweep.png"]
+    names = [f"sub-turned_trc-18FFDG_space-T1w_desc-syntheticAge{age}_pet.nii.gz" for age in (50, 70, 90)]
+    assert [path.name for path in paths] == [*names, "sweep.png"]
     young, _, old = (read_scan(path).data for path in paths[:3])
     brain = young > 0.5
     assert young[brain].mean() > 1.02 * old[brain].mean()
@@ -115,6 +116,11 @@ def spoil(tmp_path: Path, name: str) -> list[str]:
         weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
         return [*good, "--bundle", str(copy)]
 
+    def mask_of_another_place() -> list[str]:
+        gm = load_template().gm
+        write_scan(Scan(gm.data, gm.affine + 500 * np.eye(4, k=3)), tmp_path / "mask.nii")  # half a metre to the right
+        return [*good, "--mask", str(tmp_path / "mask.nii")]
+
     random = np.random.default_rng(0)
     rgb = np.zeros((16, 16, 16), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     return {
@@ -139,7 +145,7 @@ def spoil(tmp_path: Path, name: str) -> list[str]:
         "samples": lambda: [*good, "--samples", "0"],
         "output": lambda: ["synthesize", t1, "--output", str(tmp_path / "pet.jpg")],
         "device": lambda: [*good, "--device", "cuda:77"],
-        "mask": lambda: [*good, "--mask", str(resource("Template", "mni152_gm.nii.gz"))],
+        "mask": mask_of_another_place,
         "bundle": lambda: [*good, "--bundle", str(tmp_path)],
         "checksum": bundle_with_wrong_checksum,
         "ages": lambda: ["sweep", t1, "--ages", "90:50:10", "--output", str(tmp_path / "sweep")],

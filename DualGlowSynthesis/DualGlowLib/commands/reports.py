@@ -1,0 +1,47 @@
+"""Commands that measure: a model on cases, a synthesis on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..console import Console
+from .cohorts import splits_of
+
+__all__ = ["benchmark", "evaluate"]
+
+
+def evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..cases import read_cases
+    from ..evaluation import evaluate as run
+    from ..evaluation import write_report
+    from ..synthesis import Synthesizer
+
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    cases = read_cases(arguments.cases)
+    if splits := splits_of(arguments, cases):
+        cases = splits.fold(arguments.fold)[1]
+    result = run(
+        synthesizer,
+        cases,
+        arguments.samples,
+        arguments.seed,
+        lambda done, total: console.progress("evaluating", done / total),
+    )
+    table = write_report(result, Path(arguments.output))
+    console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
+    return 0
+
+
+def benchmark(arguments: argparse.Namespace, console: Console) -> int:
+    from ..benchmark import benchmark as run
+    from ..scans import read_scan
+    from ..synthesis import Synthesizer
+
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    result = run(synthesizer, read_scan(arguments.t1) if arguments.t1 else None)
+    lines = [f"{stage:>16} {value:8.3f} s" for stage, value in result["seconds"].items()]
+    lines.append(f"{'peak memory':>16} {result['peak_memory_mb']} MB")
+    lines.append(f"{result['bundle']} on {result['device']}, {result['threads']} threads, torch {result['torch']}")
+    console.result("\n".join(lines), event="done", **result)
+    return 0

@@ -1,0 +1,181 @@
+"""Commands that synthesize PETs for one T1."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..console import Console
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..scans import Scan
+    from ..synthesis import PatientEncoding, Synthesis, Synthesizer
+
+__all__ = ["sweep", "synthesize"]
+
+_MAX_AGES = 60
+
+
+def synthesize(arguments: argparse.Namespace, console: Console) -> int:
+    path = _output_file(arguments)
+    synthesizer, scan = _load(arguments, console, [arguments.age])
+    patient = _encode(arguments, console, synthesizer, scan)
+    result = _sample(arguments, synthesizer, patient, arguments.age)
+    _write(result, path, console)
+    if arguments.dicom:
+        from ..scans import export_dicom
+
+        files = export_dicom(result.mean, arguments.t1, arguments.dicom, "", result.provenance, arguments.series)
+        console.result(f"{len(files)} DICOM files in {arguments.dicom}", event="output", path=str(arguments.dicom))
+    _finish(patient, console)
+    return 0
+
+
+def sweep(arguments: argparse.Namespace, console: Console) -> int:
+    from ..figures import sweep_figure
+    from ..scans import output_name
+
+    ages = _ages(arguments.ages)
+    folder = Path(arguments.output)
+    synthesizer, scan = _load(arguments, console, ages)
+    patient = _encode(arguments, console, synthesizer, scan)
+    _make_folder(folder)
+    results = []
+    for number, age in enumerate(ages):
+        results.append(_sample(arguments, synthesizer, patient, age))
+        _write(results[-1], folder / output_name(arguments.t1, f"syntheticAge{age:g}"), console)
+        console.progress("sampling", (number + 1) / len(ages))
+    shown = sorted({round(i * (len(ages) - 1) / 2) for i in range(3)})
+    picture = folder / "sweep.png"
+    sweep_figure(patient.prepared.scan, [results[i].mean for i in shown], [f"age {ages[i]:g}" for i in shown], picture)
+    console.result(f"picture: {picture}", event="output", path=str(picture))
+    _finish(patient, console)
+    return 0
+
+
+def _ages(text: str) -> list[float]:
+    try:
+        first, last, step = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--ages is {text!r}; give FROM:TO:STEP, e.g. 50:100:10.") from None
+    if not (step > 0 and last >= first and all(map(math.isfinite, (first, last, step)))):
+        raise InputError(f"--ages {text!r} holds no age; give FROM:TO:STEP with FROM ≤ TO and STEP > 0.")
+    count = int((last - first) / step + 1e-9) + 1
+    if count > _MAX_AGES:
+        raise InputError(f"--ages {text!r} are {count} ages; take at most {_MAX_AGES}.")
+    return [first + i * step for i in range(count)]
+
+
+def _output_file(arguments: argparse.Namespace) -> Path:
+    """The file to write; in a folder it gets a BIDS-derivative name."""
+    from ..scans import output_name
+
+    path = Path(arguments.output)
+    if path.is_dir():
+        return path / output_name(arguments.t1)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"The output {path} is no folder that exists, and does not end in .nii or .nii.gz.")
+    return path
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} can't be made ({error.strerror}).") from error
+
+
+def _load(arguments: argparse.Namespace, console: Console, ages: list[float | None]) -> tuple[Synthesizer, Scan]:
+    """The model and the T1, after everything that can be wrong with the arguments was checked.
+
+    What DICOM says of the patient's age and sex holds where the arguments say nothing.
+    """
+    from ..scans import read_scan
+    from ..synthesis import Synthesizer
+
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    _check_covariates(arguments, console, synthesizer, ages)
+    synthesizer.check(arguments.temperature, arguments.samples)
+    scan = read_scan(arguments.t1, arguments.series)
+    known = {covariate.name: covariate for covariate in synthesizer.bundle.config.covariates}
+    for name in ("age", "sex"):
+        stated = scan.meta.get(name)
+        if stated is None or name not in known or getattr(arguments, name, "") is not None:
+            continue
+        said = f"{name} {stated:g}" if name == "age" else f"{name} {stated}"
+        try:
+            known[name].is_trained(stated)
+        except InputError as error:
+            console.note(f"{said} of the DICOM header is not used: {error}")
+        else:
+            setattr(arguments, name, stated)
+            console.note(f"{said} taken from the DICOM header; --{name} overrides it")
+    return synthesizer, scan
+
+
+def _check_covariates(
+    arguments: argparse.Namespace, console: Console, synthesizer: Synthesizer, ages: list[float | None]
+) -> None:
+    for age in ages:
+        values = {**vars(arguments), "age": age}
+        for covariate in synthesizer.bundle.config.covariates:
+            if not covariate.is_trained(values.get(covariate.name)):  # refuses what can't be used
+                console.note(f"{covariate.name} {age:g} lies outside the training range; the model extrapolates")
+
+
+def _encode(arguments: argparse.Namespace, console: Console, synthesizer: Synthesizer, scan: Scan) -> PatientEncoding:
+    from ..scans import read_scan, write_transform
+
+    mask = read_scan(arguments.mask) if arguments.mask else None
+    patient = synthesizer.encode(scan, mask, console.progress)
+    for reason in patient.prepared.verdict.reasons:
+        console.note(f"look at this: {reason}")
+    if arguments.transform:
+        console.result(
+            str(write_transform(patient.prepared, arguments.transform)), event="output", path=str(arguments.transform)
+        )
+    if arguments.qc:
+        from ..qc import t1_picture, write_png
+
+        console.result(str(write_png(t1_picture(patient.prepared), arguments.qc)), event="output", path=arguments.qc)
+    return patient
+
+
+def _sample(
+    arguments: argparse.Namespace, synthesizer: Synthesizer, patient: PatientEncoding, age: float | None
+) -> Synthesis:
+    return synthesizer.sample(
+        patient,
+        age=age,
+        sex=arguments.sex,
+        diagnosis=arguments.diagnosis,
+        temperature=arguments.temperature,
+        samples=arguments.samples,
+        seed=arguments.seed,
+    )
+
+
+def _write(result: Synthesis, path: Path, console: Console) -> None:
+    from ..scans import SYNTHETIC, SYNTHETIC_SD, write_scan
+
+    written = [write_scan(result.mean, path, SYNTHETIC, result.provenance)]
+    if result.sd is not None:
+        written.append(write_scan(result.sd, _beside(path), SYNTHETIC_SD, result.provenance))
+    for item in written:
+        console.result(str(item), event="output", path=str(item))
+
+
+def _beside(path: Path) -> Path:
+    """Where the standard deviation goes: another ``desc`` in a BIDS name, ``_sd`` at the end of any other."""
+    if path.name.endswith("_pet.nii.gz") and "_desc-" in path.name:
+        return path.with_name(path.name.removesuffix("_pet.nii.gz") + "Sd_pet.nii.gz")
+    ending = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
+    return path.with_name(path.name.removesuffix(ending) + "_sd" + ending)
+
+
+def _finish(patient: PatientEncoding, console: Console) -> None:
+    prepared = patient.prepared
+    console.event(event="done", quality=prepared.quality, verdict=prepared.verdict.to_dict())
