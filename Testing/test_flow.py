@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,7 @@ def layers(dims: int) -> dict[str, flow.Transform]:
         "actnorm": flow.ActNorm(4, dims),
         "dense": flow.DenseConv(4),
         "plu": flow.PLUConv(4),
+        "rotation": flow.RotationConv(4),
         "coupling exp": flow.AffineCoupling(4, 8, dims),
         "coupling sigmoid": flow.AffineCoupling(4, 8, dims, scale="sigmoid"),
         "coupling edge": flow.AffineCoupling(4, 8, dims, edge=True),
@@ -193,3 +196,17 @@ def test_plu_stays_invertible_whatever_its_weights() -> None:
         layer.log_s.fill_(-1e4)
     assert torch.isfinite(layer.log_abs_det())
     assert layer.log_abs_det() >= -12.001
+
+
+def test_what_is_kept_from_sampling_serves_training() -> None:
+    """Constants that are first computed under ``inference_mode`` must not be tied to it."""
+    for module, constant in (("frequency", "_dct_matrix"), ("squeeze", "_haar_matrix")):
+        getattr(import_module(f"DualGlowLib.flow.{module}"), constant).cache_clear()
+    config = flow.FlowConfig(depths=(1,), widths=(4,), squeeze="haar", cosine_top=True)
+    net = flow.MultiScaleFlow(1, 2, config).double()
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        net(x.detach())
+    latents, _ = net(x)
+    latents[0].sum().backward()
+    assert x.grad.isfinite().all()

@@ -4,12 +4,14 @@ from .actnorm import ActNorm
 from .convolve import Conv, convolve
 from .coupling import AffineCoupling, CentredNet, CouplingNet, NormConv, ZeroConv
 from .frequency import CosineTransform
-from .invconv import DenseConv, PLUConv
+from .invconv import DenseConv, PLUConv, RotationConv
 from .multiscale import FlowConfig, FlowStep, MultiScaleFlow
+from .reversible import MEMORY_MODES, set_memory
 from .squeeze import haar_squeeze, haar_unsqueeze, squeeze, unsqueeze
 from .transform import ConditionalAffine, Transform, initialize, spatial_sum
 
 __all__ = [
+    "MEMORY_MODES",
     "ActNorm",
     "AffineCoupling",
     "CentredNet",
@@ -23,12 +25,14 @@ __all__ = [
     "MultiScaleFlow",
     "NormConv",
     "PLUConv",
+    "RotationConv",
     "Transform",
     "ZeroConv",
     "convolve",
     "haar_squeeze",
     "haar_unsqueeze",
     "initialize",
+    "set_memory",
     "spatial_sum",
     "squeeze",
     "unsqueeze",

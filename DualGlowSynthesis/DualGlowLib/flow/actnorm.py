@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .transform import Transform
+from .transform import Transform, full, in_float32
 
 __all__ = ["LOG_SCALE_FACTOR", "ActNorm", "channel_statistics"]
 
@@ -15,6 +15,7 @@ LOG_SCALE_FACTOR = 3.0
 """Stored log-scales are a third of those applied, as in Glow: their effective learning rate is three times higher."""
 
 _MAX_LOG_SCALE = 6.0  # a channel that is nearly constant in the first batch must not be blown up beyond e^6
+_LIMIT = 8.0  # nor any channel beyond e^8, or below e^-8, by training: the inverse would not be finite any more
 
 
 def channel_statistics(x: Tensor, centred: bool = False) -> tuple[Tensor, Tensor]:
@@ -22,6 +23,7 @@ def channel_statistics(x: Tensor, centred: bool = False) -> tuple[Tensor, Tensor
 
     With ``centred`` the shift is 0 and the scale gives a mean square of 1.
     """
+    x = full(x)
     axes = [0, *range(2, x.dim())]
     mean = x.mean(axes) * (0.0 if centred else 1.0)
     power = (x - mean.reshape(1, -1, *[1] * (x.dim() - 2))).square().mean(axes)
@@ -60,14 +62,19 @@ class ActNorm(Transform):
         self.initialized.fill_(True)
         self.initializing = False
 
+    def _applied_log_scale(self) -> Tensor:
+        return (LOG_SCALE_FACTOR * self.log_scale).clamp(-_LIMIT, _LIMIT)
+
+    @in_float32
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.initializing:
             self._initialize(x)
-        log_scale = LOG_SCALE_FACTOR * self.log_scale
+        log_scale = self._applied_log_scale()
         log_det = log_scale.sum() * math.prod(x.shape[2:])
         x = x if self.centred else x + self.bias
         return x * log_scale.exp(), log_det.expand(x.shape[0])
 
+    @in_float32
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        x = z * torch.exp(-LOG_SCALE_FACTOR * self.log_scale)
+        x = z * torch.exp(-self._applied_log_scale())
         return x if self.centred else x - self.bias

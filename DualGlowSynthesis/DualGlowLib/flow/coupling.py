@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from .actnorm import LOG_SCALE_FACTOR, channel_statistics
 from .convolve import convolve
-from .transform import Transform, spatial_sum
+from .transform import Transform, full, spatial_sum
 
 __all__ = ["AffineCoupling", "CentredNet", "CouplingNet", "NormConv", "ZeroConv"]
 
+_SIGMOID_FLOOR = -9.2  # log-scale (e^-9.2 = 1e-4) below which the authors' sigmoid would leave nothing to invert
 
 _VALID = {4: F.conv2d, 5: F.conv3d}
 
@@ -118,7 +119,7 @@ class AffineCoupling(Transform):
         width: channels inside the network.
         dims: 2 or 3.
         scale: ``"exp"``: ``s = a·tanh(h/a)`` with a = ``bound``, so that neither direction can explode. ``"sigmoid"``:
-            as the authors' program computes, ``z₂ = (x₂ + t) · sigmoid(h + 2)``.
+            as the authors' program computes, ``z₂ = (x₂ + t) · sigmoid(h + 2)``, but never below 1e-4.
         context: channels of the context, joined to x₁ at the network's input.
         edge: let the 3ⁿ convolutions see the image's edge.
         bound: see ``scale``.
@@ -156,20 +157,33 @@ class AffineCoupling(Transform):
             h = self.net(x1, context)
         else:
             h = self.net(x1 if context is None else torch.cat([x1, context], 1))
-        shift, raw = h[:, 0::2], h[:, 1::2]
+        # The network may have run in half precision; what it gives is used, and summed up, in full.
+        shift, raw = full(h[:, 0::2]), full(h[:, 1::2])
         if self.scale == "sigmoid":
-            return shift, F.logsigmoid(raw + 2.0)
+            return shift, F.logsigmoid(raw + 2.0).clamp_min(_SIGMOID_FLOOR)
         return shift, self.bound * torch.tanh(raw / self.bound)
 
+    def _apply_to(self, x2: Tensor, shift: Tensor, log_s: Tensor) -> Tensor:
+        return (x2 + shift) * log_s.exp() if self.scale == "sigmoid" else x2 * log_s.exp() + shift
+
+    def _undo(self, z2: Tensor, shift: Tensor, log_s: Tensor) -> Tensor:
+        inverse_s = torch.exp(-log_s)
+        return z2 * inverse_s - shift if self.scale == "sigmoid" else (z2 - shift) * inverse_s
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x1, x2 = x[:, : self.kept], x[:, self.kept :]
+        x1, x2 = full(x).tensor_split([self.kept], 1)
         shift, log_s = self._parameters_of(x1, context)
-        z2 = (x2 + shift) * log_s.exp() if self.scale == "sigmoid" else x2 * log_s.exp() + shift
-        return torch.cat([x1, z2], 1), spatial_sum(log_s)
+        return torch.cat([x1, self._apply_to(x2, shift, log_s)], 1), spatial_sum(log_s)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        z1, z2 = z[:, : self.kept], z[:, self.kept :]
+        z1, z2 = full(z).tensor_split([self.kept], 1)
+        return torch.cat([z1, self._undo(z2, *self._parameters_of(z1, context))], 1)
+
+    def retrace(self, z: Tensor, context: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        z1, z2 = (part.detach() for part in full(z).tensor_split([self.kept], 1))
+        z1.requires_grad_()
         shift, log_s = self._parameters_of(z1, context)
-        inverse_s = torch.exp(-log_s)
-        x2 = z2 * inverse_s - shift if self.scale == "sigmoid" else (z2 - shift) * inverse_s
-        return torch.cat([z1, x2], 1)
+        with torch.no_grad():
+            x2 = self._undo(z2, shift, log_s)
+        x2.requires_grad_()
+        return (z1, x2), torch.cat([z1, self._apply_to(x2, shift, log_s)], 1), spatial_sum(log_s)

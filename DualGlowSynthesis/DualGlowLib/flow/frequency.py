@@ -8,12 +8,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .transform import Transform
+from .transform import Transform, in_float32
 
 __all__ = ["CosineTransform"]
 
 
 @lru_cache
+@torch.inference_mode(False)  # kept for training too, whoever asks first
 def _dct_matrix(size: int) -> Tensor:
     """Rows are the orthonormal DCT-II basis of ``size`` points, float64."""
     k = torch.arange(size, dtype=torch.float64)[:, None]
@@ -37,8 +38,10 @@ class CosineTransform(Transform):
             x = torch.tensordot(x, matrix.T if not transpose else matrix, dims=([axis], [0])).movedim(-1, axis)
         return x
 
+    @in_float32
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_along(x, transpose=False), x.new_zeros(x.shape[0])
 
+    @in_float32
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return self._apply_along(z, transpose=True)

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .transform import Transform
+from .transform import Transform, in_float32
 
-__all__ = ["DenseConv", "PLUConv"]
+__all__ = ["DenseConv", "PLUConv", "RotationConv"]
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
@@ -34,15 +34,32 @@ class _Mixing(Transform):
     def log_abs_det(self) -> Tensor:
         raise NotImplementedError
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        log_det = self.log_abs_det() * math.prod(x.shape[2:])
-        return _mix(self.matrix().to(x.dtype), x), log_det.to(x.dtype).expand(x.shape[0])
+    def inverse_matrix(self, matrix: Tensor) -> Tensor:
+        """Of ``self.matrix()``, in float64."""
+        return torch.linalg.inv_ex(matrix.double()).inverse
 
+    @in_float32
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.matrix(), x)
+
+    def _mixed(self, matrix: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = self.log_abs_det() * math.prod(x.shape[2:])
+        return _mix(matrix.to(x.dtype), x), log_det.to(x.dtype).expand(x.shape[0])
+
+    @in_float32
+    def retrace(self, z: Tensor, context: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        matrix = self.matrix()
+        with torch.no_grad():  # not kept: in training it serves once
+            x = _mix(self.inverse_matrix(matrix).to(z.dtype), z)
+        x.requires_grad_()
+        return ((x,), *self._mixed(matrix, x))
+
+    @in_float32
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        # Inverted in float64 and kept until a weight changes: sampling calls this many times with equal weights.
+        # Inverted once and kept until a weight changes: sampling calls this many times with equal weights.
         key = tuple((p.data_ptr(), None if p.is_inference() else p._version, p.device) for p in self.parameters())
         if torch.is_grad_enabled() or self._inverse is None or self._inverse[0] != key:
-            self._inverse = (key, torch.linalg.inv(self.matrix().double()))
+            self._inverse = (key, self.inverse_matrix(self.matrix()))
         inverse = self._inverse[1]
         if torch.is_grad_enabled():
             self._inverse = None  # it belongs to a graph
@@ -92,3 +109,25 @@ class PLUConv(_Mixing):
 
     def log_abs_det(self) -> Tensor:
         return self._log_s().sum()
+
+
+class RotationConv(_Mixing):
+    """A rotation, ``exp(A − Aᵀ)``: the log-determinant is 0, the inverse is the transpose.
+
+    Nothing is stretched, so nothing gets lost: what comes back has the digits that went in. With free matrices a flow
+    whose own likelihood counts little, as the MRI's (λ = 0.001), learns to press some directions flat.
+    """
+
+    def __init__(self, channels: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        # The spread that turns the planes of the rotation by all angles from −π to π.
+        self.weight = nn.Parameter(1.1 / math.sqrt(channels) * torch.randn(channels, channels, generator=generator))
+
+    def matrix(self) -> Tensor:
+        return torch.matrix_exp((self.weight - self.weight.T).double())  # in float32 it is no rotation to 1e-5
+
+    def log_abs_det(self) -> Tensor:
+        return self.weight.new_zeros(())
+
+    def inverse_matrix(self, matrix: Tensor) -> Tensor:
+        return matrix.T

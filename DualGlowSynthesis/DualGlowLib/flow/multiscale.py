@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from .actnorm import ActNorm
 from .coupling import AffineCoupling
 from .frequency import CosineTransform
-from .invconv import DenseConv, PLUConv
+from .invconv import DenseConv, PLUConv, RotationConv
+from .reversible import MEMORY_MODES, run_steps
 from .squeeze import haar_squeeze, haar_unsqueeze, squeeze, unsqueeze
-from .transform import Transform
+from .transform import Transform, full
 
 __all__ = ["FlowConfig", "FlowStep", "MultiScaleFlow"]
 
-_MIXING = {"dense": DenseConv, "plu": PLUConv}
+_MIXING = {"dense": DenseConv, "plu": PLUConv, "rotation": RotationConv}
 _SQUEEZE = {"reorder": (squeeze, unsqueeze), "haar": (haar_squeeze, haar_unsqueeze)}
 
 
@@ -29,12 +30,15 @@ class FlowConfig:
         depths: steps at each level, finest first; its length is the number of levels.
         widths: channels inside the coupling networks at each level.
         scale: ``"exp"`` or ``"sigmoid"`` (``AffineCoupling``).
-        mixing: ``"plu"`` or ``"dense"`` invertible 1×1 convolution.
+        bound: of a coupling's log-scale with ``"exp"``.
+        mixing: ``"plu"``, ``"dense"`` or ``"rotation"``: the invertible 1×1 convolution.
         squeeze: ``"reorder"`` (Glow) or ``"haar"``.
         edge: let coupling networks see the image's edge (Glow's extra channel).
         cosine_top: cosine transform over space at the end of the top level.
         centred: the flow maps 0 to 0, so that the latent mode is the image 0. In a common flow the networks meet at the
             mode what they never met in training, inputs without noise, and what comes out there is far from the mean.
+        split: half of the channels leave after each level as that level's latent (hierarchical). Off, all go through
+            all levels (flat): one latent, at the top.
     """
 
     depths: tuple[int, ...]
@@ -45,6 +49,8 @@ class FlowConfig:
     edge: bool = False
     cosine_top: bool = False
     centred: bool = False
+    bound: float = 2.0
+    split: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))
@@ -64,8 +70,11 @@ class FlowStep(Transform):
         self.actnorm = ActNorm(channels, dims, config.centred)
         self.mixing = _MIXING[config.mixing](channels)
         self.coupling = AffineCoupling(
-            channels, width, dims, config.scale, context, config.edge, centred=config.centred
+            channels, width, dims, config.scale, context, config.edge, config.bound, config.centred
         )
+
+    def layers(self) -> tuple[Transform, ...]:
+        return self.actnorm, self.mixing, self.coupling
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, first = self.actnorm(x)
@@ -81,7 +90,9 @@ class MultiScaleFlow(nn.Module):
     """Image to one latent per level and back, with the exact log-determinant.
 
     At each level the tensor is squeezed and goes through K steps; then the second half of the channels leaves as that
-    level's latent and the first half goes on. What is left at the top level is the last latent.
+    level's latent and the first half goes on. What is left at the top level is the last latent. Without
+    ``config.split`` nothing leaves early, and the top's is the only latent. ``set_memory`` chooses how much memory
+    training takes.
 
     Args:
         channels: image channels.
@@ -102,11 +113,13 @@ class MultiScaleFlow(nn.Module):
             inside *= 2**dims
             extra = context[level] if context else 0
             self.levels.append(nn.ModuleList(FlowStep(inside, width, dims, config, extra) for _ in range(depth)))
-            inside //= 2
+            if config.split:
+                inside //= 2
         self.top = CosineTransform() if config.cosine_top else None
+        self.memory_mode = MEMORY_MODES[0]
 
     def latent_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
-        """Shape of each level's latent, ``(channels, *spatial)``, for an image of spatial ``shape``.
+        """Shape of each latent, ``(channels, *spatial)``, finest first, for an image of spatial ``shape``.
 
         Raises:
             ValueError: if a side does not divide by 2^levels.
@@ -118,20 +131,24 @@ class MultiScaleFlow(nn.Module):
         for level in range(count):
             inside *= 2**self.dims
             space = tuple(side // 2 ** (level + 1) for side in shape)
-            last = level == count - 1
-            shapes.append((inside if last else inside - inside // 2, *space))
-            inside //= 2
-        return shapes
+            if self._splits(level):
+                shapes.append((inside - inside // 2, *space))
+                inside //= 2
+        return [*shapes, (inside, *space)]
+
+    def _splits(self, level: int) -> bool:
+        """Whether a latent leaves after ``level``."""
+        return self.config.split and level < len(self.levels) - 1
 
     def forward(self, x: Tensor, contexts: Sequence[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
         """``(B, C, *spatial)`` to the latents, finest first, and log|det| of shape ``(B,)``."""
+        x = full(x)
         latents, log_det = [], x.new_zeros(x.shape[0])
         for level, steps in enumerate(self.levels):
             x = self._squeeze(x)
-            for step in steps:
-                x, change = step(x, contexts[level] if contexts else None)
-                log_det = log_det + change
-            if level < len(self.levels) - 1:
+            x, change = run_steps(steps, x, contexts[level] if contexts else None, self.memory_mode)
+            log_det = log_det + change
+            if self._splits(level):
                 half = x.shape[1] // 2
                 latents.append(x[:, half:])
                 x = x[:, :half]
@@ -142,13 +159,15 @@ class MultiScaleFlow(nn.Module):
 
     def inverse(self, latents: Sequence[Tensor], contexts: Sequence[Tensor] | None = None) -> Tensor:
         """The image that ``forward`` maps to ``latents`` under the same ``contexts``."""
-        if len(latents) != len(self.levels):
-            raise ValueError(f"A flow of {len(self.levels)} levels needs as many latents, not {len(latents)}.")
+        count = len(self.levels) if self.config.split else 1
+        if len(latents) != count:
+            raise ValueError(f"This flow has {count} latents, not {len(latents)}.")
+        latents = [full(z) for z in latents]
         x = latents[-1]
         if self.top is not None:
             x = self.top.inverse(x)
         for level in reversed(range(len(self.levels))):
-            if level < len(self.levels) - 1:
+            if self._splits(level):
                 x = torch.cat([x, latents[level]], 1)
             for step in reversed(self.levels[level]):
                 x = step.inverse(x, contexts[level] if contexts else None)

@@ -8,6 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .transform import in_float32
+
 __all__ = ["haar_squeeze", "haar_unsqueeze", "squeeze", "unsqueeze"]
 
 
@@ -39,6 +41,7 @@ def unsqueeze(x: Tensor) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # kept for training too, whoever asks first
 def _haar_matrix(n: int) -> Tensor:
     one = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
     matrix = one
@@ -47,6 +50,7 @@ def _haar_matrix(n: int) -> Tensor:
     return matrix
 
 
+@in_float32
 def haar_squeeze(x: Tensor) -> Tensor:
     """``squeeze`` followed by the orthonormal n-D Haar transform of each block.
 
@@ -60,6 +64,7 @@ def haar_squeeze(x: Tensor) -> Tensor:
     return torch.einsum("sb,kcb...->ksc...", _haar_matrix(n).to(x), y).reshape(batch, -1, *space)
 
 
+@in_float32
 def haar_unsqueeze(y: Tensor) -> Tensor:
     """Inverse of ``haar_squeeze``."""
     n = y.dim() - 2
