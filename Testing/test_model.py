@@ -14,11 +14,14 @@ from DualGlowLib.flow import FlowConfig
 from DualGlowLib.model import (
     DEFAULT_COVARIATES,
     PRESETS,
+    Covariate,
     DualGlow,
     LinkConfig,
     ModelConfig,
+    columns,
     encode_covariates,
     fit_covariates,
+    hide_covariates,
     preset,
 )
 
@@ -98,6 +101,9 @@ def test_objective_is_equation_12(model: DualGlow) -> None:
         mean, log_scale = law.image
         image_log = torch.distributions.Normal(mean, log_scale.exp()).log_prob(pet - 0.5).flatten(1).sum(1)
         expected = expected + model.config.link.image_weight * (8 - image_log / per_dim)
+    if model.config.discriminators.weight:
+        assert set(objective.discriminators) == {"mri_1", "mri_2", "pet"}
+        expected = expected + 0.01 * sum(objective.discriminators.values())
     torch.testing.assert_close(objective.loss, expected)
 
 
@@ -121,9 +127,10 @@ def test_samples_follow_seed_temperature_and_covariates(model: DualGlow) -> None
     assert torch.equal(sample(0.0, 1), sample(0.0, 2))
     small, large = ((sample(t, 1) - sample(0.0, 1)).abs().mean() for t in (0.05, 0.5))
     assert 0 < small < large
-    other = covariates.clone()
-    other[0, 0] += 1.0  # a standard deviation of age
-    assert (sample(0.0, 1, other) - sample(0.0, 1)).abs().max() > 1e-6
+    if model.config.covariates:
+        other = covariates.clone()
+        other[0, 0] += 1.0  # a standard deviation of age
+        assert (sample(0.0, 1, other) - sample(0.0, 1)).abs().max() > 1e-6
 
 
 def test_temperature_zero_is_the_links_mean_image(model: DualGlow) -> None:
@@ -193,6 +200,33 @@ def test_ages_a_little_outside_the_range_are_taken_but_known_to_be() -> None:
     assert AGE.is_trained(None)
 
 
+def test_any_attribute_can_be_a_covariate() -> None:
+    """Numeric or categorical, its categories given or found, values as tables spell them."""
+    group = Covariate("group", "categorical", values=("W", "normal"))
+    wanted = (Covariate("apoe", "categorical"), Covariate("mmse", "numeric"), group)
+    cases = [{"apoe": "34", "mmse": "29", "group": "w"}, {"apoe": 33, "mmse": 25}, {"apoe": "n/a", "group": "Normal"}]
+    apoe, mmse, group = fit_covariates(wanted, cases)
+    assert apoe.values == ("33", "34")
+    assert mmse.minimum == 25
+    code = encode_covariates([apoe, mmse, group], [{"apoe": 34, "mmse": 27, "group": "w"}, {"group": "NORMAL"}])
+    assert code.tolist() == [[0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 1]]
+    assert columns([apoe, mmse, group]) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+
+
+def test_hidden_covariates_are_as_if_missing() -> None:
+    """Whole attributes go, in the share of the cases that was asked for, each number of them equally often."""
+    cases = [{"age": 80, "sex": "F", "diagnosis": "AD"}] * 4000
+    codes = encode_covariates(DEFAULT_COVARIATES, cases)
+    hidden = hide_covariates(DEFAULT_COVARIATES, codes, 0.8, torch.Generator().manual_seed(0))
+    places = columns(DEFAULT_COVARIATES)
+    kept = torch.stack([(hidden[:, place] == codes[:, place]).all(1) for place in places], 1)
+    gone = torch.stack([(hidden[:, place] == 0).all(1) for place in places], 1)
+    assert torch.equal(kept, ~gone)
+    shares = torch.bincount(gone.sum(1), minlength=4) / 4000
+    torch.testing.assert_close(shares, torch.tensor([0.4, 0.2, 0.2, 0.2]), rtol=0, atol=0.03)
+    assert torch.equal(hide_covariates(DEFAULT_COVARIATES, codes, 0.0), codes)
+
+
 def test_covariates_take_their_numbers_from_the_cohort() -> None:
     cohort = [{"age": 21, "sex": "M"}, {"age": "25", "sex": ""}, {"age": None, "sex": "male"}]
     age, sex = fit_covariates(DEFAULT_COVARIATES, cohort)  # nobody's diagnosis is known
@@ -219,9 +253,39 @@ def test_config_refuses_what_it_does_not_know() -> None:
         preset("standard", (48, 60, 48))
 
 
+def test_changes_of_a_preset() -> None:
+    """As a settings file gives them: in part, by the words of the configuration, checked."""
+    config = preset("standard", (48, 64, 48), mri_weight=1, link={"max_log_sigma": 2.0}, mri={"depths": [1, 1, 1]})
+    usual = preset("standard", (48, 64, 48))
+    assert config == replace(
+        usual, mri_weight=1, link=replace(usual.link, max_log_sigma=2.0), mri=replace(usual.mri, depths=(1, 1, 1))
+    )
+    apoe = {"name": "apoe", "kind": "categorical", "values": ["33", "34", "44"]}
+    assert [c.name for c in usual.updated({"covariates": ["sex", apoe]}).covariates] == ["sex", "apoe"]
+    # The paper's model as it stands has no covariates; conditioned, it takes the usual ones.
+    assert preset("paper", (64, 96, 64), conditioning="release").covariates == DEFAULT_COVARIATES
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"kernel": 3}, "'kernel' is no setting"), ({"link": {"kernal": 3}}, "model, link: 'kernal' is no setting"),
+     ({"mri_weight": "high"}, "a value like 0.001"), ({"link": 3}, "link is 3"), ({"shape": [8, 8, 8]}, "not set here"),
+     ({"mri": {"depths": [1]}}, "depth and a width per level"), ({"covariates": ["apoe"]}, "must be"),
+     ({"covariates": 3}, "must be"), ({"link": 3, "conditioning": "none"}, "link is 3"),
+     ({"conditioning": "paper"}, "kind unet can do film, residual, none"), ({"conditioning": "magic"}, "'magic'"),
+     ({"link": {"kind": "levelwise", "authors": True, "conditioning": "film"}}, "can do release, paper, none"),
+     ({"covariates": [], "discriminators": {"weight": 0.01}}, "without covariates"),
+     ({"discriminators": {"schedule": "steep"}}, "constant and ramp")],
+)  # fmt: skip
+def test_changes_that_can_not_be_made(changes: dict, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        preset("standard", (48, 64, 48)).updated(changes)
+
+
 def test_paper_preset_has_the_papers_size() -> None:
     """64×96×64, 4 levels of 16 couplings of width 512: as counted from the paper's text (one flow 248.2 million)."""
     config = preset("paper", (64, 96, 64))
     assert config.pet == config.mri == FlowConfig(depths=(16,) * 4, widths=(512,) * 4)
-    assert config.link == LinkConfig()
+    assert config.link == LinkConfig(conditioning="none")
+    assert config.covariates == ()
     assert config.mri_weight == 0.001

@@ -17,6 +17,7 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.bundle import load_bundle
 from DualGlowLib.cases import Case, read_cases
+from DualGlowLib.model import preset
 from DualGlowLib.scans import GRIDS
 from DualGlowLib.simulate import simulate_cohort
 from DualGlowLib.synthesis import Synthesizer
@@ -168,6 +169,7 @@ def test_sessions_of_a_subject_stay_on_one_side() -> None:
         ('{"trainning": {}}', "must hold"),
         ('{"training": {"step": 3}}', "'step' is no training setting"),
         ('{"training": {"steps": "many"}}', "steps is 'many'"),
+        ('{"model": "paper"}', "model is 'paper'"),
     ],
 )
 def test_settings_files_are_checked(tmp_path: Path, text: str, says: str) -> None:
@@ -175,6 +177,17 @@ def test_settings_files_are_checked(tmp_path: Path, text: str, says: str) -> Non
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         TrainingSettings.read(path)
+
+
+def test_settings_files_may_change_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    changes = {"conditioning": "paper", "covariates": ["age", {"name": "apoe", "kind": "categorical"}]}
+    path.write_text(json.dumps({"preset": "paper", "model": changes, "training": {"covariate_dropout": 0.3}}))
+    settings, rest = TrainingSettings.read(path)
+    assert settings.covariate_dropout == 0.3
+    config = preset(rest["preset"], (64, 96, 64), **rest["model"])
+    assert config.link.conditioning == "paper"
+    assert [covariate.name for covariate in config.covariates] == ["age", "apoe"]
 
 
 def test_a_flip_moves_both_images_and_nothing_else(cases: Path) -> None:

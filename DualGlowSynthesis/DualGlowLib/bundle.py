@@ -50,6 +50,11 @@ class Bundle:
     digest: str = ""
 
     @property
+    def preparation(self) -> dict:
+        """How the scans that it learned from were prepared: ``bias`` (bool), ``reference`` and ``resolution``."""
+        return self.training.get("preparation", {})
+
+    @property
     def config(self) -> ModelConfig:
         return self.model.config
 

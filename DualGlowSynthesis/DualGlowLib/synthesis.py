@@ -14,7 +14,7 @@ from . import __version__
 from .bundle import Bundle, load_bundle
 from .errors import InputError
 from .model import Encoding, encode_covariates
-from .scans import Prepared, Scan, prepare, to_patient
+from .scans import Prepared, Scan, is_synthetic, prepare, to_patient
 
 __all__ = ["PatientEncoding", "Synthesis", "Synthesizer", "choose_device"]
 
@@ -90,20 +90,24 @@ class Synthesizer:
     def encode(
         self,
         scan: Scan,
-        mask: np.ndarray | None = None,
+        mask: np.ndarray | Scan | None = None,
         progress: Callable[[str, float], None] | None = None,
     ) -> PatientEncoding:
         """Prepare a T1 and encode it.
 
         Args:
             scan: the T1, on any lattice.
-            mask: brain mask on the same lattice, if there is one already.
+            mask: brain mask, if there is one already: an array on the T1's lattice, or a scan in its space.
             progress: called with a stage and the share done, 0 to 1.
 
         Raises:
-            InputError: if no brain can be found in it.
+            InputError: if it is no T1 of a brain, or synthetic itself.
         """
-        prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress)
+        if is_synthetic(scan):
+            where = scan.source or "The image"
+            raise InputError(f"{where} is synthetic; give an acquired T1-weighted MRI of the brain.")
+        bias = self.bundle.preparation.get("bias", True)
+        prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress, bias=bias)
         digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
         return PatientEncoding(prepared, self.encode_prepared(prepared.t1), digest)
 
@@ -187,7 +191,8 @@ class Synthesizer:
             provenance={
                 "Synthetic": True,
                 "Description": "SYNTHETIC FDG-PET made from an MRI by DualGlow; research use only, not for diagnosis",
-                "Units": "SUVR (reference: pons)",
+                "Units": "SUVR",
+                "ReferenceRegion": self.bundle.preparation.get("reference", "pons"),
                 "TrainedOnSimulatedPET": bool(self.bundle.training.get("simulated")),
                 "Age": age,
                 "Sex": sex,
@@ -201,6 +206,8 @@ class Synthesizer:
                 "Source": Path(prepared.scan.source).name,
                 "SourceVoxelsSHA256": patient.source_sha256,
                 "ToTemplate": np.asarray(prepared.to_template).tolist(),
+                "Quality": prepared.quality,
+                "Verdict": prepared.verdict.to_dict(),
                 "DualGlowVersion": __version__,
                 "TorchVersion": torch.__version__,
                 "Device": self.device.type,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from ..errors import InputError
 from ..flow import FlowConfig
 from .covariates import DEFAULT_COVARIATES, Covariate
 
-__all__ = ["PRESETS", "LinkConfig", "ModelConfig", "preset"]
+__all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "preset"]
+
+# What each kind of link can do with the covariates; the first is taken where nothing is said.
+_CONDITIONING = {"levelwise": ("release", "film", "paper", "none"), "unet": ("film", "residual", "none")}
 
 
 @dataclass(frozen=True)
@@ -20,27 +23,73 @@ class LinkConfig:
     Attributes:
         kind: ``"levelwise"``: level i of the MRI feeds level i of the PET alone (paper, authors). ``"unet"``: a U-Net
             over all of the MRI's latents feeds every level of the PET, its coupling networks and the mean image.
-        kernel, layers, hidden: of the levelwise networks.
+        conditioning: what the covariates do. ``"paper"`` (eq. 16–17, levelwise): they alone give the law of the PET's
+            top latent, in place of the MRI's; the lower levels follow the MRI alone. ``"release"`` (levelwise, its
+            default): a linear map of them shifts every level, as the authors' program has it. ``"film"`` (default of
+            the U-Net): they scale and shift features. ``"residual"`` (U-Net): so does what remains of them when the
+            link's own guess from the MRI is taken away. ``"none"``: nothing.
+        kernel, layers, hidden: of the levelwise networks; layers after the first have kernel 3.
+        learned_top: levelwise: a learned mean and log-sigma at each place of the top level, whatever the MRI (the
+            authors' option ``learntop``).
         authors: levelwise as the authors' program has it: leaky ReLU on the output, uniform start, no bias, sigma = 1.
         widths: channels of the U-Net at each level.
         context: channels that it gives to the PET's coupling networks at each level.
         max_log_sigma: log-sigma is bounded softly at ± this.
         image_weight: of the U-Net's mean image and scale as a Gaussian of their own in the loss.
+        guess_weight: of the loss of the guess of ``"residual"``.
     """
 
     kind: str = "levelwise"
+    conditioning: str = ""
     kernel: int = 5
     layers: int = 1
     hidden: int = 256
     authors: bool = False
+    learned_top: bool = False
     widths: tuple[int, ...] = ()
     context: tuple[int, ...] = ()
     max_log_sigma: float = 3.0
     image_weight: float = 1.0
+    guess_weight: float = 0.01
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "context", tuple(self.context))
+        if self.kind not in _CONDITIONING:
+            raise ValueError(f"There is no link of kind {self.kind!r}; there are {', '.join(_CONDITIONING)}.")
+        can = [way for way in _CONDITIONING[self.kind] if not (self.authors and way == "film")]
+        object.__setattr__(self, "conditioning", self.conditioning or can[0])
+        if self.conditioning not in can:
+            name = "authors' levelwise" if self.authors else self.kind
+            raise InputError(f"conditioning is {self.conditioning!r}; a link of kind {name} can do {', '.join(can)}.")
+        if self.layers < 1:
+            raise ValueError(f"A link of {self.layers} layers can't be; take at least 1.")
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The networks that read the covariates off the latents during training (paper §3.3), one per MRI level and one.
+
+    Attributes:
+        weight: of their losses in the objective; 0: there are none.
+        reversal: factor on the reversed gradient that the MRI flow gets from all its levels but the top; 0: there the
+            discriminators only watch.
+        schedule: of that factor: ``"constant"``, or ``"ramp"``, from 0 to all of it as training goes on.
+        width: channels of their convolutions.
+        hidden: units of the layer before the heads.
+    """
+
+    weight: float = 0.0
+    reversal: float = 1.0
+    schedule: str = "constant"
+    width: int = 32
+    hidden: int = 64
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("constant", "ramp"):
+            raise InputError(f"The schedule of the reversal is {self.schedule!r}; there are constant and ramp.")
+        if self.weight < 0 or self.reversal < 0:
+            raise InputError("The discriminators' weight and reversal can't be negative.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +101,8 @@ class ModelConfig:
         shape: spatial shape of the images, 2 or 3 sides.
         mri, pet: the two flows.
         link: the network between them.
-        covariates: what the link is told besides the MRI.
+        covariates: what the link is told besides the MRI (the paper: side information).
+        discriminators: networks that read the covariates off the latents in training.
         mri_weight: λ of eq. 12.
         noise: ``"uniform"``: U(0, 1/256) is added to both images in training (as if they were 8-bit, as the authors
             do); ``"gaussian"``: N(0, mri_noise²) and N(0, pet_noise²).
@@ -66,6 +116,7 @@ class ModelConfig:
     pet: FlowConfig
     link: LinkConfig
     covariates: tuple[Covariate, ...] = DEFAULT_COVARIATES
+    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     mri_weight: float = 0.001
     noise: str = "uniform"
     mri_noise: float = 0.01
@@ -79,8 +130,23 @@ class ModelConfig:
         levels = len(self.pet.depths)
         if len(self.mri.depths) != levels:
             raise ValueError("Both flows need the same number of levels.")
+        if not (self.mri.split and self.pet.split):
+            if self.mri.split != self.pet.split:
+                raise InputError("split is on in one flow and off in the other; set it alike in mri and pet.")
+            if self.link.kind == "unet" or self.link.conditioning == "paper":
+                way = "a U-Net link" if self.link.kind == "unet" else "conditioning 'paper'"
+                raise InputError(f"{way} needs a latent at every level; leave split on, or take another link.")
         if any(side % 2**levels for side in self.shape):
             raise InputError(f"The grid {self.shape} does not divide by {2**levels}, as {levels} levels need.")
+        needs = [
+            f"conditioning {self.link.conditioning!r}" if self.link.conditioning == "paper" else "",
+            "discriminators" if self.discriminators.weight else "",
+        ]
+        if not self.covariates and any(needs):
+            raise InputError(
+                f"{' and '.join(filter(None, needs))} can't be without covariates; give the cases some (age, sex, "
+                "diagnosis, …) or choose a model without."
+            )
 
     @property
     def dims(self) -> int:
@@ -96,24 +162,82 @@ class ModelConfig:
         return values
 
     @classmethod
-    def from_dict(cls, values: dict) -> ModelConfig:
-        """The inverse of ``to_dict``.
+    def from_dict(cls, values: Mapping) -> ModelConfig:
+        """The inverse of ``to_dict``; what was unknown when ``values`` were written takes its default.
 
         Raises:
             InputError: for a key that is not known, e.g. a misspelt setting.
         """
         values = dict(values)
-        for key, kind in (("mri", FlowConfig), ("pet", FlowConfig), ("link", LinkConfig)):
-            values[key] = _build(kind, values[key])
+        for key, kind in _PARTS.items():
+            if key in values:
+                values[key] = _build(kind, values[key])
         values["covariates"] = tuple(_build(Covariate, entry) for entry in values["covariates"])
         return _build(cls, values)
 
+    def updated(self, values: Mapping, where: str = "model") -> ModelConfig:
+        """A copy with ``values`` in place of its own, as a settings file gives them.
 
-def _build(kind: type, values: dict) -> object:
+        Args:
+            values: any of this class's attributes but ``preset`` and ``shape``; ``mri``, ``pet``, ``link`` and
+                ``discriminators`` may be given in part, ``conditioning`` stands for the link's. ``covariates`` are
+                names of the usual ones or objects such as ``{"name": "apoe", "kind": "categorical"}``. A model without
+                covariates that is to be conditioned gets the usual ones.
+            where: what to name in errors.
+
+        Raises:
+            InputError: for an unknown name, a value of another kind, or values that don't go together.
+        """
+        values = dict(values)
+        link = values.get("link", {})
+        if not isinstance(link, Mapping):
+            raise InputError(f"{where}: link is {link!r}; an object of settings is needed.")
+        if "conditioning" in values:
+            values["link"] = link = {**link, "conditioning": values.pop("conditioning")}
+        merged = self.to_dict()
+        covariates = values.pop("covariates", None)
+        if covariates is None and not self.covariates and link.get("conditioning", "none") != "none":
+            covariates = [covariate.name for covariate in DEFAULT_COVARIATES]
+        if covariates is not None:
+            usual = {covariate.name: covariate.to_dict() for covariate in DEFAULT_COVARIATES}
+            entries = covariates if isinstance(covariates, (list, tuple)) else [covariates]
+            entries = [usual.get(entry, entry) if isinstance(entry, str) else entry for entry in entries]
+            if not all(isinstance(entry, Mapping) and {"name", "kind"} <= set(entry) for entry in entries):
+                raise InputError(f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}.')
+            merged["covariates"] = entries
+        for fixed in ("preset", "shape"):
+            if fixed in values:
+                raise InputError(f"{where}: {fixed} is not set here; it comes with the preset and the grid.")
+        _merge(merged, values, where)
+        try:
+            return ModelConfig.from_dict(merged)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+_PARTS = {"mri": FlowConfig, "pet": FlowConfig, "link": LinkConfig, "discriminators": DiscriminatorConfig}
+
+
+def _build(kind: type, values: Mapping) -> object:
     unknown = set(values) - {entry.name for entry in fields(kind)}
     if unknown:
         raise InputError(f"{', '.join(sorted(unknown))}: no such setting of {kind.__name__}.")
     return kind(**values)
+
+
+def _merge(base: dict, changes: Mapping, where: str) -> None:
+    """Put ``changes`` into ``base``, part by part; both hold what JSON can."""
+    for name, value in changes.items():
+        if name not in base:
+            raise InputError(f"{where}: {name!r} is no setting of the model; there are {', '.join(base)}.")
+        old = base[name]
+        kinds = {bool: bool, float: (int, float), tuple: (list, tuple), dict: Mapping}.get(type(old), type(old))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise InputError(f"{where}: {name} is {value!r}; a value like {old!r} is needed.")
+        if isinstance(old, dict):
+            _merge(old, value, f"{where}, {name}")
+        else:
+            base[name] = value
 
 
 def _standard(shape: Sequence[int]) -> ModelConfig:
@@ -130,8 +254,21 @@ def _standard(shape: Sequence[int]) -> ModelConfig:
 
 
 def _paper(shape: Sequence[int]) -> ModelConfig:
+    # The experiments without side information (its Table 1): the PET follows from the MRI alone.
     flow = FlowConfig(depths=(16,) * 4, widths=(512,) * 4)
-    return ModelConfig(preset="paper", shape=shape, mri=flow, pet=flow, link=LinkConfig())
+    link = LinkConfig(conditioning="none")
+    return ModelConfig(preset="paper", shape=shape, mri=flow, pet=flow, link=link, covariates=())
+
+
+def _paper_conditional(shape: Sequence[int]) -> ModelConfig:
+    # Eq. 16–17: five discriminators, reversal on all of the MRI's levels but the top, weight 0.01.
+    return replace(
+        _paper(shape),
+        preset="paper-conditional",
+        link=LinkConfig(conditioning="paper"),
+        covariates=DEFAULT_COVARIATES,
+        discriminators=DiscriminatorConfig(weight=0.01),
+    )
 
 
 def _authors(shape: Sequence[int]) -> ModelConfig:
@@ -142,17 +279,22 @@ def _authors(shape: Sequence[int]) -> ModelConfig:
 PRESETS: dict[str, Callable[[Sequence[int]], ModelConfig]] = {
     "standard": _standard,
     "paper": _paper,
+    "paper-conditional": _paper_conditional,
     "authors": _authors,
 }
 """Presets by name: each makes a ``ModelConfig`` for a spatial shape."""
 
 
-def preset(name: str, shape: Sequence[int]) -> ModelConfig:
+def preset(name: str, shape: Sequence[int], **changes: object) -> ModelConfig:
     """The preset's configuration for images of spatial ``shape``.
 
+    ``changes`` are as ``ModelConfig.updated`` takes them: ``preset("standard", shape, mri_weight=0.01)``,
+    ``preset("paper", shape, conditioning="release")``.
+
     Raises:
-        InputError: for an unknown name, or a shape that does not divide by 2^levels.
+        InputError: for an unknown name, a shape that does not divide by 2^levels, or changes that can't be made.
     """
     if name not in PRESETS:
         raise InputError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
-    return PRESETS[name](tuple(shape))
+    config = PRESETS[name](tuple(shape))
+    return config.updated(changes) if changes else config

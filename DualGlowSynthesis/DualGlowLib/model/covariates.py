@@ -6,13 +6,14 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 
-__all__ = ["DEFAULT_COVARIATES", "Covariate", "encode_covariates", "fit_covariates"]
+__all__ = ["DEFAULT_COVARIATES", "Covariate", "columns", "encode_covariates", "fit_covariates", "hide_covariates"]
 
 _SPELLINGS = {"female": "F", "male": "M", "w": "F", "dementia": "AD", "cognitively normal": "CN", "normal": "CN"}
 _MISSING = {"", "n/a", "na", "nan", "none", "unknown", "?"}
@@ -29,7 +30,7 @@ class Covariate:
         mean, sd: of the training cases, for numeric ones.
         minimum, maximum: of the training cases, for numeric ones; values more than a twentieth of that range outside
             it are refused.
-        values: the categories, for categorical ones.
+        values: the categories, for categorical ones; none given: those that occur in the training cases.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Covariate:
     values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(self.values))
+        object.__setattr__(self, "values", tuple(map(str, self.values)))
         if self.kind not in ("numeric", "categorical"):
             raise ValueError(f"A covariate is numeric or categorical, not {self.kind!r}.")
 
@@ -58,10 +59,9 @@ class Covariate:
         if value is None or str(value).strip().lower() in _MISSING:
             return None
         if self.kind == "categorical":
-            text = str(value).strip()
-            text = _SPELLINGS.get(text.lower(), text)
+            text = str(value).strip().lower()
             for known in self.values:
-                if text.lower() == known.lower():
+                if known.lower() in (text, _SPELLINGS.get(text, text).lower()):
                     return known
             raise InputError(f"{self.name} is {value!r}; this model knows {', '.join(self.values)} (or leave it out).")
         try:
@@ -115,11 +115,14 @@ def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str,
     fitted = []
     for covariate in covariates:
         free = replace(covariate, minimum=-math.inf, maximum=math.inf) if covariate.kind == "numeric" else covariate
+        if covariate.kind == "categorical" and not covariate.values:
+            found = {str(case.get(covariate.name) or "").strip() for case in cases}
+            free = replace(covariate, values=tuple(sorted(text for text in found if text.lower() not in _MISSING)))
         values = [value for case in cases if (value := free.parse(case.get(covariate.name))) is not None]
         if not values:
             continue
         if covariate.kind == "categorical":
-            fitted.append(replace(covariate, values=tuple(v for v in covariate.values if v in values)))
+            fitted.append(replace(covariate, values=tuple(v for v in free.values if v in values)))
         else:
             mean, sd = statistics.fmean(values), max(statistics.pstdev(values), 1e-3)
             numbers = {"minimum": min(values), "maximum": max(values), "mean": round(mean, 4), "sd": round(sd, 4)}
@@ -137,3 +140,22 @@ def encode_covariates(
     """
     rows = [[x for covariate in covariates for x in covariate.encode(case.get(covariate.name))] for case in cases]
     return torch.tensor(rows, dtype=torch.float32, device=device).reshape(len(rows), sum(c.size for c in covariates))
+
+
+def columns(covariates: Sequence[Covariate]) -> list[slice]:
+    """Where each one's numbers lie in a row of ``encode_covariates``."""
+    ends = accumulate((covariate.size for covariate in covariates), initial=0)
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def hide_covariates(
+    covariates: Sequence[Covariate], codes: Tensor, share: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """``codes`` with some of what is known made unknown, so that a model also learns to do without.
+
+    In ``share`` of the rows a number of attributes is hidden, each number from 0 to all of them equally likely.
+    """
+    draws = torch.rand(len(codes), 2 + len(covariates), generator=generator).to(codes.device)
+    keep = (draws[:, :1] >= share) | (draws[:, 2:] >= draws[:, 1:2])
+    sizes = torch.tensor([covariate.size for covariate in covariates], dtype=torch.long, device=codes.device)
+    return codes * keep.repeat_interleave(sizes, 1)

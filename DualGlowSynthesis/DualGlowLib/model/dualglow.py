@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ..flow import ConditionalAffine, MultiScaleFlow, initialize, spatial_sum
 from .config import ModelConfig
+from .discriminators import Discriminators, covariate_loss
 from .link import LinkOutput, build_link
 
 __all__ = ["DualGlow", "Encoding", "Objective"]
@@ -33,11 +34,19 @@ class Encoding:
 
 @dataclass
 class Objective:
-    """One evaluation of the objective, each ``(B,)``: loss, and bits per dimension of both images (nominally 8-bit)."""
+    """One evaluation of the objective, each ``(B,)``.
+
+    Attributes:
+        loss: what is minimised.
+        pet_bits, mri_bits: bits per dimension of both images (nominally 8-bit).
+        discriminators: loss of each discriminator by its name (``mri_1``, the finest, to ``mri_k``, ``pet``, and
+            ``link`` for its guess).
+    """
 
     loss: Tensor
     pet_bits: Tensor
     mri_bits: Tensor
+    discriminators: dict[str, Tensor] = field(default_factory=dict)
 
 
 class DualGlow(nn.Module):
@@ -53,8 +62,10 @@ class DualGlow(nn.Module):
         self.mri_flow = MultiScaleFlow(config.channels[0], config.dims, config.mri)
         contexts = config.link.context if config.link.kind == "unet" else None
         self.pet_flow = MultiScaleFlow(config.channels[1], config.dims, config.pet, contexts)
-        self.link = build_link(config, self.pet_flow.latent_shapes(config.shape))
+        shapes = [flow.latent_shapes(config.shape) for flow in (self.mri_flow, self.pet_flow)]
+        self.link = build_link(config, *shapes)
         self.standardise = ConditionalAffine() if config.link.kind == "unet" else None
+        self.discriminators = Discriminators(config, *shapes) if config.discriminators.weight else None
 
     # ---- the MRI
 
@@ -88,7 +99,10 @@ class DualGlow(nn.Module):
 
     def pet_log_prob(self, pet: Tensor, law: LinkOutput) -> Tensor:
         """log p(x_p | x_m, c) of eq. 10, ``(B,)``."""
-        latents, log_det = self.pet_latents(pet, law)
+        return self._pet_log_prob(*self.pet_latents(pet, law), law)
+
+    @staticmethod
+    def _pet_log_prob(latents: Sequence[Tensor], log_det: Tensor, law: LinkOutput) -> Tensor:
         terms = zip(latents, law.means, law.log_sigmas, strict=True)
         return log_det + sum(gaussian_log_prob(z, mean, log_sigma) for z, mean, log_sigma in terms)
 
@@ -120,24 +134,48 @@ class DualGlow(nn.Module):
 
     # ---- training
 
-    def forward(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> Objective:
-        """Eq. 12 in bits per dimension, −(log p(z_p|z_m) + log|det| + λ log p(x_m)), with no noise added.
+    def forward(
+        self,
+        pet: Tensor,
+        mri: Tensor,
+        covariates: Tensor,
+        targets: Tensor | None = None,
+        progress: float = 1.0,
+    ) -> Objective:
+        """Eq. 12 (16, with covariates) in bits per dimension, −(log p(z_p|z_m, c) + log|det| + λ log p(x_m)).
+
+        No noise is added. Discriminators, where there are some, add their losses times the configured weight.
 
         Where the link gives the PET a mean image and a scale, the loss has one more term: the PET's bits under that
         Gaussian alone. The flow can make up for any mean and scale, so the term does not move the optimum of the
         others; it settles which of them is taken: the conditional mean and standard deviation, learned from the first
         step on as fast as a regression.
+
+        Args:
+            pet, mri: ``(B, channels, *spatial)``.
+            covariates: what the link is told, ``(B, n)``.
+            targets: what the discriminators are to find, ``(B, n)``, if that is more than what the link is told.
+            progress: share of the training done, 0 to 1, for the schedule of the gradient reversal.
         """
         mri_log_prob, latents = self.mri_log_prob(mri)
         law = self.link.decode(self.link.encode(latents), covariates)
-        pet_bits = self._bits(self.pet_log_prob(pet, law), self.config.channels[1])
+        pet_latents, log_det = self.pet_latents(pet, law)
+        pet_bits = self._bits(self._pet_log_prob(pet_latents, log_det, law), self.config.channels[1])
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
         loss = pet_bits + self.config.mri_weight * mri_bits
         if law.image is not None:
             mean, log_scale = law.image
             image_log_prob = gaussian_log_prob(pet - 0.5, mean, log_scale.expand_as(pet))
             loss = loss + self.config.link.image_weight * self._bits(image_log_prob, self.config.channels[1])
-        return Objective(loss, pet_bits, mri_bits)
+        targets = covariates if targets is None else targets
+        found: dict[str, Tensor] = {}
+        if self.discriminators is not None:
+            found = self.discriminators(latents, pet_latents, targets, progress)
+            loss = loss + self.config.discriminators.weight * sum(found.values())
+        if law.guess is not None:
+            found["link"] = covariate_loss(self.config.covariates, law.guess, targets)
+            loss = loss + self.config.link.guess_weight * found["link"]
+        return Objective(loss, pet_bits, mri_bits, found)
 
     def _bits(self, log_prob: Tensor, channels: int) -> Tensor:
         # Images span 0..1; 8 bits per dimension are those of 256 bins of that span.

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..flow import Conv, ZeroConv, unsqueeze
+from ..flow.actnorm import LOG_SCALE_FACTOR
 from .config import LinkConfig, ModelConfig
+from .discriminators import Discriminator, surprise
 
 __all__ = ["LevelwiseLink", "LinkOutput", "UNetLink", "build_link"]
 
@@ -27,63 +29,148 @@ class LinkOutput:
         means, log_sigmas: one tensor per level, finest first, shaped as (or broadcasting to) that level's latent.
         contexts: input of the PET's coupling networks per level, or None.
         image: mean and log-scale of the PET image itself, each ``(B, 1, *spatial)``, or None.
+        guess: what the link takes the covariates to be from the MRI alone (a discriminator's outputs), or None.
     """
 
     means: list[Tensor]
     log_sigmas: list[Tensor]
     contexts: list[Tensor] | None = None
     image: tuple[Tensor, Tensor] | None = None
+    guess: Tensor | None = None
 
 
 def _soft_bound(x: Tensor, bound: float) -> Tensor:
     return bound * torch.tanh(x / bound)
 
 
-class LevelwiseLink(nn.Module):
-    """Level i of the MRI to level i of the PET by a small convolutional network; covariates shift every mean.
+def _as_map(values: Tensor, like: Tensor) -> Tensor:
+    """``(B, channels)`` as channels of an image."""
+    return values.reshape(len(values), -1, *[1] * (like.dim() - 2))
 
-    With ``authors`` it computes what the authors' program does: 5ⁿ convolution without bias, leaky ReLU (0.2) on the
-    output, sigma = 1. Otherwise linear heads for mean and log-sigma that start at zero.
+
+class _LinearZeros(nn.Module):
+    """``(c W + bias) · exp(3 · log_scale)``, all starting at 0: the authors' map of the covariates."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.log_scale = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, covariates: Tensor) -> Tensor:
+        return (covariates @ self.weight + self.bias) * torch.exp(LOG_SCALE_FACTOR * self.log_scale)
+
+
+class _TopLaw(nn.Module):
+    """Mean and raw log-sigma of the top latent from the covariates alone, one at each place: linear, starting at 0.
+
+    The map is that of the whole volume: the top level is the only one that the covariates reach, and what age does
+    differs from place to place. Its outputs are multiplied by ``GAIN``, which makes an optimiser of the Adam kind take
+    steps as many times larger: it has to find the mean PET at every place, several sigma from 0.
     """
 
-    def __init__(self, config: LinkConfig, shapes: list[tuple[int, ...]], covariates: int, dims: int) -> None:
+    GAIN = 10.0
+
+    def __init__(self, covariates: int, outputs: int, space: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = (outputs, *space)
+        self.linear = nn.Linear(covariates, math.prod(self.shape))
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, covariates: Tensor) -> Tensor:
+        return self.GAIN * self.linear(covariates).reshape(len(covariates), *self.shape)
+
+
+class _LearnedTop(nn.Module):
+    """The same mean and raw log-sigma for every case: the authors' 3ⁿ convolution of an empty image that sees its edge.
+
+    ``(1, 2 · channels, *space)``, the mean first.
+    """
+
+    def __init__(self, channels: int, space: Sequence[int]) -> None:
+        super().__init__()
+        frame = F.pad(torch.zeros(1, 1, *space), [1] * (2 * len(space)), value=1.0)
+        self.register_buffer("frame", frame, persistent=False)
+        self.edge_weight = nn.Parameter(torch.zeros(2 * channels, 1, *[3] * len(space)))
+        self.bias = nn.Parameter(torch.zeros(2 * channels))
+        self.log_scale = nn.Parameter(torch.zeros(2 * channels))
+
+    def forward(self) -> Tensor:
+        conv = {2: F.conv2d, 3: F.conv3d}[self.frame.dim() - 2]
+        y = conv(self.frame, self.edge_weight, self.bias)
+        return y * torch.exp(LOG_SCALE_FACTOR * _as_map(self.log_scale[None], y))
+
+
+class LevelwiseLink(nn.Module):
+    """Level i of the MRI to level i of the PET by a small convolutional network.
+
+    With ``authors`` it computes what the authors' program does: 5ⁿ convolution without bias, leaky ReLU (0.2) after
+    every layer, sigma = 1. Otherwise linear heads for mean and log-sigma that start at zero.
+
+    The covariates c (``LinkConfig.conditioning``) scale and shift each level (film), shift it (release) or, as eq. 16
+    and 17 have it, take the place of the top code of the MRI (paper). Eq. 17 writes the law of the whole z_p with
+    parameters μ(z'_m, c) and σ(z'_m, c), where z'_m are the MRI's codes without the top one, and leaves open which
+    level of z_p sees what. We read it with the text before it ("only the highest level should be affected") and with
+    Fig. 1, where the arrow from the top MRI code is removed and one from c added: the law of the top level follows
+    from c alone and that of each lower level from the MRI's code of that level alone. In that mode the effect of c is
+    the whole one, including what c says about the anatomy; nothing at the top holds the anatomy fixed.
+    """
+
+    def __init__(
+        self, config: LinkConfig, mri: list[tuple[int, ...]], pet: list[tuple[int, ...]], covariates: int, dims: int
+    ) -> None:
         super().__init__()
         self.config = config
+        mode = config.conditioning if covariates else "none"
+        both = 1 if config.authors else 2  # mean, and log-sigma
+        totals = [both * channels for channels, *_ in pet]
         self.nets = nn.ModuleList()
-        self.shifts = nn.ParameterList()
-        for channels, *_ in shapes:
+        for (inside, *_), total in list(zip(mri, totals, strict=True))[: -1 if mode == "paper" else None]:
             layers: list[nn.Module] = []
-            inside = channels
-            for _ in range(config.layers - 1):
-                layers += [Conv(inside, config.hidden, config.kernel, dims), nn.ReLU()]
-                inside = config.hidden
-            outputs = channels if config.authors else 2 * channels
-            head = Conv(inside, outputs, config.kernel, dims, bias=not config.authors)
-            if config.authors:
-                nn.init.uniform_(head.weight, -0.05, 0.05)
-            else:
-                nn.init.zeros_(head.weight)
-                nn.init.zeros_(head.bias)
-            self.nets.append(nn.Sequential(*layers, head))
-            self.shifts.append(nn.Parameter(torch.zeros(covariates, outputs)))
+            kernel = config.kernel
+            for last in [False] * (config.layers - 1) + [True]:
+                outputs = total if last else config.hidden
+                conv = Conv(inside, outputs, kernel, dims, bias=not config.authors)
+                layers.append(conv)
+                if config.authors:
+                    nn.init.uniform_(conv.weight, -0.05, 0.05)
+                    layers.append(nn.LeakyReLU(0.2))
+                elif last:
+                    nn.init.zeros_(conv.weight)
+                    nn.init.zeros_(conv.bias)
+                else:
+                    layers.append(nn.ReLU())
+                inside, kernel = outputs, 3
+            self.nets.append(nn.Sequential(*layers))
+        shifted, scaled = mode in ("release", "film"), mode == "film"
+        self.shifts = nn.ModuleList(_LinearZeros(covariates, n) for n in totals if shifted)
+        self.scales = nn.ModuleList(_LinearZeros(covariates, n) for n in totals if scaled)
+        self.top = _TopLaw(covariates, totals[-1], pet[-1][1:]) if mode == "paper" else None
+        self.learned = _LearnedTop(pet[-1][0], pet[-1][1:]) if config.learned_top else None
 
     def encode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """What does not depend on the covariates: kept once per scan."""
-        outputs = [net(z) for net, z in zip(self.nets, latents, strict=True)]
-        return [F.leaky_relu(y, 0.2) for y in outputs] if self.config.authors else outputs
+        """What does not depend on the covariates: kept once per scan. With ``paper`` all levels but the top."""
+        return [net(z) for net, z in zip(self.nets, latents, strict=False)]
 
     def decode(self, features: Sequence[Tensor], covariates: Tensor) -> LinkOutput:
-        means, log_sigmas = [], []
-        for y, shift in zip(features, self.shifts, strict=True):
-            y = y + (covariates @ shift).reshape(len(covariates), -1, *[1] * (y.dim() - 2))
-            if self.config.authors:
-                means.append(y)
-                log_sigmas.append(y.new_zeros(1))
-            else:
-                mean, raw = y.chunk(2, 1)
-                means.append(mean)
-                log_sigmas.append(_soft_bound(raw, self.config.max_log_sigma))
-        return LinkOutput(means, log_sigmas)
+        levels = list(features)
+        for i, scale in enumerate(self.scales):
+            levels[i] = levels[i] * (1 + _as_map(scale(covariates), levels[i]))
+        for i, shift in enumerate(self.shifts):
+            levels[i] = levels[i] + _as_map(shift(covariates), levels[i])
+        if self.top is not None:
+            levels.append(self.top(covariates))
+        if self.config.authors:
+            means, raws = levels, [y.new_zeros(1) for y in levels]
+        else:
+            means, raws = (list(parts) for parts in zip(*(y.chunk(2, 1) for y in levels), strict=True))
+        if self.learned is not None:
+            mean, raw = self.learned().chunk(2, 1)
+            means[-1], raws[-1] = means[-1] + mean, raws[-1] + raw
+        if not self.config.authors:
+            raws = [_soft_bound(raw, self.config.max_log_sigma) for raw in raws]
+        return LinkOutput(means, raws)
 
 
 class _ResidualBlock(nn.Module):
@@ -100,7 +187,7 @@ class _ResidualBlock(nn.Module):
     def forward(self, x: Tensor, covariates: Tensor | None = None) -> Tensor:
         h = self.first(F.silu(x))
         if self.film is not None:
-            scale, shift = self.film(covariates).reshape(len(covariates), -1, *[1] * (x.dim() - 2)).chunk(2, 1)
+            scale, shift = _as_map(self.film(covariates), x).chunk(2, 1)
             h = h * (1 + scale) + shift
         return x + self.second(F.silu(h))
 
@@ -122,6 +209,11 @@ class UNetLink(nn.Module):
     the age slider costs only it. It gives the PET a mean image and a scale, which start at the training cohort's
     voxelwise mean and standard deviation, and the flow, which has what is left over, the log-sigma of each level's
     latent. All of the mean lies in the image; that of the latents is 0.
+
+    Age is easier to learn from than what age does to a brain. With plain FiLM a link that has not learned all of the
+    anatomy lets age stand for atrophy too, and the slider shows both effects as one. ``"residual"`` conditioning
+    prevents that as Robinson (1988) does in regression: the covariates enter only as far as a guess of them from the
+    MRI is wrong, so that they can't tell anything about the anatomy.
     """
 
     def __init__(self, config: LinkConfig, shapes: list[tuple[int, ...]], covariates: int, model: ModelConfig) -> None:
@@ -136,8 +228,10 @@ class UNetLink(nn.Module):
         self.register_buffer("base_mean", torch.zeros(shape))
         self.register_buffer("base_log_scale", torch.zeros(shape))
         self.register_buffer("log_floor", torch.tensor(2 * math.log(model.pet_noise)), persistent=False)
-        emb = 64
-        self.embed = nn.Sequential(nn.Linear(covariates, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
+        emb = 64 if config.conditioning in ("film", "residual") else 0
+        self.embed = self.guess = None
+        if emb:
+            self.embed = nn.Sequential(nn.Linear(covariates, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
         self.stem = Conv(model.channels[0] * 2**dims + self.position.shape[1], widths[0], 3, dims)
         self.down = nn.ModuleList(_CONV[dims](a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(Conv(b, a, 1, dims) for a, b in itertools.pairwise(widths))
@@ -147,6 +241,9 @@ class UNetLink(nn.Module):
         self.heads = nn.ModuleList(ZeroConv(w, s[0], 1, dims) for w, s in zip(widths, shapes, strict=True))
         self.contexts = nn.ModuleList(Conv(w, c, 1, dims) for w, c in zip(widths, config.context, strict=True))
         self.image = ZeroConv(widths[0], 2 * model.channels[1] * 2**dims, 3, dims)
+        if config.conditioning == "residual" and model.covariates:
+            self.covariates = model.covariates
+            self.guess = Discriminator((widths[-1], *shapes[-1][1:]), model.covariates, 32, 64)
         # The top level's latent lies in frequency space, where every coefficient has its own variance.
         self.top_log_sigma = nn.Parameter(torch.zeros(1, *shapes[-1]))
 
@@ -156,7 +253,10 @@ class UNetLink(nn.Module):
         self.base_log_scale.copy_(torch.log(sd[None]))
 
     def encode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """What does not depend on the covariates: kept once per scan. One tensor per level, finest first."""
+        """What does not depend on the covariates: kept once per scan. One tensor per level, finest first.
+
+        With ``"residual"`` conditioning the guess of the covariates follows them.
+        """
         layers = []
         for level, z in enumerate(latents):
             for _ in range(level):
@@ -170,11 +270,17 @@ class UNetLink(nn.Module):
                 x = self.down[level - 1](x)
             x = block(x)
             features.append(x)
-        return features
+        return features if self.guess is None else [*features, self.guess(x)]
 
     def decode(self, features: Sequence[Tensor], covariates: Tensor) -> LinkOutput:
-        code = self.embed(covariates)
+        guess = None
+        if self.guess is not None:
+            *features, guess = features
+            covariates = surprise(self.covariates, guess.detach(), covariates)
+        code = None if self.embed is None else self.embed(covariates)
         x = features[-1]
+        if code is None:
+            x = x.expand(max(len(x), len(covariates)), *x.shape[1:])
         means, log_sigmas, contexts = [], [], []
         for level in reversed(range(len(features))):
             if level < len(features) - 1:
@@ -192,14 +298,12 @@ class UNetLink(nn.Module):
         # No voxel is more certain than the noise that was added to it: without this floor a brain's edge that lies
         # elsewhere than foreseen is hundreds of standard deviations away, and one such case wrecks the model.
         log_scale = 0.5 * torch.logaddexp(2 * log_scale, self.log_floor)
-        return LinkOutput(means, log_sigmas, contexts, (mean, log_scale))
+        return LinkOutput(means, log_sigmas, contexts, (mean, log_scale), guess)
 
 
-def build_link(model: ModelConfig, shapes: list[tuple[int, ...]]) -> LevelwiseLink | UNetLink:
-    """The link that ``model`` asks for, between latents of the given shapes."""
+def build_link(model: ModelConfig, mri: list[tuple[int, ...]], pet: list[tuple[int, ...]]) -> LevelwiseLink | UNetLink:
+    """The link that ``model`` asks for, from latents of the shapes ``mri`` to latents of the shapes ``pet``."""
     covariates = sum(covariate.size for covariate in model.covariates)
     if model.link.kind == "unet":
-        return UNetLink(model.link, shapes, covariates, model)
-    if model.link.kind == "levelwise":
-        return LevelwiseLink(model.link, shapes, covariates, model.dims)
-    raise ValueError(f"There is no link of kind {model.link.kind!r}.")
+        return UNetLink(model.link, pet, covariates, model)
+    return LevelwiseLink(model.link, mri, pet, covariates, model.dims)

@@ -13,6 +13,9 @@ _SIMULATED = (
 )
 
 
+_TASK = "T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, pons = 1)"
+
+
 def model_card(bundle: Bundle) -> str:
     """Markdown text: what the model is, what it was trained on, what it is for and what it is not for."""
     grid, training, config = bundle.grid, bundle.training, bundle.config
@@ -24,10 +27,11 @@ def model_card(bundle: Bundle) -> str:
             covariates.append(f"{covariate.name} {', '.join(covariate.values)}")
     millions = sum(parameter.numel() for parameter in bundle.model.parameters()) / 1e6
     spacing = "×".join(f"{side:g}" for side in grid.spacing)
+    place = f"voxels of {spacing} mm, MNI152" if config.dims == 3 else "pixels"
     lines = [
         f"# {bundle.name}",
         "",
-        "DUAL-GLOW model: T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, pons = 1).",
+        f"DUAL-GLOW model: {training.get('task', _TASK)}.",
         "",
         "**Research use only. Not a medical device; its output is synthetic and must not be used for diagnosis or "
         "treatment.**",
@@ -36,12 +40,19 @@ def model_card(bundle: Bundle) -> str:
         "| | |",
         "|---|---|",
         f"| preset | {config.preset}, {millions:.2f} million parameters |",
-        f"| grid | {grid.name}: {'×'.join(map(str, grid.shape))} voxels of {spacing} mm, MNI152 |",
-        f"| covariates | {'; '.join(covariates)}; each may be unknown |",
+        f"| grid | {grid.name}: {'×'.join(map(str, grid.shape))} {place} |",
+        f"| covariates | {'; '.join(covariates) + '; each may be unknown' if covariates else 'none'} |",
         f"| trained on | {training.get('cases', 0)} cases of {training.get('subjects', 0)} subjects |",
         f"| training | {training.get('steps', 0)} steps of {training.get('batch', 0)} cases, "
         f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')} |",
     ]
+    if covariates and config.link.conditioning == "paper":
+        lines.append("| conditioning | eq. 16–17: the covariates give the PET's top level, in place of the MRI's |")
+    if config.discriminators.weight:
+        lines.append(
+            f"| discriminators in training | weight {config.discriminators.weight:g}, gradient reversal "
+            f"{config.discriminators.reversal:g} ({config.discriminators.schedule}) |"
+        )
     if "validation_pet_bits" in training:
         lines.append(
             f"| held-out bits per dimension (8-bit) | PET {training['validation_pet_bits']:.3f}, "

@@ -80,13 +80,15 @@ class Cohort:
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Voxelwise mean and standard deviation of the PET, each ``(1, *shape)``, made left-right symmetric."""
         total, squares = torch.zeros(self.pet.shape[1:]), torch.zeros(self.pet.shape[1:])
-        for image in self.pet:
+        # One case that is not finite, which its batch is skipped for, must not take every other batch with it.
+        sound = [image for image in self.pet if image.isfinite().all()]
+        for image in sound:
             image = image.float()
             for side in (image, image.flip(1)):
                 total += side
                 squares += side.square()
-        mean = total / (2 * len(self))
-        return mean, (squares / (2 * len(self)) - mean.square()).clamp_min(0).sqrt()
+        mean = total / (2 * len(sound))
+        return mean, (squares / (2 * len(sound)) - mean.square()).clamp_min(0).sqrt()
 
     def batch(self, indices: Sequence[int], augment: torch.Generator | None = None) -> Batch:
         """The given cases; with a generator, each flipped at random and its T1's intensities changed a little.
@@ -102,7 +104,7 @@ class Cohort:
                     t1[i], pet[i] = t1[i].flip(1), pet[i].flip(1)
                 level = t1[i] * T1_SCALE
                 t1[i] = (0.95 + 0.1 * gain[i]) * level.pow(0.85 + 0.3 * gamma[i]) / T1_SCALE
-        return Batch(pet, t1, [self.cases[i].covariates for i in indices])
+        return Batch(pet, t1, [self.cases[i].attributes for i in indices])
 
 
 def split_subjects(cases: Sequence[Case], share: float, seed: int) -> tuple[list[int], list[int]]:

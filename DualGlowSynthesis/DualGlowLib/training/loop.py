@@ -15,7 +15,9 @@ from torch import nn
 
 from ..bundle import Bundle, save_bundle
 from ..errors import InputError
-from ..model import DualGlow, ModelConfig, encode_covariates
+from ..files import write_whole
+from ..flow import MEMORY_MODES, set_memory
+from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..scans import Grid
 from .card import model_card
 from .cohort import T1_SCALE, Cohort
@@ -30,6 +32,12 @@ _CHECKPOINT, _HISTORY, _BUNDLE = "checkpoint.pt", "history.jsonl", "bundle"
 
 class Interrupted(Exception):
     """Training was asked to stop; a checkpoint of the last step was written."""
+
+
+def _parts(objective: Objective) -> dict[str, torch.Tensor]:
+    """What of an objective is recorded, by its name in the history."""
+    found = {f"discriminator_{name}": loss for name, loss in objective.discriminators.items()}
+    return {"loss": objective.loss, "pet_bits": objective.pet_bits, "mri_bits": objective.mri_bits, **found}
 
 
 class _Average:
@@ -89,6 +97,9 @@ class Trainer:
         self.seconds = 0.0
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
+        if settings.memory not in MEMORY_MODES:
+            raise InputError(f"There is no memory mode {settings.memory!r}; there are {', '.join(MEMORY_MODES)}.")
+        set_memory(self.model, settings.memory)
         self.average = _Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
 
@@ -99,9 +110,11 @@ class Trainer:
     def _optimizer(self) -> torch.optim.Optimizer:
         if self.settings.optimizer == "authors":
             return AuthorsAdamax(self.model.parameters(), lr=self.settings.learning_rate)
+        if self.settings.optimizer == "adamax":
+            return torch.optim.Adamax(self.model.parameters(), lr=self.settings.learning_rate)
         if self.settings.optimizer == "adam":
             return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
-        raise InputError(f"There is no optimizer {self.settings.optimizer!r}; there are adam and authors.")
+        raise InputError(f"There is no optimizer {self.settings.optimizer!r}; there are adam, adamax and authors.")
 
     # ---- one step
 
@@ -132,8 +145,10 @@ class Trainer:
     def _take_step(self) -> dict:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(self.step)
-        pet, mri, covariates = self._tensors(self.train_cases, self._indices(self.step), self.step, augment=True)
-        objective = self.model(pet, mri, covariates)
+        pet, mri, known = self._tensors(self.train_cases, self._indices(self.step), self.step, augment=True)
+        share, stream = self.settings.covariate_dropout, self._generator(self.step, 4)
+        told = hide_covariates(self.config.covariates, known, share, stream)
+        objective = self.model(pet, mri, told, known, self.step / self.settings.steps)
         loss = objective.loss.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -146,24 +161,20 @@ class Trainer:
             self.usual = norm.item() if math.isinf(self.usual) else 0.95 * self.usual + 0.05 * norm.item()
         else:
             self.skipped += 1
-        return {
-            "loss": loss.item(),
-            "pet_bits": objective.pet_bits.mean().item(),
-            "mri_bits": objective.mri_bits.mean().item(),
-            "gradient": norm.item(),
-        }
+        numbers = {key: value.mean().item() for key, value in _parts(objective).items()}
+        return {**numbers, "gradient": norm.item()}
 
     @torch.no_grad()
     def validate(self) -> dict:
-        """Mean loss and bits per dimension of the averaged model on the validation cases."""
-        sums = {"loss": 0.0, "pet_bits": 0.0, "mri_bits": 0.0}
+        """Mean loss, its parts and bits per dimension of the averaged model on the validation cases."""
+        sums: dict[str, float] = {}
         count, batch = len(self.validation_cases), self.settings.batch
         for start in range(0, count, batch):
             indices = list(range(start, min(count, start + batch)))
             pet, mri, covariates = self._tensors(self.validation_cases, indices, start, augment=False)
             objective = self.average.model(pet, mri, covariates)
-            for key in sums:
-                sums[key] += getattr(objective, key).sum().item()
+            for key, value in _parts(objective).items():
+                sums[key] = sums.get(key, 0.0) + value.sum().item()
         return {f"validation_{key}": value / count for key, value in sums.items()}
 
     # ---- the run
@@ -240,10 +251,10 @@ class Trainer:
             state = torch.load(checkpoint, map_location=self.device, weights_only=True)
         except Exception as error:
             raise InputError(f"{checkpoint} is damaged and can't be resumed from; start the run anew.") from error
-        if state["config"] != self.config.to_dict():
+        if ModelConfig.from_dict(state["config"]) != self.config:
             raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
         changed = {key for key, value in state["settings"].items() if value != self.settings.to_dict()[key]}
-        if changed - {"checkpoint_every", "validate_every", "steps"}:
+        if changed - {"checkpoint_every", "validate_every", "steps", "memory"}:
             raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
@@ -253,9 +264,7 @@ class Trainer:
         history = self.folder / _HISTORY
         lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
-        partial = history.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        os.replace(partial, history)
+        write_whole(history, "".join(line + "\n" for line in kept))
 
     def _bundle(self, last: dict) -> Bundle:
         cases = self.train_cases.cases

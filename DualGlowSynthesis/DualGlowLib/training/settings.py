@@ -21,10 +21,14 @@ class TrainingSettings:
         learning_rate: at its highest, after ``warmup`` steps from 0; then down a cosine to a hundredth at the end.
         clip: bound of the gradient's norm.
         ema: decay of the average of the weights that is evaluated and bundled.
-        optimizer: ``"adam"`` or ``"authors"`` (their Adamax).
+        optimizer: ``"adam"``, ``"adamax"`` (Kingma & Ba's) or ``"authors"`` (their variant of it).
         seed: of the order of cases, augmentation, noise and starting weights.
         validation: share of the subjects kept out of training to watch the loss on.
         initialize_with: cases that set the ActNorms.
+        covariate_dropout: share of the cases of which some covariates are hidden (``model.hide_covariates``), so that
+            the model knows what to make of an unknown one.
+        memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
+            input of each layer's step, ``"invertible"`` the output of the flow alone.
         checkpoint_every, validate_every: in steps.
     """
 
@@ -38,6 +42,8 @@ class TrainingSettings:
     seed: int = 0
     validation: float = 0.05
     initialize_with: int = 16
+    covariate_dropout: float = 0.2
+    memory: str = "plain"
     checkpoint_every: int = 500
     validate_every: int = 500
 
@@ -60,7 +66,9 @@ class TrainingSettings:
 
     @classmethod
     def read(cls, path: Path | str) -> tuple[TrainingSettings, dict]:
-        """Settings from a JSON file ``{"preset": …, "training": {…}}``; also the rest of the file.
+        """Settings from a JSON file ``{"preset": …, "model": {…}, "training": {…}}``; also the rest of the file.
+
+        ``model`` holds changes of the preset as ``ModelConfig.updated`` takes them.
 
         Raises:
             InputError: if the file is missing, no JSON object, or has an unknown setting.
@@ -71,6 +79,9 @@ class TrainingSettings:
             raise InputError(f"The settings file {path} can't be read ({error.strerror}).") from error
         except ValueError as error:
             raise InputError(f"{path} is no JSON ({error}).") from error
-        if not isinstance(values, dict) or set(values) - {"preset", "training"}:
-            raise InputError(f'{path} must hold {{"preset": …, "training": {{…}}}} and nothing else.')
+        if not isinstance(values, dict) or set(values) - {"preset", "model", "training"}:
+            raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')
+        for part in ("model", "training"):
+            if not isinstance(values.get(part, {}), dict):
+                raise InputError(f"{path}: {part} is {values[part]!r}; an object of settings is needed.")
         return cls().updated(values.pop("training", {}), str(path)), values
