@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from .cases import Case, read_on_grid
 from .errors import InputError
+from .files import write_json
 from .scans import read_scan
 from .synthesis import Synthesizer
 
@@ -95,10 +95,10 @@ def evaluate(
     for done, case in enumerate(cases):
         t1, pet, mask = read_on_grid(case, bundle.grid)
         encoding = synthesizer.encode_prepared(t1)
-        methods = {"model, T=0": synthesizer.sample_grid(encoding, case.covariates)[0]}
+        methods = {"model, T=0": synthesizer.sample_grid(encoding, case.attributes)[0]}
         row: dict = {"case": case.name}
         if samples > 1:
-            mean, sd = synthesizer.sample_grid(encoding, case.covariates, 1.0, samples, seed)
+            mean, sd = synthesizer.sample_grid(encoding, case.attributes, 1.0, samples, seed)
             methods[f"model, mean of {samples}"] = mean
             row["coverage_90"] = float((np.abs(pet - mean) <= 1.645 * sd)[mask].mean())
         if mean_pet is not None:
@@ -125,7 +125,7 @@ def evaluate(
 def write_report(result: dict, path: Path) -> str:
     """Write ``result`` as JSON to ``path``; returns the summary as a Markdown table."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(path, result)
     lines = ["| in the brain mask | PSNR dB | SSIM | MAE SUVR | correlation |", "|---|---|---|---|---|"]
     for name, row in result["summary"].items():
         lines.append(
