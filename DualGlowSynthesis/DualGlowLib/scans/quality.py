@@ -32,7 +32,7 @@ _USUAL_ML = (800.0, 2100.0)  # adult brains with their ventricles: 1296 to 1673 
 # heads placed wrongly up to 0.42, T1s 0.50 to 0.83.
 _MIN_DICE, _SURE_DICE = 0.80, 0.90
 _MIN_LIKENESS, _SURE_LIKENESS = 0.45, 0.48
-_OTHER_DICE = 0.87  # a brain in its place, so that another pose can't explain a lack of likeness
+_OTHER_DICE = 0.92  # a brain in its place, so that another pose can't explain a lack of likeness (0.87 is no proof)
 _SCALE, _USUAL_SCALE = (0.6, 1.8), (0.8, 1.4)  # 0.97 to 1.22 measured
 _USUAL_SHEAR = 1.4  # largest over smallest stretch; up to 1.23 measured
 _MIN_WHITE, _SURE_WHITE = 1.04, 1.12  # white over grey: T1s 1.21 to 1.42; T2, PD, FLAIR, diffusion, PET, CT below 1
