@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from DualGlowLib import flow
+from DualGlowLib import InputError, flow
+from DualGlowLib.model import DualGlow, ModelConfig, preset
 
 SPACE = {2: (4, 8), 3: (4, 6, 4)}
 CONFIGS = {
     "paper": flow.FlowConfig(depths=(2, 2), widths=(8, 8)),
     "authors": flow.FlowConfig(depths=(2, 1), widths=(8, 8), scale="sigmoid", mixing="dense", edge=True),
     "standard": flow.FlowConfig(depths=(1, 2), widths=(8, 8), squeeze="haar", cosine_top=True),
+    "flat": flow.FlowConfig(depths=(2, 2), widths=(8, 8), split=False),
+    "flat haar": flow.FlowConfig(depths=(1, 2), widths=(8, 8), squeeze="haar", cosine_top=True, split=False),
 }
 
 
@@ -210,3 +213,80 @@ def test_what_is_kept_from_sampling_serves_training() -> None:
     latents, _ = net(x)
     latents[0].sum().backward()
     assert x.grad.isfinite().all()
+
+
+# ------------------------------------------------------------------------------------------ without a split: one latent
+
+
+def test_flat_flow_keeps_every_channel_to_the_top() -> None:
+    net = flow.MultiScaleFlow(1, 3, flow.FlowConfig(depths=(1, 1, 1), widths=(8, 8, 8), split=False))
+    assert net.latent_shapes((8, 16, 8)) == [(512, 1, 2, 1)]
+    assert [level[0].actnorm.log_scale.numel() for level in net.levels] == [8, 64, 512]
+    with pytest.raises(ValueError, match="has 1 latents, not 3"):
+        net.inverse([torch.zeros(1, 4, 4, 8, 4)] * 3)
+
+
+def test_split_is_what_saved_flows_have() -> None:
+    """A configuration written before there was the switch means the flow that it always meant."""
+    config = preset("standard", (8, 16, 8))
+    values = config.to_dict()
+    for part in ("mri", "pet"):
+        del values[part]["split"]
+    assert ModelConfig.from_dict(values) == config
+    assert config.mri.split
+    assert config.pet.split
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("centred", [False, True])
+def test_flat_flow_takes_a_context_at_every_level_and_the_memory_modes(dims: int, centred: bool) -> None:
+    config = flow.FlowConfig(depths=(2, 2), widths=(8, 8), squeeze="haar", centred=centred, split=False)
+    net = shake(flow.MultiScaleFlow(1, dims, config, context=(3, 3)))
+    shape = (4, 8, 4)[:dims]
+    contexts = [torch.randn(2, 3, *(side // 2**level for side in shape), dtype=torch.float64) for level in (1, 2)]
+    contexts = [context.requires_grad_() for context in contexts]
+    x = torch.randn(2, 1, *shape, dtype=torch.float64, requires_grad=True)
+    found = {}
+    for mode in flow.MEMORY_MODES:
+        flow.set_memory(net, mode)
+        (z,), log_det = net(x, contexts)
+        found[mode] = torch.autograd.grad(z.pow(3).sum() - 2 * log_det.sum(), [x, *contexts, *net.parameters()])
+        torch.testing.assert_close(net.inverse([z], contexts), x, rtol=0, atol=1e-8)
+    assert all(gradient.abs().max() > 0 for gradient in found["plain"][:3])
+    for mode in ("checkpoint", "invertible"):
+        torch.testing.assert_close(found[mode], found["plain"], rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("link", [{}, {"layers": 2, "hidden": 8}, {"learned_top": True}, {"authors": True}])
+def test_model_of_flat_flows(link: dict) -> None:
+    """The levelwise link has one network, at the top; log p(x_p | x_m, c) has the log-determinant of the whole map."""
+    part = {"depths": [1, 1], "widths": [8, 8], "split": False}
+    model = shake(DualGlow(preset("paper", (16, 16), mri=part, pet=part, link=link, conditioning="release")))
+    assert len(model.link.nets) == 1
+    mri, pet = torch.rand(2, 2, 1, 16, 16, dtype=torch.float64)
+    covariates = torch.randn(2, sum(one.size for one in model.config.covariates), dtype=torch.float64)
+    law = model.link.decode(model.encode(mri).features, covariates)
+    latents, log_det = model.pet_latents(pet, law)
+    assert [tuple(z.shape[1:]) for z in latents] == [(16, 4, 4)]
+    torch.testing.assert_close(model.pet_from_latents(latents, law), pet, rtol=0, atol=1e-8)
+    expected = jacobian_log_det(lambda v: model.pet_flow(v)[0][0].flatten(), pet[:1] - 0.5)
+    torch.testing.assert_close(log_det[0], expected, rtol=1e-6, atol=1e-8)
+    mode = model.sample(model.encode(mri), covariates, 0.0)
+    other = model.sample(model.encode(mri.flip(0)), covariates, 0.0)
+    assert (mode - other).abs().max() > 1e-6  # the MRI reaches the PET
+    objective = model(pet, mri, covariates)
+    objective.loss.sum().backward()
+    assert torch.isfinite(objective.loss).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("standard", {"mri": {"split": False}, "pet": {"split": False}}, "U-Net link needs a latent at every level"),
+        ("paper-conditional", {"mri": {"split": False}, "pet": {"split": False}}, "'paper' needs a latent at every"),
+        ("paper", {"mri": {"split": False}}, "on in one flow and off in the other"),
+    ],
+)
+def test_what_needs_latents_at_every_level_refuses_flat_flows(name: str, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        preset(name, (16, 16, 16), **changes)

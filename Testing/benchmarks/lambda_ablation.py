@@ -68,9 +68,9 @@ def psnr(image: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor) -> float:
 def measure(bundle: Bundle, cohort: Cohort, masks: list[torch.Tensor], mean_pet: torch.Tensor) -> dict:
     model = bundle.model.float().eval()
     rows = []
-    for i, (case, mask) in enumerate(zip(cohort.cases, masks, strict=True)):
+    for i, mask in enumerate(masks):
         batch = cohort.batch([i])
-        covariates = encode_covariates(bundle.config.covariates, [case.covariates])
+        covariates = encode_covariates(bundle.config.covariates, batch.covariates)
         noisy = model.add_noise(batch.pet, batch.mri, torch.Generator().manual_seed(i))
         objective = model(*noisy, covariates)
         latents, _ = model.mri_flow(batch.mri - 0.5)

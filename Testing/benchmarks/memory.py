@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, product
 
@@ -79,6 +79,14 @@ def peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def activation_peak(step: Callable[[], None]) -> int:
+    """Bytes that torch holds at most during a step over what it held before, by its allocator's own record."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
 def measure_memory(options: argparse.Namespace, times: int, mode: str) -> dict:
     """One configuration, in this process."""
     before = peak_resident()
@@ -86,14 +94,10 @@ def measure_memory(options: argparse.Namespace, times: int, mode: str) -> dict:
     for _ in range(2):  # the first makes gradients and the optimiser's state
         step()
     process = peak_resident() - before  # read here: the profiler's own record takes memory too
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return {
         "couplings": couplings(step.model),
         "resident": step.resident_bytes(),
-        "activations": max(accumulate(changes)),
+        "activations": activation_peak(step),
         "process": process,
     }
 
