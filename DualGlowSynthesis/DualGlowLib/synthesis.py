@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +12,23 @@ import torch
 
 from . import __version__
 from .bundle import Bundle, load_bundle
+from .draws import Distribution, Draws
 from .errors import InputError
-from .model import Encoding, encode_covariates
+from .fit import numbers, rank
+from .model import (
+    Encoding,
+    LinkOutput,
+    encode_covariates,
+    mri_likelihood,
+    pet_likelihood,
+    transport,
+)
 from .scans import Prepared, Scan, is_synthetic, prepare, to_patient
 
 __all__ = ["PatientEncoding", "Synthesis", "Synthesizer", "choose_device"]
 
 MAX_TEMPERATURE = 2.0
+_NOISE = 1 << 40  # far from the seeds of samples, so that a sample and the noise added to an image are independent
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -54,6 +64,9 @@ class Synthesis:
         mean: of the samples, SUVR, on the T1's own lattice.
         sd: their voxelwise standard deviation, likewise; None for a single sample.
         grid_mean, grid_sd: the same on the model's grid, float32.
+        below: the samples' share, voxel by voxel, whose SUVR is below the threshold that was asked for, or None; like
+            ``mean`` on the T1's lattice, and 0 outside the brain.
+        distribution: all that was kept of the samples, on the grid.
         provenance: how it was made; goes into sidecars and node attributes.
     """
 
@@ -62,6 +75,8 @@ class Synthesis:
     grid_mean: np.ndarray
     grid_sd: np.ndarray | None
     provenance: dict = field(default_factory=dict)
+    below: Scan | None = None
+    distribution: Distribution | None = None
 
 
 class Synthesizer:
@@ -107,7 +122,8 @@ class Synthesizer:
             where = scan.source or "The image"
             raise InputError(f"{where} is synthetic; give an acquired T1-weighted MRI of the brain.")
         bias = self.bundle.preparation.get("bias", True)
-        prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress, bias=bias)
+        deformable = self.bundle.preparation.get("deformable", False)
+        prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress, bias=bias, deformable=deformable)
         digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
         return PatientEncoding(prepared, self.encode_prepared(prepared.t1), digest)
 
@@ -117,43 +133,108 @@ class Synthesizer:
         image = torch.from_numpy(np.ascontiguousarray(t1, dtype=np.float32))[None, None] / self.bundle.t1_scale
         return self.model.encode(image.to(self.device))
 
-    @staticmethod
-    def check(temperature: float, samples: int) -> None:
-        """Raises InputError for a temperature or a number of samples that can't be."""
-        if not 0 <= temperature <= MAX_TEMPERATURE:
-            raise InputError(f"The temperature is {temperature:g}; take one from 0 to {MAX_TEMPERATURE:g}.")
+    def check(self, temperature: float | Sequence[float], samples: int, antithetic: bool = False) -> tuple[float, ...]:
+        """One temperature per latent of the PET, finest first.
+
+        Raises:
+            InputError: for a temperature or a number of samples that can't be.
+        """
+        count = len(self.model.pet_flow.latent_shapes(self.bundle.config.shape))
+        given = np.ravel(np.asarray(temperature, dtype=float)).tolist()
+        for value in given:
+            if not 0 <= value <= MAX_TEMPERATURE:
+                raise InputError(f"The temperature is {value:g}; take one from 0 to {MAX_TEMPERATURE:g}.")
+        if len(given) not in (1, count):
+            raise InputError(
+                f"{len(given)} temperatures are given, but this model has {count} levels; give one for all, or one "
+                "for each, the finest first."
+            )
         if samples < 1:
             raise InputError(f"The number of samples is {samples}; take at least 1.")
+        if antithetic and samples % 2 and samples > 1:
+            raise InputError(f"The number of samples is {samples}; antithetic samples come in pairs, take an even one.")
+        return tuple(given if len(given) == count else given * count)
 
     @torch.inference_mode()
-    def sample_grid(
-        self, encoding: Encoding, covariates: dict, temperature: float = 0.0, samples: int = 1, seed: int = 0
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Mean and standard deviation (None for one sample) of PETs on the grid, SUVR, float32.
+    def distribution(
+        self,
+        encoding: Encoding,
+        covariates: dict,
+        temperature: float | Sequence[float] = 1.0,
+        samples: int = 16,
+        seed: int = 0,
+        *,
+        antithetic: bool = False,
+        below: float | None = None,
+        regions: np.ndarray | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Distribution:
+        """PETs on the grid, SUVR, drawn one after the other; memory does not grow with their number.
 
         Each sample has a noise stream of its own, made from the seed and its number, so that the first k of n samples
-        are those of k, and equal seeds give equal noise at every age (common random numbers).
+        are those of k, and equal seeds give equal noise at every age, temperature and device (common random numbers).
+
+        Args:
+            encoding: from ``encode``.
+            covariates: by name; one that is left out is unknown.
+            temperature: factor on the latent noise, or one for each level, finest first; 0 gives the latent mode, of
+                which one sample is all there is.
+            samples: how many to draw.
+            seed: of the noise.
+            antithetic: sample 2i + 1 takes minus the noise of sample 2i (which is the one that it is without this). The
+                mean then needs fewer samples: what is odd in the noise cancels exactly.
+            below: threshold in SUVR, for the probability to lie below it.
+            regions: weights that sum to 1 over voxels, ``(regions, *shape)``, for each sample's region means.
+            progress: called with the share done.
 
         Raises:
             InputError: for a covariate, temperature or number of samples outside what the model can take.
         """
-        self.check(temperature, samples)
+        temperatures = self.check(temperature, samples, antithetic)
+        if regions is not None and np.shape(regions)[1:] != tuple(self.bundle.config.shape):
+            raise ValueError(f"Regions of shape {np.shape(regions)[1:]} don't lie on {self.bundle.config.shape}.")
         code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
-        if temperature == 0:
+        if not any(temperatures):
             samples = 1  # they would all be the same
-        mean = squares = None
+        draws = Draws(antithetic and samples > 1, below, regions)
         for index in range(samples):
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
-            image = self.model.sample(encoding, code, temperature, generator)[0, 0]
-            image = (image * self.bundle.pet_scale).clamp_min(0).float()
-            if mean is None:
-                mean, squares = image.clone(), torch.zeros_like(image)
-            else:  # Welford: constant memory whatever the number of samples
-                change = image - mean
-                mean += change / (index + 1)
-                squares += change * (image - mean)
-        sd = (squares / (samples - 1)).sqrt().cpu().numpy() if samples > 1 else None
-        return mean.cpu().numpy(), sd
+            draws.add(self._suvr(self._drawn(encoding, code, temperatures, seed, index, antithetic)))
+            if progress:
+                progress((index + 1) / samples)
+        return draws.result()
+
+    def _drawn(
+        self,
+        encoding: Encoding,
+        code: torch.Tensor,
+        temperatures: Sequence[float],
+        seed: int,
+        index: int,
+        antithetic: bool = False,
+    ) -> torch.Tensor:
+        negate = antithetic and index % 2 == 1
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + index - negate)
+        return self.model.sample(encoding, code, temperatures, generator, negate)
+
+    def _suvr(self, image: torch.Tensor) -> torch.Tensor:
+        return (image[0, 0] * self.bundle.pet_scale).clamp_min(0).float()
+
+    def sample_grid(
+        self,
+        encoding: Encoding,
+        covariates: dict,
+        temperature: float | Sequence[float] = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+        antithetic: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Mean and standard deviation (None for one sample) of PETs on the grid, SUVR, float32; see ``distribution``.
+
+        Raises:
+            InputError: for a covariate, temperature or number of samples outside what the model can take.
+        """
+        found = self.distribution(encoding, covariates, temperature, samples, seed, antithetic=antithetic)
+        return found.mean, found.sd
 
     def sample(
         self,
@@ -161,9 +242,14 @@ class Synthesizer:
         age: float | None = None,
         sex: str | None = None,
         diagnosis: str | None = None,
-        temperature: float = 0.0,
+        temperature: float | Sequence[float] = 0.0,
         samples: int = 1,
         seed: int = 0,
+        *,
+        antithetic: bool = False,
+        below: float | None = None,
+        regions: np.ndarray | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Synthesis:
         """Sample PETs for an encoded T1 and bring their mean and spread to the T1's own lattice.
 
@@ -172,44 +258,198 @@ class Synthesizer:
             age: in years; None for unknown, as for the other covariates.
             sex: ``"F"`` or ``"M"``.
             diagnosis: one that the bundle knows.
-            temperature: factor on the latent noise; 0 gives the latent mode.
-            samples: how many to draw.
-            seed: of the noise.
+            temperature, samples, seed, antithetic, below, regions, progress: see ``distribution``.
 
         Raises:
-            InputError: see ``sample_grid``.
+            InputError: see ``distribution``.
         """
         covariates = {"age": age, "sex": sex, "diagnosis": diagnosis}
-        mean, sd = self.sample_grid(patient.encoding, covariates, temperature, samples, seed)
+        temperatures = self.check(temperature, samples, antithetic)
+        found = self.distribution(
+            patient.encoding, covariates, temperatures, samples, seed,
+            antithetic=antithetic, below=below, regions=regions, progress=progress,
+        )  # fmt: skip
+        drawn = {
+            "Temperature": temperatures[0] if len(set(temperatures)) == 1 else list(temperatures),
+            "Samples": found.samples,
+            "Antithetic": antithetic and found.samples > 1,
+            "Seed": seed,
+        }
+        return Synthesis(
+            mean=to_patient(found.mean, patient.prepared),
+            sd=None if found.sd is None else to_patient(found.sd, patient.prepared),
+            grid_mean=found.mean,
+            grid_sd=found.sd,
+            provenance=self._provenance(patient, covariates, drawn),
+            below=None if found.below is None else to_patient(found.below, patient.prepared),
+            distribution=found,
+        )
+
+    def _provenance(self, patient: PatientEncoding, covariates: dict, drawn: dict) -> dict:
         prepared = patient.prepared
         trained = all(known.is_trained(covariates.get(known.name)) for known in self.bundle.config.covariates)
-        return Synthesis(
-            mean=to_patient(mean, prepared),
-            sd=None if sd is None else to_patient(sd, prepared),
-            grid_mean=mean,
-            grid_sd=sd,
-            provenance={
-                "Synthetic": True,
-                "Description": "SYNTHETIC FDG-PET made from an MRI by DualGlow; research use only, not for diagnosis",
-                "Units": "SUVR",
-                "ReferenceRegion": self.bundle.preparation.get("reference", "pons"),
-                "TrainedOnSimulatedPET": bool(self.bundle.training.get("simulated")),
-                "Age": age,
-                "Sex": sex,
-                "Diagnosis": diagnosis,
-                "WithinTrainingRange": trained,
-                "Temperature": temperature,
-                "Samples": samples if temperature > 0 else 1,
-                "Seed": seed,
-                "Bundle": self.bundle.name,
-                "BundleSHA256": self.bundle.digest,
-                "Source": Path(prepared.scan.source).name,
-                "SourceVoxelsSHA256": patient.source_sha256,
-                "ToTemplate": np.asarray(prepared.to_template).tolist(),
-                "Quality": prepared.quality,
-                "Verdict": prepared.verdict.to_dict(),
-                "DualGlowVersion": __version__,
-                "TorchVersion": torch.__version__,
-                "Device": self.device.type,
-            },
-        )
+        return {
+            "Synthetic": True,
+            "Description": "SYNTHETIC FDG-PET made from an MRI by DualGlow; research use only, not for diagnosis",
+            "Units": "SUVR",
+            "ReferenceRegion": self.bundle.preparation.get("reference", "pons"),
+            "TrainedOnSimulatedPET": bool(self.bundle.training.get("simulated")),
+            **{key.capitalize(): value for key, value in covariates.items()},
+            "WithinTrainingRange": trained,
+            **drawn,
+            "Bundle": self.bundle.name,
+            "BundleSHA256": self.bundle.digest,
+            "Source": Path(prepared.scan.source).name,
+            "SourceVoxelsSHA256": patient.source_sha256,
+            "ToTemplate": np.asarray(prepared.to_template).tolist(),
+            "Quality": prepared.quality,
+            "Verdict": prepared.verdict.to_dict(),
+            "DualGlowVersion": __version__,
+            "TorchVersion": torch.__version__,
+            "Device": self.device.type,
+        }
+
+    # ---- a PET that is there already
+
+    @torch.inference_mode()
+    def log_likelihood(
+        self,
+        encoding: Encoding,
+        pet: np.ndarray,
+        covariates: dict,
+        *,
+        mask: np.ndarray | None = None,
+        samples: int = 0,
+        seed: int = 0,
+        noise: bool = True,
+    ) -> dict:
+        """Exact log p(PET | MRI, covariates): how well a PET fits an MRI, in numbers and by place.
+
+        The model is the law of PETs with the noise of its training added (``ModelConfig.noise``), so that noise,
+        drawn from the seed, is added to this one too; without it the background alone, smoother than any image that
+        the model knows, would make a PET unusual. The MRI is taken as it is, as in sampling.
+
+        A latent of an image in n dimensions lies n-dimensionally far out whenever the model's scale is a little off:
+        expect percentiles near 0 or 100 from a model whose scale is not calibrated, and compare a PET with other real
+        ones by ``bits_per_dim``.
+
+        Args:
+            encoding: from ``encode``.
+            pet: on the grid, SUVR, as the PETs of the training were (not cut to the brain if those weren't).
+            covariates: by name; one that is left out is unknown.
+            mask: bool, on the grid; adds ``masked``.
+            samples: K samples of the same law at temperature 1 to rank it among.
+            seed: of the noise and of the samples.
+            noise: False leaves the noise out.
+
+        Returns:
+            ``nats``: log-density of the PET over ``pet_scale``, and ``bits_per_dim`` as training reports it (of
+            nominally 8-bit images). ``levels``: finest first, each with ``dims``, ``gaussian``, ``log_det`` (nats),
+            ``chi_square`` and its ``percentile`` under the exact χ² law; ``image``: log-determinant of the mean image's
+            scale; with the levels' parts it sums to ``nats``. ``chi_square``, ``chi_square_percentile``: of all levels.
+            ``surprise``: float32 on the grid, χ² by place, expected to be 1 everywhere. ``masked``: of the voxels in
+            ``mask``, their number, mean ``surprise``, and the sum of the terms that have a place (``gaussian`` and
+            ``image``, nats); the couplings' determinants have none. ``percentile``: rank of ``nats`` among the samples
+            (0 to 100: low means that the PET is less likely than most), with ``expected`` and ``sd`` of theirs.
+
+        Raises:
+            InputError: for a PET that doesn't lie on the grid or isn't finite, or a covariate that can't be.
+        """
+        law = self._law(encoding, covariates)
+        image = self._image(pet)
+        if noise:
+            image = self.model.add_noise(image, image[:0], torch.Generator().manual_seed(_NOISE + seed))[0]
+        found = pet_likelihood(self.model, image, law)
+        result = numbers(found)
+        result["surprise"] = found.energy[0].float().cpu().numpy()
+        if mask is not None:
+            inside = torch.from_numpy(np.asarray(mask, dtype=bool)).to(self.device)
+            if inside.shape != image.shape[2:]:
+                raise InputError(f"The mask has the shape {tuple(inside.shape)}, not that of the model's grid.")
+            result["masked"] = {
+                "voxels": int(inside.sum()),
+                "surprise": found.energy[0][inside].mean().item(),
+                "gaussian": sum(level.density for level in found.levels)[0][inside].sum().item(),
+                "image": found.image_density[0][inside].sum().item(),
+            }
+        if samples:
+            code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
+            ones = self.check(1.0, samples)
+            others = [
+                pet_likelihood(self.model, self._drawn(encoding, code, ones, seed, index), law).total.item()
+                for index in range(samples)
+            ]
+            result |= rank(result["nats"], others)
+        return result
+
+    @torch.inference_mode()
+    def mri_log_likelihood(self, t1: np.ndarray, *, samples: int = 0, seed: int = 0, noise: bool = True) -> dict:
+        """Exact log p(MRI) under the MRI flow: a T1 unlike those of the training has an unusual one, low or high.
+
+        Args:
+            t1: on the grid, as ``Prepared.t1``.
+            samples: K images drawn from the flow to rank it among. A flow trained with a small λ (eq. 12) draws poor
+                MRIs, so that ``bits_per_dim`` beside ``trained`` tells more.
+            seed: of the noise and of the samples.
+            noise: False leaves out the noise that training adds.
+
+        Returns:
+            ``nats``, ``bits_per_dim``, ``levels``, ``chi_square``, ``percentile`` … as ``log_likelihood``; ``trained``:
+            bits per dimension of the training's validation cases, or None if the bundle doesn't say.
+
+        Raises:
+            InputError: for a T1 that doesn't lie on the grid or isn't finite.
+        """
+        image = self._on_grid(t1, "T1") / self.bundle.t1_scale
+        if noise:
+            image = self.model.add_noise(image[:0], image, torch.Generator().manual_seed(_NOISE + seed))[1]
+        result = numbers(mri_likelihood(self.model, image))
+        told = self.bundle.training
+        result["trained"] = told.get("validation_mri_bits", told.get("mri_bits"))
+        if samples:
+            self.check(1.0, samples)
+            others = []
+            for index in range(samples):
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+                shapes = self.model.mri_flow.latent_shapes(self.bundle.config.shape)
+                latents = [torch.randn(1, *shape, generator=generator).to(self.device) for shape in shapes]
+                others.append(mri_likelihood(self.model, self.model.mri_flow.inverse(latents) + 0.5).total.item())
+            result |= rank(result["nats"], others)
+        return result
+
+    @torch.inference_mode()
+    def counterfactual(
+        self, encoding: Encoding, pet: np.ndarray, covariates_from: dict, covariates_to: dict
+    ) -> np.ndarray:
+        """The person's own PET at other covariates: "this PET at 80". On the grid, SUVR, float32.
+
+        What the MRI and the covariates don't explain, the latent noise, is read off the PET under its own covariates
+        and kept under the others (``model.transport``). Equal covariates give the PET back. The anatomy stays.
+
+        Args:
+            encoding: of the T1, from ``encode``.
+            pet: on the grid, SUVR, as the PETs of the training were.
+            covariates_from: those that the PET was acquired at.
+            covariates_to: those that are asked for.
+
+        Raises:
+            InputError: for a PET that doesn't lie on the grid or isn't finite, or a covariate that can't be.
+        """
+        laws = self._law(encoding, covariates_from), self._law(encoding, covariates_to)
+        return self._suvr(transport(self.model, self._image(pet), *laws)).cpu().numpy()
+
+    def _law(self, encoding: Encoding, covariates: dict) -> LinkOutput:
+        code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
+        return self.model.link.decode(encoding.features, code)
+
+    def _image(self, pet: np.ndarray) -> torch.Tensor:
+        return self._on_grid(pet, "PET") / self.bundle.pet_scale
+
+    def _on_grid(self, volume: np.ndarray, what: str) -> torch.Tensor:
+        volume = np.ascontiguousarray(volume, dtype=np.float32)
+        if volume.shape != tuple(self.bundle.config.shape):
+            sizes = ("×".join(map(str, shape)) for shape in (volume.shape, self.bundle.config.shape))
+            raise InputError("The {} has {} voxels; the model's grid has {}: prepare it first.".format(what, *sizes))
+        if not np.isfinite(volume).all():
+            raise InputError(f"The {what} holds values that are not finite (NaN or infinity); mend it first.")
+        return torch.from_numpy(volume)[None, None].to(self.device)

@@ -4,6 +4,7 @@ from .config import PRESETS, DiscriminatorConfig, LinkConfig, ModelConfig, prese
 from .covariates import DEFAULT_COVARIATES, Covariate, columns, encode_covariates, fit_covariates, hide_covariates
 from .discriminators import Discriminator, Discriminators, covariate_loss
 from .dualglow import DualGlow, Encoding, Objective
+from .likelihood import LevelTerms, LogLikelihood, chi_square_percentile, mri_likelihood, pet_likelihood, transport
 from .link import LevelwiseLink, LinkOutput, UNetLink
 from .reversal import reverse_gradient
 
@@ -16,17 +17,23 @@ __all__ = [
     "Discriminators",
     "DualGlow",
     "Encoding",
+    "LevelTerms",
     "LevelwiseLink",
     "LinkConfig",
     "LinkOutput",
+    "LogLikelihood",
     "ModelConfig",
     "Objective",
     "UNetLink",
+    "chi_square_percentile",
     "columns",
     "covariate_loss",
     "encode_covariates",
     "fit_covariates",
     "hide_covariates",
+    "mri_likelihood",
+    "pet_likelihood",
     "preset",
     "reverse_gradient",
+    "transport",
 ]

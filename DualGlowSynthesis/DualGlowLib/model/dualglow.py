@@ -110,25 +110,33 @@ class DualGlow(nn.Module):
         self,
         encoding: Encoding,
         covariates: Tensor,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
+        negate: bool = False,
     ) -> Tensor:
         """One PET per row of ``covariates``, ``(B, channels, *spatial)``; at temperature 0 the latent mode.
 
         Args:
             encoding: of one MRI, or of as many as there are rows.
             covariates: ``(B, n)``.
-            temperature: the factor on the latent noise.
-            generator: source of the noise (drawn on the CPU, so that a seed gives the same noise on every device).
+            temperature: the factor on the latent noise, or one for each latent, finest first.
+            generator: source of the noise (drawn on the CPU, so that a seed gives the same noise on every device, and
+                for every latent, so that it is the same at every temperature).
+            negate: take minus that noise: the other one of an antithetic pair.
+
+        Raises:
+            ValueError: if there are not as many temperatures as latents.
         """
         law = self.link.decode(encoding.features, covariates)
         shapes = self.pet_flow.latent_shapes(self.config.shape)
+        temperatures = [temperature] * len(shapes) if isinstance(temperature, int | float) else list(temperature)
         latents = []
-        for shape, mean, log_sigma in zip(shapes, law.means, law.log_sigmas, strict=True):
+        for factor, shape, mean, log_sigma in zip(temperatures, shapes, law.means, law.log_sigmas, strict=True):
             z = mean.expand(len(covariates), *shape)
-            if temperature > 0:
+            if any(temperatures):
                 noise = torch.randn(len(covariates), *shape, generator=generator).to(mean)
-                z = z + temperature * torch.exp(log_sigma) * noise
+                if factor > 0:
+                    z = z + (-factor if negate else factor) * torch.exp(log_sigma) * noise
             latents.append(z)
         return self.pet_from_latents(latents, law)
 

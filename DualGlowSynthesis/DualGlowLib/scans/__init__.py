@@ -5,7 +5,7 @@ from .dicom import Series, list_series
 from .dicom_export import export_dicom
 from .grid import GRIDS, Grid
 from .intensity import normalise_t1
-from .marking import SYNTHETIC, SYNTHETIC_SD, is_synthetic, output_name
+from .marking import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD, is_synthetic, output_name
 from .pet import PreparedPet, prepare_pet
 from .preparation import Prepared, prepare, to_patient
 from .quality import Verdict
@@ -21,6 +21,7 @@ __all__ = [
     "GRIDS",
     "REFERENCES",
     "SYNTHETIC",
+    "SYNTHETIC_BELOW",
     "SYNTHETIC_SD",
     "Grid",
     "Prepared",

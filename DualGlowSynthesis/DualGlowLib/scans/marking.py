@@ -8,13 +8,16 @@ from pathlib import Path
 
 from .scan import Scan
 
-__all__ = ["SYNTHETIC", "SYNTHETIC_SD", "is_synthetic", "output_name"]
+__all__ = ["SYNTHETIC", "SYNTHETIC_BELOW", "SYNTHETIC_SD", "is_synthetic", "output_name"]
 
 SYNTHETIC = "SYNTHETIC FDG DualGlow, research use only"
 """What the NIfTI header of a synthetic PET says; at most 80 bytes."""
 
 SYNTHETIC_SD = "SYNTHETIC FDG standard deviation DualGlow, research use only"
 """The same for the standard deviation of samples."""
+
+SYNTHETIC_BELOW = "SYNTHETIC FDG share below a SUVR DualGlow, research use only"
+"""The same for the share of samples below a threshold."""
 
 _ENTITIES = ("sub", "ses", "acq", "run")  # of a T1's name that hold for what is made from it, in BIDS' order
 
