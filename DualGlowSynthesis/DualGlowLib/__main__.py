@@ -25,6 +25,13 @@ def _add_splits(sub: argparse.ArgumentParser, text: str) -> None:
     sub.add_argument("--fold", type=int, metavar="I", help=text)
 
 
+def _temperatures(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, or numbers between commas") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m DualGlowLib",
@@ -64,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--reference", default="pons", help="region that SUVR is relative to: pons, cerebellum or brain")
     sub.add_argument("--resolution", type=float, default=8.0, metavar="MM", help="smooth PETs to this FWHM")
     sub.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
+    sub.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
     sub.add_argument("--no-pictures", dest="pictures", action="store_false", help="leave out the pictures for checking")
     sub.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
 
@@ -96,8 +104,14 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--dicom", metavar="DIR", help="also write a derived DICOM series (the T1 must be DICOM)")
         sub.add_argument("--sex", help="F or M; unknown if left out")
         sub.add_argument("--diagnosis", help="one that the model knows, e.g. CN, MCI, AD; unknown if left out")
-        sub.add_argument("--temperature", type=float, default=0.0, help="factor on the latent noise; 0: the mode")
+        sub.add_argument(
+            "--temperature", type=_temperatures, default=[0.0], metavar="T[,T…]",
+            help="factor on the latent noise, 0: the mode; or one for each level, the finest first",
+        )  # fmt: skip
         sub.add_argument("--samples", type=int, default=1, metavar="K", help="mean (and _sd) of K samples")
+        sub.add_argument("--antithetic", action="store_true", help="take samples in pairs of opposite noise")
+        sub.add_argument("--below", type=float, metavar="SUVR", help="also write the share of samples below this")
+        sub.add_argument("--regions", action="store_true", help="also write region means; intervals from 19 samples on")
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--mask", metavar="FILE", help="brain mask in the T1's space (default: found)")
         sub.add_argument("--transform", metavar="FILE", help="also write the affine to the template (.h5 or .tfm)")

@@ -83,6 +83,7 @@ def prepare_cohort(
     bias: bool = True,
     pictures: bool = True,
     t1_only: bool = False,
+    deformable: bool = False,
     progress: Callable[[str, float], None] | None = None,
     stop: Callable[[], bool] | None = None,
     work: Work = prepare_case,
@@ -96,9 +97,10 @@ def prepare_cohort(
     outcome has the same bytes, but for ``logs/``.
 
     Per case: ``sub-*/[ses-*/]anat/*_desc-preproc_T1w.nii.gz``, ``*_desc-brain_mask.nii.gz``, ``*_xfm.tfm`` (to the
-    template), ``pet/*_desc-suvr_pet.nii.gz`` and ``qc/*.png``. For all: ``participants.tsv`` (and ``*_sessions.tsv``),
-    ``manifest.json`` and ``qc/index.html``. Doubtful cases are written and marked; ``read_cases`` takes them. Refused
-    ones are only in the manifest. The traceback of a failed one is in ``logs/``, and it is tried again next time.
+    template; ``.h5`` with a deformation), ``pet/*_desc-suvr_pet.nii.gz`` and ``qc/*.png``. For all:
+    ``participants.tsv`` (and ``*_sessions.tsv``), ``manifest.json`` and ``qc/index.html``. Doubtful cases are written
+    and marked; ``read_cases`` takes them. Refused ones are only in the manifest. The traceback of a failed one is in
+    ``logs/``, and it is tried again next time.
 
     Args:
         cases_folder: see ``read_cases``.
@@ -112,6 +114,7 @@ def prepare_cohort(
         bias: correct T1s for shading.
         pictures: draw pictures for checking.
         t1_only: also take cases without a PET.
+        deformable: follow the affine to the template by a deformation (see ``scans.prepare``).
         progress: called with a message and how much of the whole is done.
         stop: asked several times a second; when it says True, work ends at once and can be resumed.
         work: what is done with a case; see ``workers.work_off``.
@@ -129,7 +132,7 @@ def prepare_cohort(
     found = find_cases(cases_folder, layout)
     if out.resolve() == found.folder.resolve():
         raise InputError(f"{out} holds the cases themselves; give another folder for what is made of them.")
-    settings = Settings(grid, reference, float(resolution), bias, pictures)
+    settings = Settings(grid, reference, float(resolution), bias, pictures, deformable)
     simulated = is_simulated(found.folder)
     planned, refused = _plan(found, out, settings, simulated, t1_only)
     report = progress or (lambda message, fraction: None)

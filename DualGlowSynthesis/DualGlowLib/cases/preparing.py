@@ -41,6 +41,7 @@ class Settings:
         resolution: full width at half maximum in millimetres that PETs are smoothed to.
         bias: whether T1s are corrected for shading.
         pictures: whether pictures for checking are drawn.
+        deformable: whether a deformation follows the affine.
     """
 
     grid: Grid
@@ -48,9 +49,12 @@ class Settings:
     resolution: float = 8.0
     bias: bool = True
     pictures: bool = True
+    deformable: bool = False
 
     def to_dict(self) -> dict:
-        return {**vars(self), "grid": self.grid.to_dict()}
+        """Fit for JSON; what a cohort is recognised by, so that an option that came later is named only when used."""
+        values = {**vars(self), "grid": self.grid.to_dict()}
+        return values if self.deformable else {key: value for key, value in values.items() if key != "deformable"}
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,8 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     share = 0.9 if case.pet is None else 0.6
     t1 = read_scan(case.t1)
     mask = None if case.mask is None else read_scan(case.mask)
-    prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), bias=settings.bias)
+    options = {"bias": settings.bias} | ({"deformable": True} if settings.deformable else {})
+    prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
         scan = read_scan(case.pet)
@@ -233,6 +238,7 @@ def _write_all(
         "SkullStripped": True,
         "IntensityScale": "white matter 1, fluid 0",
         "BiasCorrected": job.settings.bias,
+        **({"Deformable": True} if job.settings.deformable else {}),
         "Sources": [inputs[role]["path"] for role in ("t1", "mask") if role in inputs],
         "Preparation": {**prepared.to_dict(), "source": inputs["t1"]["path"]},
     }
@@ -240,7 +246,8 @@ def _write_all(
         *_write(job, prepared.t1, folder / "anat" / f"{job.name}_{space}_desc-preproc_T1w.nii.gz", "T1", about),
         *_write(job, prepared.mask, folder / "anat" / f"{job.name}_{space}_desc-brain_mask.nii.gz", "brain mask", None),
     ]
-    transform = folder / "anat" / f"{job.name}_from-T1w_to-{SPACE}_mode-image_xfm.tfm"
+    transform = folder / "anat" / f"{job.name}_from-T1w_to-{SPACE}_mode-image_xfm"
+    transform = transform.with_name(transform.name + (".tfm" if prepared.warp is None else ".h5"))
     written.append(write_transform(prepared, transform))
     if pet:
         about = {

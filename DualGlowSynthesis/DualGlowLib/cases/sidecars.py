@@ -14,18 +14,20 @@ __all__ = ["preparation_of"]
 def preparation_of(cases: Sequence[Case]) -> dict:
     """What the cases have in common: ``bias`` (bool), ``reference`` (name of the region) and ``resolution`` (mm).
 
+    ``deformable`` is True if a deformation followed the affine, and left out otherwise.
+
     What no sidecar says is left out, and so is a resolution that is not the same for all.
 
     Raises:
         InputError: if cases differ in the others: one model can't learn from both.
     """
-    found: dict[str, dict[object, str]] = {"bias": {}, "reference": {}, "resolution": {}}
+    found: dict[str, dict[object, str]] = {"bias": {}, "reference": {}, "resolution": {}, "deformable": {}}
     for case in cases:
         t1, pet = sidecar(case.t1), sidecar(case.pet) if case.pet else {}
-        values = t1.get("BiasCorrected"), pet.get("ReferenceRegion"), pet.get("ResolutionFWHM")
+        values = t1.get("BiasCorrected"), pet.get("ReferenceRegion"), pet.get("ResolutionFWHM"), t1.get("Deformable")
         for seen, value in zip(found.values(), values, strict=True):
             seen.setdefault(value, case.name)
-    for name in ("bias", "reference"):
+    for name in ("bias", "reference", "deformable"):
         if len(found[name]) > 1:
             (one, first), (other, second) = list(found[name].items())[:2]
             raise InputError(

@@ -83,6 +83,7 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
             bias=arguments.bias,
             pictures=arguments.pictures,
             t1_only=arguments.t1_only,
+            deformable=arguments.deformable,
             progress=lambda name, fraction: console.progress("preparing", fraction, name),
             stop=lambda: stop.asked,
         )

@@ -11,12 +11,16 @@ from ..console import Console
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..draws import Distribution
     from ..scans import Scan
     from ..synthesis import PatientEncoding, Synthesis, Synthesizer
 
 __all__ = ["sweep", "synthesize"]
 
 _MAX_AGES = 60
+_SAMPLES_OF_90 = 19  # of a central 90 % interval, see ``Distribution.interval``
 
 
 def synthesize(arguments: argparse.Namespace, console: Console) -> int:
@@ -24,7 +28,7 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
     synthesizer, scan = _load(arguments, console, [arguments.age])
     patient = _encode(arguments, console, synthesizer, scan)
     result = _sample(arguments, synthesizer, patient, arguments.age)
-    _write(result, path, console)
+    _write(result, path, console, arguments.below)
     if arguments.dicom:
         from ..scans import export_dicom
 
@@ -46,7 +50,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     results = []
     for number, age in enumerate(ages):
         results.append(_sample(arguments, synthesizer, patient, age))
-        _write(results[-1], folder / output_name(arguments.t1, f"syntheticAge{age:g}"), console)
+        _write(results[-1], folder / output_name(arguments.t1, f"syntheticAge{age:g}"), console, arguments.below)
         console.progress("sampling", (number + 1) / len(ages))
     shown = sorted({round(i * (len(ages) - 1) / 2) for i in range(3)})
     picture = folder / "sweep.png"
@@ -98,7 +102,9 @@ def _load(arguments: argparse.Namespace, console: Console, ages: list[float | No
 
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     _check_covariates(arguments, console, synthesizer, ages)
-    synthesizer.check(arguments.temperature, arguments.samples)
+    synthesizer.check(arguments.temperature, arguments.samples, arguments.antithetic)
+    if arguments.below is not None and not arguments.below > 0:
+        raise InputError(f"--below is {arguments.below:g}; give an SUVR above 0.")
     scan = read_scan(arguments.t1, arguments.series)
     known = {covariate.name: covariate for covariate in synthesizer.bundle.config.covariates}
     for name in ("age", "sex"):
@@ -155,25 +161,56 @@ def _sample(
         temperature=arguments.temperature,
         samples=arguments.samples,
         seed=arguments.seed,
+        antithetic=arguments.antithetic,
+        below=arguments.below,
+        regions=_regions(synthesizer) if arguments.regions else None,
     )
 
 
-def _write(result: Synthesis, path: Path, console: Console) -> None:
-    from ..scans import SYNTHETIC, SYNTHETIC_SD, write_scan
+def _regions(synthesizer: Synthesizer) -> np.ndarray:
+    from ..simulate.regions import weights
+
+    return weights(synthesizer.bundle.grid)
+
+
+def _write(result: Synthesis, path: Path, console: Console, below: float | None) -> None:
+    from ..scans import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD, write_scan
 
     written = [write_scan(result.mean, path, SYNTHETIC, result.provenance)]
     if result.sd is not None:
-        written.append(write_scan(result.sd, _beside(path), SYNTHETIC_SD, result.provenance))
+        written.append(write_scan(result.sd, _beside(path, "Sd"), SYNTHETIC_SD, result.provenance))
+    if result.below is not None:
+        about = {**result.provenance, "Units": "share of samples", "BelowSUVR": below}
+        written.append(write_scan(result.below, _beside(path, "Below"), SYNTHETIC_BELOW, about))
+    if result.distribution.regions is not None:
+        written.append(_write_regions(result.distribution, _beside(path, "Regions", ".tsv")))
     for item in written:
         console.result(str(item), event="output", path=str(item))
 
 
-def _beside(path: Path) -> Path:
-    """Where the standard deviation goes: another ``desc`` in a BIDS name, ``_sd`` at the end of any other."""
-    if path.name.endswith("_pet.nii.gz") and "_desc-" in path.name:
-        return path.with_name(path.name.removesuffix("_pet.nii.gz") + "Sd_pet.nii.gz")
-    ending = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
-    return path.with_name(path.name.removesuffix(ending) + "_sd" + ending)
+def _beside(path: Path, what: str, ending: str = "") -> Path:
+    """Where more about a PET goes: another ``desc`` in a BIDS name, ``_sd`` or such at the end of any other."""
+    own = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
+    stem = path.name.removesuffix(own)
+    if stem.endswith("_pet") and "_desc-" in stem and own == ".nii.gz":
+        return path.with_name(stem.removesuffix("_pet") + f"{what}_pet" + (ending or own))
+    return path.with_name(f"{stem}_{what.lower()}" + (ending or own))
+
+
+def _write_regions(found: Distribution, path: Path) -> Path:
+    """A table of the mean SUVR of each region over the samples; with their interval where there are enough of them."""
+    from ..files import write_whole
+    from ..simulate.regions import REGIONS
+
+    columns = {"mean": found.regions.mean(0)}
+    if found.samples > 1:
+        columns["sd"] = found.regions.std(0, ddof=1)
+    if found.samples >= _SAMPLES_OF_90:
+        columns["low90"], columns["high90"] = found.interval(0.9)
+    rows = zip(REGIONS, *columns.values(), strict=True)
+    lines = [("region", *columns), *((name, *(f"{value:.4f}" for value in values)) for name, *values in rows)]
+    write_whole(path, "".join("\t".join(line) + "\n" for line in lines))
+    return path
 
 
 def _finish(patient: PatientEncoding, console: Console) -> None:

@@ -38,7 +38,7 @@ def t1_picture(prepared: Prepared) -> np.ndarray:
         uint8, rows × columns × 3.
     """
     scan, brain = prepared.scan, load_template().mask
-    upright = _upright(prepared)
+    upright, back = _upright(prepared), prepared.warp and prepared.warp.back
     low, high = _window(scan, prepared.patient_mask)
     rows: list[list[np.ndarray]] = [[], [], []]
     for view in _VIEWS:
@@ -46,7 +46,7 @@ def t1_picture(prepared: Prepared) -> np.ndarray:
         place = upright @ lattice
         t1 = _shown(scan, shape, place)
         mine = resample(prepared.patient_mask, scan.affine, shape, place, antialias=False)
-        theirs = resample(brain.data, brain.affine, shape, prepared.to_template @ place, antialias=False)
+        theirs = resample(brain.data, brain.affine, shape, prepared.to_template @ place, antialias=False, warp=back)
         for number in range(3):
             panel = grey(t1[..., number].T, low, high)
             blend(panel, 0.85 * iso_line(mine[..., number].T, 0.5, 1.2), PATIENT)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
+from .deformable import to_grid
 from .pet_checks import Appearance, check_image, fit_doubts
 from .preparation import Prepared
 from .quality import Verdict
@@ -77,7 +78,8 @@ def prepare_pet(
 ) -> PreparedPet:
     """Register a PET to its T1, smooth it to a declared resolution, bring it to the grid, and scale it to SUVR.
 
-    The PET is interpolated once, from its own voxels to the grid's, through its registration and the T1's.
+    The PET is interpolated once, from its own voxels to the grid's, through its registration and the T1's (with its
+    deformable step, if there was one).
 
     Smoothing needs to know how blurred the PET already is, and an image alone doesn't tell that honestly. So it is
     done only if ``source_resolution`` is given: in the PET's own space, by the width that makes up the difference,
@@ -128,8 +130,9 @@ def prepare_pet(
     target = np.linalg.inv(prepared.to_template @ pet_to_t1) @ grid.affine
     blur, reached, notes = _blur(pet, target, resolution, source_resolution)
     data = _smoothed(pet.data, blur / _FWHM / pet.spacing)
-    values = resample(data, pet.affine, grid.shape, target, order=3)
-    fov = resample(measured(pet.data), pet.affine, grid.shape, target, antialias=False) > 0.99
+    way = pet.affine, grid, prepared.to_template @ pet_to_t1, prepared.warp
+    values = to_grid(data, *way, order=3)
+    fov = to_grid(measured(pet.data), *way, antialias=False) > 0.99
     values = np.where(fov, np.clip(values, 0, data.max()), 0).astype(np.float32)
     value = reference_mean(values, fov, grid, prepared.mask, reference, where)
     quality = {

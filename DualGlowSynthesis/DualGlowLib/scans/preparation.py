@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from .bias import correct_bias
 from .brain import brain_mask, given_mask
+from .deformable import Warp, deform, to_grid
 from .grid import Grid
 from .intensity import normalise_t1
 from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
@@ -52,6 +53,7 @@ class Prepared:
         to_template: 4×4, patient RAS millimetres to template RAS millimetres.
         quality: what the preparation found, see ``prepare``.
         verdict: good, or doubtful with reasons.
+        warp: the deformable step, which follows ``to_template``; None if there was none.
     """
 
     scan: Scan
@@ -62,6 +64,7 @@ class Prepared:
     to_template: np.ndarray
     quality: dict = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
+    warp: Warp | None = None
 
     @cached_property
     def patient_edge(self) -> np.ndarray:
@@ -92,6 +95,7 @@ def prepare(
     progress: Callable[[str, float], None] | None = None,
     *,
     bias: bool = True,
+    deformable: bool = False,
 ) -> Prepared:
     """Find the brain, even out its shading, register it to the template, bring it to the grid, and judge the result.
 
@@ -102,8 +106,10 @@ def prepare(
         grid: where to.
         mask: the brain, if it is known: an array on the scan's lattice or a scan in the same space (see
             ``given_mask``); otherwise ``brain_mask`` finds it.
-        progress: called with a stage ("brain mask", "registration", "resampling") and how much of the whole is done.
+        progress: called with a stage ("brain mask", "registration", "deformation", "resampling") and how much of the
+            whole is done.
         bias: False to leave shading as it is (see ``correct_bias``).
+        deformable: True to follow the affine by a smooth, invertible deformation (see ``deform``).
 
     Returns:
         The prepared scan. ``quality`` holds ``dice`` (of the brain with the template's, after registration),
@@ -113,6 +119,8 @@ def prepare(
         view), ``covered`` (part of the brain that the grid holds), ``white_over_grey`` and ``fluid_over_grey``
         (brightness), ``grey_levels`` (different values in the brain), ``flat`` (share of equal neighbours), ``spikes``
         and ``nonfinite_voxels`` (how many), ``bias_range`` (see ``correct_bias``) and ``voxel_mm``.
+        A deformable step adds ``min_jacobian``, ``displacement_mean_mm``, ``displacement_max_mm`` and
+        ``return_error_mm`` (see ``Warp.stated``); ``dice`` and ``correlation`` are those of the affine.
 
     Raises:
         InputError: if no brain is found, what is found doesn't look like a T1 of a brain, or the mask is none of it.
@@ -134,16 +142,22 @@ def prepare(
     if found.fit is None:
         raise InputError(f"No brain was found in {where}; give a T1-weighted MRI of the whole head.")
 
+    warp = None
+    if deformable and is_brain(found.fit):  # any other is refused below
+        report("deformation", 0.9)
+        warp = deform(found.corrected, found.mask, found.fit.to_template)
     report("resampling", 0.9)
-    t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template)
+    t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template, warp)
     quality, verdict = examine(clean, found.corrected, found.mask, found.fit, covered)
     if verdict.status == "refused":
         raise InputError(
             f"{where} doesn't look like a T1 of a brain ({'; '.join(verdict.reasons)}); give a T1-weighted MRI of the "
             "whole head."
         )
+    if warp is not None:
+        quality |= warp.stated()
     report("resampling", 1.0)
-    return Prepared(scan, grid, t1, grid_mask, found.mask, found.fit.to_template, quality, verdict)
+    return Prepared(scan, grid, t1, grid_mask, found.mask, found.fit.to_template, quality, verdict, warp)
 
 
 @dataclass(frozen=True)
@@ -219,16 +233,20 @@ def _place(
     return _Found(mask, corrected, fit)
 
 
-def _on_grid(scan: Scan, mask: np.ndarray, grid: Grid, to_template: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _on_grid(
+    scan: Scan, mask: np.ndarray, grid: Grid, to_template: np.ndarray, warp: Warp | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Normalised T1 and mask on the grid, and the part of the brain that lies within it."""
     target = np.linalg.inv(to_template) @ grid.affine
-    share = resample(mask, scan.affine, grid.shape, target)
-    brain = resample(np.where(mask, scan.data, 0), scan.affine, grid.shape, target)
+    share = to_grid(mask, scan.affine, grid, to_template, warp)
+    brain = to_grid(np.where(mask, scan.data, 0), scan.affine, grid, to_template, warp)
     inside = share > 0.5
     # The mean over brain voxels alone: neither scalp nor the black outside bleeds into the brain's edge, so a head and
     # the same head stripped of its skull come out alike.
     t1 = normalise_t1(brain / np.maximum(share, 1e-3), inside)
     voxel = abs(np.linalg.det(target[:3, :3])) / abs(np.linalg.det(scan.affine[:3, :3]))
+    if warp is not None:  # a voxel of the grid stands for as much of the patient as the deformation says
+        share = share * (1 + resample(warp.jacobian - 1, warp.affine, grid.shape, grid.affine))
     covered = min(float(share.sum()) * voxel / float(mask.sum()), 1.0)
     return t1, inside, covered
 
@@ -254,7 +272,8 @@ def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Sca
         raise ValueError(f"A volume of shape {volume.shape} is not on the grid of shape {prepared.grid.shape}.")
     scan = prepared.scan
     target = prepared.to_template @ scan.affine
-    data = resample(volume, prepared.grid.affine, scan.shape, target, order=3)
+    warp = prepared.warp and prepared.warp.back
+    data = resample(volume, prepared.grid.affine, scan.shape, target, order=3, warp=warp)
     np.clip(data, min(float(volume.min()), 0.0), max(float(volume.max()), 0.0), out=data)
     if mask:
         data *= prepared.patient_edge

@@ -1,8 +1,13 @@
-"""Voxels from one lattice onto another, by affines alone."""
+"""Voxels from one lattice onto another, by affines and, where asked, a displacement field between them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 __all__ = ["resample"]
 
@@ -15,6 +20,7 @@ def resample(
     order: int = 1,
     fill: float | None = 0.0,
     antialias: bool = True,
+    warp: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Interpolate a volume on another lattice, once.
 
@@ -31,6 +37,8 @@ def resample(
         order: 0 nearest, 1 linear, 3 cubic B-spline. Order 0 never blurs.
         fill: value outside the source volume; None to repeat the nearest value at its edge.
         antialias: False to interpolate without the blur.
+        warp: displacements in the common millimetres, (I, J, K, 3), and the 4×4 of their lattice (a diagonal and a
+            shift): the target's point x takes the value at x + displacement. 0 beyond that lattice.
 
     Returns:
         float32 of ``shape``.
@@ -57,6 +65,8 @@ def resample(
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(step[:3, :3].ravel().tolist())
     transform.SetTranslation(step[:3, 3].tolist())
+    if warp is not None:
+        transform = _through(warp, np.asarray(affine, np.float64), np.asarray(target_affine, np.float64))
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(n) for n in shape])
     resampler.SetTransform(transform)
@@ -66,6 +76,25 @@ def resample(
     resampler.SetUseNearestNeighborExtrapolator(fill is None)
     result = resampler.Execute(image)
     return np.ascontiguousarray(sitk.GetArrayViewFromImage(result).transpose(2, 1, 0))
+
+
+def _through(warp: tuple[np.ndarray, np.ndarray], affine: np.ndarray, target_affine: np.ndarray) -> sitk.Transform:
+    """Target indices to millimetres, displaced there, to source indices."""
+    import SimpleITK as sitk
+
+    field, place = warp
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.swapaxes(field, 0, 2), np.float64), isVector=True)
+    image.SetSpacing(np.diag(place)[:3].tolist())
+    image.SetOrigin(place[:3, 3].tolist())
+    whole = sitk.CompositeTransform(3)
+    for number, matrix in enumerate((np.linalg.inv(affine), target_affine)):  # the last one added comes first
+        linear = sitk.AffineTransform(3)
+        linear.SetMatrix(matrix[:3, :3].ravel().tolist())
+        linear.SetTranslation(matrix[:3, 3].tolist())
+        if number == 1:
+            whole.AddTransform(sitk.DisplacementFieldTransform(image))
+        whole.AddTransform(linear)
+    return whole
 
 
 def _blur(data: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ grid, which goes from points of the output (template) to points of the input (pa
 
 gives the T1 in template space; and Slicer, which reads transform files as ITK writes them ("from parent") and shows
 the inverse of what it reads, moves the T1 onto the template when the T1 is put under the loaded transform.
+
+A deformable step comes before the matrix, as a displacement field in a composite transform (.h5 alone can hold it).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from .deformable import Warp
     from .preparation import Prepared
 
 __all__ = ["read_transform", "to_itk", "write_transform"]
@@ -45,14 +48,15 @@ def write_transform(prepared: Prepared | np.ndarray, path: str | Path) -> Path:
     """Write the way from the patient to the template, whole or not at all.
 
     Args:
-        prepared: what ``prepare`` returned, or its ``to_template`` (4×4, RAS millimetres).
+        prepared: what ``prepare`` returned, or its ``to_template`` (4×4, RAS millimetres; then the affine alone).
         path: a name that ends in .h5 (ITK's HDF5) or .tfm (ITK's text), in a folder that exists.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: if the name ends otherwise, or the folder doesn't exist or can't be written.
+        InputError: if the name ends otherwise (.tfm can't hold a deformation), or the folder doesn't exist or can't be
+            written.
         ValueError: if the matrix is not an invertible 4×4.
     """
     import SimpleITK as sitk
@@ -65,14 +69,31 @@ def write_transform(prepared: Prepared | np.ndarray, path: str | Path) -> Path:
     matrix = np.asarray(getattr(prepared, "to_template", prepared), np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise ValueError("A transform is an invertible 4×4 matrix.")
+    transform, warp = to_itk(matrix), getattr(prepared, "warp", None)
+    if warp is not None:
+        if path.suffix.lower() != ".h5":
+            raise InputError(f"{path} can't be written: a deformation needs ITK's HDF5, so end the name in .h5.")
+        transform = sitk.CompositeTransform([transform, sitk.DisplacementFieldTransform(_field_to_itk(warp))])
     beside = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
     try:
-        sitk.WriteTransform(to_itk(matrix), str(beside))
+        sitk.WriteTransform(transform, str(beside))
         beside.replace(path)
     except (OSError, RuntimeError):
         beside.unlink(missing_ok=True)
         raise InputError(f"{path} can't be written; check that its folder may be written to.") from None
     return path
+
+
+def _field_to_itk(warp: Warp) -> sitk.Image:
+    """The displacement field in LPS, as ITK and Slicer expect it: double precision."""
+    import SimpleITK as sitk
+
+    vectors = warp.field * np.diag(_LPS)[:3]
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.swapaxes(vectors, 0, 2), np.float64), isVector=True)
+    image.SetSpacing(np.diag(warp.affine)[:3].tolist())
+    image.SetOrigin((_LPS @ warp.affine)[:3, 3].tolist())
+    image.SetDirection(_LPS[:3, :3].ravel().tolist())
+    return image
 
 
 def read_transform(path: str | Path) -> np.ndarray:
