@@ -51,12 +51,7 @@ class PreparedPet:
         """Provenance without voxels, fit for JSON."""
         return {
             "source": self.scan.source,
-            "scan": {
-                "shape": list(self.scan.shape),
-                "spacing": [round(float(s), 4) for s in self.scan.spacing],
-                "axcodes": self.scan.axcodes,
-                **{key: value for key, value in self.scan.meta.items() if isinstance(value, str | int | float | bool)},
-            },
+            "scan": self.scan.to_dict(),
             "pet_to_t1": self.pet_to_t1.tolist(),
             "reference": self.reference,
             "reference_value": self.reference_value,

@@ -75,12 +75,7 @@ class Prepared:
         """Provenance without voxels, fit for JSON."""
         return {
             "source": self.scan.source,
-            "scan": {
-                "shape": list(self.scan.shape),
-                "spacing": [round(float(s), 4) for s in self.scan.spacing],
-                "axcodes": self.scan.axcodes,
-                **{key: value for key, value in self.scan.meta.items() if isinstance(value, str | int | float | bool)},
-            },
+            "scan": self.scan.to_dict(),
             "grid": self.grid.to_dict(),
             "to_template": self.to_template.tolist(),
             "quality": dict(self.quality),

@@ -54,6 +54,15 @@ class Scan:
 
         return "".join(code or "?" for code in aff2axcodes(self.affine))
 
+    def to_dict(self) -> dict:
+        """Geometry and what of ``meta`` JSON can hold; no voxels."""
+        return {
+            "shape": list(self.shape),
+            "spacing": [round(float(step), 4) for step in self.spacing],
+            "axcodes": self.axcodes,
+            **{key: value for key, value in self.meta.items() if isinstance(value, str | int | float | bool)},
+        }
+
     def to_sitk(self) -> sitk.Image:
         """The same voxels in the same place as a SimpleITK image (LPS).
 
