@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -13,6 +12,7 @@ import torch
 
 from . import __version__
 from .errors import InputError
+from .files import hash_file
 from .model import DualGlow, ModelConfig
 from .resources import resource
 from .scans.grid import Grid
@@ -59,10 +59,6 @@ class Bundle:
         return self.model.config
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _weights(model: DualGlow) -> dict[str, torch.Tensor]:
     weights = {}
     for name, value in model.state_dict().items():
@@ -99,14 +95,14 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
             },
             "model": bundle.model.config.to_dict(),
             "training": bundle.training,
-            "sha256": {_WEIGHTS: _sha256(weights)},
+            "sha256": {_WEIGHTS: hash_file(weights)},
         }
         Path(partial, _CARD).write_text(card, encoding="utf-8", newline="\n")
         text = json.dumps(config, indent=1) + "\n"
         Path(partial, _CONFIG).write_text(text, encoding="utf-8", newline="\n")
         for name in (_WEIGHTS, _CARD, _CONFIG):
             os.replace(Path(partial, name), folder / name)
-    bundle.digest = _sha256(folder / _CONFIG)
+    bundle.digest = hash_file(folder / _CONFIG)
 
 
 def load_bundle(folder: Path | str | None = None) -> Bundle:
@@ -136,7 +132,7 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     weights = folder / _WEIGHTS
     if not weights.is_file():
         raise InputError(f"{weights} is missing; get the model again.")
-    if _sha256(weights) != expected:
+    if hash_file(weights) != expected:
         raise InputError(f"{weights} does not have the checksum that {_CONFIG} states; get the model again.")
     model = DualGlow(config)
     try:
@@ -146,4 +142,4 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{weights} does not fit the configuration beside it; get the model again.") from error
     model.eval().requires_grad_(False)
-    return Bundle(model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), _sha256(path))
+    return Bundle(model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), hash_file(path))

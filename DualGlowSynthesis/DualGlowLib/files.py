@@ -1,7 +1,8 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and know one again by its hash."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["plain", "write_json", "write_whole"]
+__all__ = ["hash_file", "json_text", "write_json", "write_whole"]
 
 
 def write_whole(path: str | Path, content: bytes | str) -> Path:
@@ -40,9 +41,23 @@ def write_json(path: str | Path, values: object) -> Path:
     Raises:
         InputError: as ``write_whole``.
     """
-    return write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, default=plain) + "\n")
+    return write_whole(path, json_text(values))
 
 
-def plain(value: object) -> object:
-    """What JSON can hold in place of numpy's numbers and arrays (``json.dumps``'s ``default``); others as text."""
+def json_text(values: object) -> str:
+    """JSON as ``write_json`` writes it."""
+    return json.dumps(values, indent=2, ensure_ascii=False, default=_plain) + "\n"
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _plain(value: object) -> object:
+    """What JSON can hold in place of numpy's numbers and arrays; others as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

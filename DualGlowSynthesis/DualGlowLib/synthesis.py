@@ -23,7 +23,7 @@ from .model import (
     pet_likelihood,
     transport,
 )
-from .scans import Prepared, Scan, is_synthetic, prepare, to_patient
+from .scans import Prepared, Scan, prepare, to_patient
 
 __all__ = ["PatientEncoding", "Synthesis", "Synthesizer", "choose_device"]
 
@@ -118,9 +118,6 @@ class Synthesizer:
         Raises:
             InputError: if it is no T1 of a brain, or synthetic itself.
         """
-        if is_synthetic(scan):
-            where = scan.source or "The image"
-            raise InputError(f"{where} is synthetic; give an acquired T1-weighted MRI of the brain.")
         bias = self.bundle.preparation.get("bias", True)
         deformable = self.bundle.preparation.get("deformable", False)
         prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress, bias=bias, deformable=deformable)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 from .. import __version__
-from ..files import plain, write_whole
+from ..files import json_text, write_whole
 from .case import Findings
 from .preparing import PREPARATION, SPACE, Job, Settings
 from .records import DERIVATIVE, read_record
@@ -45,10 +44,6 @@ def update(path: Path, text: str) -> None:
     write_whole(path, text)
 
 
-def _json(values: object) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False, default=plain) + "\n"
-
-
 def about_case(case: str, outcome: dict) -> dict:
     """What the manifest's overview says of a case."""
     return {"case": case, "status": outcome["status"], "reasons": list(outcome.get("reasons", []))}
@@ -68,7 +63,7 @@ def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) ->
         "Template": SPACE,
         **({"Simulated": True} if simulated else {}),
     }
-    update(out / "dataset_description.json", _json(description))
+    update(out / "dataset_description.json", json_text(description))
     update(out / "README", _README)
     update(out / ".bidsignore", "records/\nqc/\nlogs/\nmanifest.json\n")
     # Before the first case, so that a directory that is used unfinished has no case without its covariates.
@@ -99,7 +94,7 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
         else:
             people.append([subject, *cells(*visits[0])])
     update(out / "participants.tsv", table_text(["participant_id", *columns], people))
-    update(out / "participants.json", _json(_DESCRIPTIONS))
+    update(out / "participants.json", json_text(_DESCRIPTIONS))
     for path in set(out.glob("sub-*/*_sessions.tsv")) - sessions:
         path.unlink()
         if not any(path.parent.iterdir()):
@@ -127,7 +122,7 @@ def finish(
             for name, about in cases.items()
         },
     }
-    update(out / "manifest.json", _json(manifest))
+    update(out / "manifest.json", json_text(manifest))
     _draw_sheets(out, cases)
 
 

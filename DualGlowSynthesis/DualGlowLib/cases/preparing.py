@@ -172,20 +172,24 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     Raises:
         InputError: if a scan can't be used.
     """
-    from ..scans import is_synthetic, prepare
+    from ..scans import prepare
     from ..scans.pet import prepare_pet
 
     case, settings = job.case, job.settings
     share = 0.9 if case.pet is None else 0.6
     t1 = read_scan(case.t1)
     mask = None if case.mask is None else read_scan(case.mask)
-    options = {"bias": settings.bias} | ({"deformable": True} if settings.deformable else {})
-    prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
+    prepared = prepare(
+        t1,
+        settings.grid,
+        mask,
+        lambda stage, done: progress(stage, share * done),
+        bias=settings.bias,
+        deformable=settings.deformable,
+    )
     pet = None
     if case.pet is not None:
         scan = read_scan(case.pet)
-        if is_synthetic(scan):
-            raise InputError(f"{case.pet} is synthetic; cohorts for training and evaluation need acquired PETs.")
         pet = prepare_pet(
             scan,
             prepared,

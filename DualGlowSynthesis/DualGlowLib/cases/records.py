@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import write_json
+from ..files import hash_file, write_json
 from .case import Finding
 
 __all__ = [
@@ -29,15 +29,6 @@ __all__ = [
 DERIVATIVE = "DualGlow preparation"
 """What ``dataset_description.json`` says of a directory that ``prepare`` wrote."""
 _FOLDER = "records"
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
 
 
 def hash_input(path: Path) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..resources import resource
+from .morphology import dilated, filled, largest_piece, millilitres
 from .resampling import resample
 from .scan import Scan
 
@@ -64,17 +65,17 @@ def brain_mask(scan: Scan) -> Scan:
     low, high = intensity_range(image)
     with torch.inference_mode():
         probability = _search(coarse_net, scale_intensity(image, low, high))
-        found = _largest_piece(probability > 0.5)
+        found = largest_piece(probability > 0.5)
         if not found.any():
             return scan.like(np.zeros(scan.shape, dtype=bool))
 
         spans = [np.flatnonzero(found.any(axis=rest))[[0, -1]] for rest in ((1, 2), (0, 2), (0, 1))]
         shape, fine_affine = _lattice(affine, spans, FINE, _MARGIN)
         image = resample(scan.data, scan.affine, shape, fine_affine, fill=background)
-        prior = resample(np.where(_grown(found), probability, 0), affine, shape, fine_affine)
+        prior = resample(np.where(dilated(found, 2), probability, 0), affine, shape, fine_affine)
         probability = _run(fine_net, np.stack([scale_intensity(image, low, high), prior]))
     inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
-    inside = _filled(_largest_piece(inside))
+    inside = filled(largest_piece(inside))
     return scan.like(_already_stripped(scan.data > low + _FOREGROUND * (high - low), inside))
 
 
@@ -106,10 +107,7 @@ def given_mask(scan: Scan, mask: np.ndarray | Scan) -> np.ndarray:
         brain = inside
     if not brain.any():
         raise InputError(f"{name} is empty; give a mask of the brain in {where}, or none.")
-    volume, kept = (
-        np.count_nonzero(one) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-        for one, affine in ((brain, its_affine), (inside, scan.affine))
-    )
+    volume, kept = (millilitres(one, affine) for one, affine in ((brain, its_affine), (inside, scan.affine)))
     if not _PLAUSIBLE_ML[0] <= volume <= _PLAUSIBLE_ML[1]:
         raise InputError(f"{name} measures {volume:.0f} ml, which is no brain; give a mask of the brain, or none.")
     low, high = intensity_range(scan.data)
@@ -126,10 +124,10 @@ def _already_stripped(foreground: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """
     if np.count_nonzero(foreground) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
         return brain
-    filled = _filled(_largest_piece(foreground))
-    if np.count_nonzero(filled) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
+    closed = filled(largest_piece(foreground))
+    if np.count_nonzero(closed) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
         return brain
-    return filled if np.count_nonzero(filled & brain) > 0.9 * np.count_nonzero(brain) else brain
+    return closed if np.count_nonzero(closed & brain) > 0.9 * np.count_nonzero(brain) else brain
 
 
 def _search(net: nn.Module, image: np.ndarray) -> np.ndarray:
@@ -147,7 +145,7 @@ def _search(net: nn.Module, image: np.ndarray) -> np.ndarray:
         window[(0, *outer)] = image[tuple(inner)]
         probability = np.zeros(image.shape, np.float32)
         probability[tuple(inner)] = _run(net, window)[outer]
-        found = _largest_piece(probability > 0.5)
+        found = largest_piece(probability > 0.5)
         if not found.any():
             break
         previous, centre = centre, np.argwhere(found).mean(axis=0)
@@ -209,24 +207,3 @@ def _lattice(affine: np.ndarray, spans: list, size: float, margin: float = 0.0) 
     lattice = np.diag([size, size, size, 1.0])
     lattice[:3, 3] = (low + high) / 2 - size * (shape - 1) / 2
     return tuple(int(n) for n in shape), lattice
-
-
-def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    import SimpleITK as sitk
-
-    if not mask.any():
-        return mask
-    pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    return sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
-
-
-def _grown(mask: np.ndarray) -> np.ndarray:
-    import SimpleITK as sitk
-
-    return sitk.GetArrayFromImage(sitk.BinaryDilate(sitk.GetImageFromArray(mask.astype(np.uint8)), [2] * 3)) > 0
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    import SimpleITK as sitk
-
-    return sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))) > 0

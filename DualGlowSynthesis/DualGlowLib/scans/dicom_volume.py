@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .dicom import Frame, Series, choose_series, list_series
 from .dicom_file import DAMAGE, DICOMDIR, first_bytes, is_dicom, number, read_dataset, save_dataset, text
+from .scan import LPS
 from .suv import stated_units, suv_factor
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_series", "read_dicom", "stack"]
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PIXELS = re.findall(
     r"\w+",
     "Rows Columns SamplesPerPixel NumberOfFrames BitsAllocated BitsStored HighBit PixelRepresentation PixelData",
@@ -152,7 +152,7 @@ def stack(series: Series, path: Path) -> tuple[list[Frame], np.ndarray]:
     columns, rows = frames[0].spacing
     affine[:3, :3] = np.stack([axes[0] * columns, axes[1] * rows, step], axis=1)
     affine[:3, 3] = positions[0]
-    return frames, _LPS_TO_RAS @ affine
+    return frames, LPS @ affine
 
 
 def _one_volume(frames: list[Frame]) -> list[Frame]:

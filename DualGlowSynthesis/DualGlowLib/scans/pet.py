@@ -9,12 +9,13 @@ import numpy as np
 
 from ..errors import InputError
 from .deformable import to_grid
+from .morphology import box_lattice
 from .pet_checks import Appearance, check_image, fit_doubts
 from .preparation import Prepared
 from .quality import Verdict
 from .reference import REFERENCES, reference_mean
 from .resampling import resample
-from .rigid import assess, box_lattice, measured, register_rigid
+from .rigid import assess, measured, register_rigid
 from .scan import Scan
 
 __all__ = ["PreparedPet", "prepare_pet"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .marking import is_synthetic
+from .morphology import filled
 from .preparation import Prepared
 from .resampling import resample
 from .rigid import Target, measured
@@ -191,8 +192,7 @@ def _overlap(values: np.ndarray, brain: np.ndarray, fov: np.ndarray, depth: np.n
 
     soft = sitk.GetArrayFromImage(sitk.DiscreteGaussian(sitk.GetImageFromArray(values), 1.5))
     warm = soft > 0.4 * np.percentile(values[brain & fov], 90)
-    warm = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(warm.astype(np.uint8)))) > 0
-    warm &= fov & (depth < 25)
+    warm = filled(warm) & fov & (depth < 25)
     pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(warm.astype(np.uint8))))
     shares = np.bincount(pieces.ravel(), weights=brain.ravel())
     shares[0] = 0

@@ -14,6 +14,7 @@ from .brain import brain_mask, given_mask
 from .deformable import Warp, deform, to_grid
 from .grid import Grid
 from .intensity import normalise_t1
+from .morphology import millilitres
 from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
 from .registration import Fit, degrees, register
 from .resampling import resample
@@ -218,8 +219,7 @@ def _place(
     start: np.ndarray | None = None,
 ) -> _Found:
     """Correction of shading and registration, if the mask holds anything that could be a brain."""
-    volume = float(np.count_nonzero(mask)) * abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000
-    if volume < MIN_ML or np.ptp(scan.data[mask]) == 0:
+    if millilitres(mask, scan.affine) < MIN_ML or np.ptp(scan.data[mask]) == 0:
         return _Found(mask, scan, None)
     report("registration", 0.35)
     corrected = correct_bias(scan, mask) if bias else scan

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from .brain import intensity_range
 from .marking import is_synthetic
+from .morphology import millilitres
 from .registration import Fit, degrees
 from .resampling import resample
 from .scan import Scan
@@ -77,7 +78,7 @@ def check_scan(scan: Scan) -> Scan:
     """
     where, modality = scan.source or "The image", str(scan.meta.get("modality", "")).upper()
     if is_synthetic(scan):
-        raise InputError(f"{where} is marked as synthetic, made by a model; give an acquired T1-weighted MRI.")
+        raise InputError(f"{where} is synthetic (marked as synthetic); give an acquired T1-weighted MRI.")
     if modality in _NEVER_T1:
         raise InputError(f"{where} says that it is {_NEVER_T1[modality]}; give a T1-weighted MRI of the whole head.")
     finite = np.isfinite(scan.data)
@@ -144,7 +145,7 @@ def _measure(scan: Scan, corrected: Scan, mask: np.ndarray, fit: Fit) -> dict:
     return {
         "dice": round(fit.dice, 4),
         "correlation": round(fit.correlation, 4),
-        "brain_ml": round(float(np.count_nonzero(mask)) * abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000, 1),
+        "brain_ml": round(millilitres(mask, scan.affine), 1),
         "scale": [round(float(s), 4) for s in np.diag(left @ np.diag(stretch) @ left.T)],
         "shear": round(float(stretch[0] / stretch[-1]), 4),
         "turned": round(degrees(left @ right), 1),

@@ -17,6 +17,7 @@ from itertools import permutations, product
 import numpy as np
 
 from .intensity import normalise_t1
+from .morphology import REST, box_lattice, dilated
 from .resampling import resample
 from .scan import Scan
 from .template import load_template
@@ -28,7 +29,6 @@ _FINE = (6.0, 4.0, 3.0)  # millimetres: twelve parameters, from the best start
 _SHADING = 20.0  # millimetres: shading slower than this (sigma) is evened out before comparing
 _MARGIN = 15.0  # millimetres around the brain that take part, so that its edge is seen from outside
 _PREFERENCE = 0.02  # how much better (correlation) a turned start must fit than the orientation in the file
-_REST = ((1, 2), (0, 2), (0, 1))  # the other two axes of each axis
 _ROUNDS = ((30, 4), (10, 4), (4, 6))  # how many of the starts take how many steps more
 _CLOSE = 0.1  # correlation: starts farther behind the best are given up
 _CERTAIN = 0.875  # correlation at 8 mm: heads that lie right reach 0.89 to 0.97, the wrong way round at most 0.84
@@ -128,8 +128,7 @@ class _Brain:
 
     @classmethod
     def of(cls, scan: Scan, mask: np.ndarray, size: float) -> _Brain:
-        low, high = _bounds(mask, scan.affine)
-        shape, affine = _lattice(low - _MARGIN, high + _MARGIN, size)
+        shape, affine = box_lattice(mask, scan.affine, _MARGIN, size)
         t1 = resample(normalise_t1(scan.data, mask), scan.affine, shape, affine)
         soft = resample(mask, scan.affine, shape, affine)
         box = scan.affine @ np.diag([*scan.shape, 1.0])
@@ -138,8 +137,7 @@ class _Brain:
 
     def at(self, size: float) -> _Brain:
         """The same in larger voxels."""
-        low, high = _bounds(np.ones(self.t1.shape, bool), self.affine)
-        shape, affine = _lattice(low, high, size)
+        shape, affine = box_lattice(np.ones(self.t1.shape, bool), self.affine, 0.0, size)
         volumes = (resample(volume, self.affine, shape, affine) for volume in (self.t1, self.mask))
         return _Brain(*volumes, affine, self.frame)
 
@@ -169,13 +167,9 @@ class _Fixed:
     """The template at one resolution: its values at the points that take part."""
 
     def __init__(self, size: float) -> None:
-        import SimpleITK as sitk
-
         brain = _template_brain().at(size)
         self.shape, self.affine = brain.t1.shape, brain.affine
-        inside = sitk.GetImageFromArray((brain.mask > 0.5).astype(np.uint8))
-        radius = max(1, round(0.6 * _MARGIN / size))
-        self.near = sitk.GetArrayFromImage(sitk.BinaryDilate(inside, [radius] * 3)) > 0
+        self.near = dilated(brain.mask > 0.5, max(1, round(0.6 * _MARGIN / size)))
         self.t1, self.mask = brain.t1[self.near].astype(np.float64), brain.mask[self.near]
         self.points = np.argwhere(self.near) @ self.affine[:3, :3].T + self.affine[:3, 3]
         self.centre = self.points[self.mask > 0.5].mean(axis=0)
@@ -196,7 +190,7 @@ class _Moving:
         gradients = [g / size for volume in volumes for g in np.gradient(volume)]
         self.channels = np.stack([*volumes, *gradients], axis=-1).reshape(-1, 8)
         total = float(brain.mask.sum())
-        index = [brain.mask.sum(axis=rest) @ np.arange(n) for rest, n in zip(_REST, brain.mask.shape, strict=True)]
+        index = [brain.mask.sum(axis=rest) @ np.arange(n) for rest, n in zip(REST, brain.mask.shape, strict=True)]
         self.centre = self.affine[:3, :3] @ (np.array(index) / total) + self.affine[:3, 3]
         self.volume = total * size**3
 
@@ -362,18 +356,3 @@ def _quality(fixed: _Fixed, moving: _Moving, affine: np.ndarray) -> tuple[float,
     spread = values.std() * fixed.t1[both].std()
     covariance = np.mean((values - values.mean()) * (fixed.t1[both] - fixed.t1[both].mean()))
     return float(dice), float(covariance / spread) if spread > 0 else 0.0, seen
-
-
-def _bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners, in millimetres along RAS, of the box that holds a mask."""
-    spans = [np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in _REST]
-    corners = np.array(list(product(*spans))) @ affine[:3, :3].T + affine[:3, 3]
-    return corners.min(axis=0), corners.max(axis=0)
-
-
-def _lattice(low: np.ndarray, high: np.ndarray, size: float) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine of a lattice along RAS that covers a box."""
-    shape = tuple(int(n) for n in np.ceil((high - low) / size) + 1)
-    affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = (low + high - size * (np.array(shape) - 1)) / 2
-    return shape, affine

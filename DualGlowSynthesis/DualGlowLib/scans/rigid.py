@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .intensity import normalise_t1
+from .morphology import bounds, box_lattice, dilated, lattice_over
 from .resampling import resample
-from .scan import Scan
+from .scan import LPS, Scan
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["Target", "assess", "box_lattice", "measured", "register_rigid"]
+__all__ = ["Target", "assess", "measured", "register_rigid"]
 
 _COARSE = 8.0  # millimetres: voxels in which the brain is looked for and every start is tried
 _MIDDLE = 4.0  # millimetres: the best few
@@ -38,7 +39,6 @@ _OUTSIDE = 20.0  # millimetres of the T1's surroundings that are kept around the
 _REACH = 150.0  # millimetres of the PET that are kept on each side of the brain's middle
 _PROBE = 6.0  # millimetres: a PET that fits better this far away lies wrong
 _RADIUS = 70.0  # millimetres, of a ball like a brain
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _find(moving: Scan, target: Target) -> tuple[_Pet, np.ndarray]:
     values = np.clip(values, 0, _hot(values, 98))
     _, brain, _ = target.at(_COARSE)
     inside = brain > 0.5
-    shell = _dilated(inside, 2) & ~inside
+    shell = dilated(inside, 2) & ~inside
     kernel = inside / inside.sum() - shell / shell.sum()
     size = [n + m for n, m in zip(values.shape, kernel.shape, strict=True)]
     spectrum = np.fft.rfftn(values, size, (0, 1, 2)) * np.conj(np.fft.rfftn(kernel, size, (0, 1, 2)))
@@ -165,9 +165,9 @@ def _find(moving: Scan, target: Target) -> tuple[_Pet, np.ndarray]:
 def _cropped(moving: Scan, centre: np.ndarray) -> _Pet:
     """The PET within reach of a point."""
     fov = measured(moving.data)
-    low, high = _corners(fov, moving.affine)
+    low, high = bounds(fov, moving.affine)
     low, high = np.maximum(low, centre - _REACH), np.minimum(high, centre + _REACH)
-    shape, affine = _lattice(low, np.maximum(high, low), _FINE)
+    shape, affine = lattice_over(low, np.maximum(high, low), _FINE)
     values = resample(moving.data, moving.affine, shape, affine)
     fov = resample(fov, moving.affine, shape, affine, order=0)
     top = _hot(values, 99.5)
@@ -186,7 +186,7 @@ class _Level:
         import SimpleITK as sitk
 
         t1, mask, affine = target.at(size)
-        near = _dilated(mask > 0.5, round(_MARGIN / size))
+        near = dilated(mask > 0.5, round(_MARGIN / size))
         shape, pet_affine = box_lattice(np.ones(pet.values.shape, bool), pet.affine, 0.0, size)
         values = resample(pet.values, pet.affine, shape, pet_affine)
         fov = resample(pet.fov, pet.affine, shape, pet_affine, order=0) > 0.5
@@ -232,8 +232,8 @@ def _euler(pose: np.ndarray, centre: np.ndarray) -> sitk.Euler3DTransform:
     """T1 to PET millimetres (RAS) as ITK's transform in LPS, turning about the brain's middle."""
     import SimpleITK as sitk
 
-    lps = _LPS @ pose @ _LPS
-    middle = _LPS[:3, :3] @ centre
+    lps = LPS @ pose @ LPS
+    middle = LPS[:3, :3] @ centre
     transform = sitk.Euler3DTransform()
     transform.SetCenter(middle.tolist())
     transform.SetMatrix(lps[:3, :3].ravel().tolist(), 1e-6)
@@ -246,7 +246,7 @@ def _matrix(transform: sitk.Euler3DTransform) -> np.ndarray:
     pose = np.eye(4)
     pose[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
     pose[:3, 3] = centre + shift - pose[:3, :3] @ centre
-    return _LPS @ pose @ _LPS
+    return LPS @ pose @ LPS
 
 
 def _turns() -> list[np.ndarray]:
@@ -297,31 +297,3 @@ def measured(data: np.ndarray) -> np.ndarray:
     fov = np.zeros(data.shape, bool)
     fov[tuple(box)] = True
     return fov
-
-
-def _dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
-    import SimpleITK as sitk
-
-    return sitk.GetArrayFromImage(sitk.BinaryDilate(sitk.GetImageFromArray(mask.astype(np.uint8)), [voxels] * 3)) > 0
-
-
-def _corners(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners, in millimetres along RAS, of the box that holds a mask."""
-    spans = [np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in ((1, 2), (0, 2), (0, 1))]
-    corners = np.array(list(product(*spans))) @ affine[:3, :3].T + affine[:3, 3]
-    return corners.min(axis=0), corners.max(axis=0)
-
-
-def box_lattice(
-    mask: np.ndarray, affine: np.ndarray, margin: float, size: float
-) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine of a lattice along RAS that covers a mask and a margin."""
-    low, high = _corners(mask, affine)
-    return _lattice(low - margin, high + margin, size)
-
-
-def _lattice(low: np.ndarray, high: np.ndarray, size: float) -> tuple[tuple[int, int, int], np.ndarray]:
-    shape = tuple(int(n) for n in np.maximum(np.ceil((high - low) / size) + 1, 1))
-    affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = (low + high - size * (np.array(shape) - 1)) / 2
-    return shape, affine

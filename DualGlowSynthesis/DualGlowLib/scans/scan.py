@@ -10,9 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["Scan"]
+__all__ = ["LPS", "Scan"]
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""4×4 from RAS to LPS millimetres, and back: ITK and DICOM count to the left and the back."""
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Scan:
         import SimpleITK as sitk
 
         image = sitk.GetImageFromArray(np.ascontiguousarray(self.data.transpose(2, 1, 0)))
-        lps = _LPS @ self.affine
+        lps = LPS @ self.affine
         spacing = self.spacing
         image.SetSpacing(spacing.tolist())
         image.SetOrigin(lps[:3, 3].tolist())
@@ -87,7 +88,7 @@ class Scan:
         lps = np.eye(4)
         lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
         lps[:3, 3] = image.GetOrigin()
-        return cls(sitk.GetArrayFromImage(image).transpose(2, 1, 0), _LPS @ lps, source, dict(meta or {}))
+        return cls(sitk.GetArrayFromImage(image).transpose(2, 1, 0), LPS @ lps, source, dict(meta or {}))
 
     def like(self, data: np.ndarray, **meta: object) -> Scan:
         """Other voxels on this scan's lattice."""

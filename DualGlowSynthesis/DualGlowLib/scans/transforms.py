@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .scan import LPS
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_transform", "to_itk", "write_transform"]
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SUFFIXES = (".h5", ".tfm")
 
 
@@ -37,7 +37,7 @@ def to_itk(to_template: np.ndarray) -> sitk.AffineTransform:
     """The ITK transform (LPS, template points to patient points) of a 4×4 from patient to template (RAS)."""
     import SimpleITK as sitk
 
-    matrix = _LPS @ np.linalg.inv(np.asarray(to_template, np.float64)) @ _LPS
+    matrix = LPS @ np.linalg.inv(np.asarray(to_template, np.float64)) @ LPS
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[:3, :3].ravel().tolist())
     transform.SetTranslation(matrix[:3, 3].tolist())
@@ -88,11 +88,11 @@ def _field_to_itk(warp: Warp) -> sitk.Image:
     """The displacement field in LPS, as ITK and Slicer expect it: double precision."""
     import SimpleITK as sitk
 
-    vectors = warp.field * np.diag(_LPS)[:3]
+    vectors = warp.field * np.diag(LPS)[:3]
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.swapaxes(vectors, 0, 2), np.float64), isVector=True)
     image.SetSpacing(np.diag(warp.affine)[:3].tolist())
-    image.SetOrigin((_LPS @ warp.affine)[:3, 3].tolist())
-    image.SetDirection(_LPS[:3, :3].ravel().tolist())
+    image.SetOrigin((LPS @ warp.affine)[:3, 3].tolist())
+    image.SetDirection(LPS[:3, :3].ravel().tolist())
     return image
 
 
@@ -124,4 +124,4 @@ def read_transform(path: str | Path) -> np.ndarray:
     matrix[:3, 3] = origin
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"{path} holds a transform that can't be inverted; give the affine to the template.")
-    return np.linalg.inv(_LPS @ matrix @ _LPS)
+    return np.linalg.inv(LPS @ matrix @ LPS)

@@ -1,0 +1,64 @@
+"""Masks grown, filled, taken apart and measured; boxes and lattices around them."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+__all__ = ["REST", "bounds", "box_lattice", "dilated", "filled", "largest_piece", "lattice_over", "millilitres"]
+
+REST = ((1, 2), (0, 2), (0, 1))
+"""The other two axes of each axis."""
+
+
+def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
+    """The mask grown by a ball of so many voxels."""
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(sitk.BinaryDilate(sitk.GetImageFromArray(mask.astype(np.uint8)), [voxels] * 3)) > 0
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """The mask without holes."""
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))) > 0
+
+
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece; an empty mask as it is."""
+    import SimpleITK as sitk
+
+    if not mask.any():
+        return mask
+    pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
+
+
+def millilitres(mask: np.ndarray, affine: np.ndarray) -> float:
+    """Volume of a mask whose voxels ``affine`` (4×4) takes to millimetres."""
+    return float(np.count_nonzero(mask)) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+
+def bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners, in millimetres along RAS, of the box that holds a mask."""
+    spans = [np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in REST]
+    corners = np.array(list(product(*spans))) @ affine[:3, :3].T + affine[:3, 3]
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+def lattice_over(low: np.ndarray, high: np.ndarray, size: float) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine of a lattice along RAS, in voxels of ``size`` millimetres, that covers a box."""
+    shape = tuple(int(n) for n in np.maximum(np.ceil((high - low) / size) + 1, 1))
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = (low + high - size * (np.array(shape) - 1)) / 2
+    return shape, affine
+
+
+def box_lattice(
+    mask: np.ndarray, affine: np.ndarray, margin: float, size: float
+) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine of a lattice along RAS that covers a mask and a margin."""
+    low, high = bounds(mask, affine)
+    return lattice_over(low - margin, high + margin, size)
