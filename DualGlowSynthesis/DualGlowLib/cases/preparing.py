@@ -179,14 +179,8 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     share = 0.9 if case.pet is None else 0.6
     t1 = read_scan(case.t1)
     mask = None if case.mask is None else read_scan(case.mask)
-    prepared = prepare(
-        t1,
-        settings.grid,
-        mask,
-        lambda stage, done: progress(stage, share * done),
-        bias=settings.bias,
-        deformable=settings.deformable,
-    )
+    options = {"bias": settings.bias} | ({"deformable": True} if settings.deformable else {})
+    prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
         scan = read_scan(case.pet)
