@@ -22,6 +22,7 @@ from DualGlowLib import InputError
 from DualGlowLib.cases import is_simulated, prepare_cohort, read_cases, read_on_grid, validate_cases
 from DualGlowLib.cases.preparing import prepare_case
 from DualGlowLib.cases.workers import work_off
+from DualGlowLib.files import hash_file
 from DualGlowLib.scans import GRIDS, Scan, load_template, normalise_t1, read_scan, resample, write_scan
 
 GRID = GRIDS["small"]
@@ -142,10 +143,10 @@ def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
     return folder
 
 
-def content(out: Path) -> dict[str, bytes]:
-    """Every file but the logs."""
+def content(out: Path) -> dict[str, str]:
+    """The hash of every file but the logs."""
     paths = sorted(path for path in out.rglob("*") if path.is_file() and path.parent.name != "logs")
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
+    return {path.relative_to(out).as_posix(): hash_file(path) for path in paths}
 
 
 def start(cases: Path, out: Path, jobs: int, work: str = "quick") -> subprocess.Popen:
@@ -267,8 +268,6 @@ def test_the_transform_leads_to_the_template(whole: Path) -> None:
 
 
 def test_the_manifest_tells_what_was_made_from_what(whole: Path, cases: Path) -> None:
-    from DualGlowLib.cases.records import hash_file
-
     manifest = json.loads((whole / "manifest.json").read_text())
     assert manifest["counts"] == {"good": 5}
     assert manifest["settings"]["grid"]["name"] == "small"
@@ -283,6 +282,20 @@ def test_the_manifest_tells_what_was_made_from_what(whole: Path, cases: Path) ->
     page = (whole / "qc" / "index.html").read_text()
     assert all(f"{name}_T1w.png" in page and f"{name}_pet.png" in page for name in NAMES)
     assert (whole / "qc" / "contact_sheet.png").stat().st_size > 1000
+
+
+def test_the_manifest_is_the_last_file_written(cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import DualGlowLib.qc as qc
+
+    def end(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(qc, "write_contact_sheet", end)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_cohort(cases, tmp_path / "out", GRID, work=quick_case)
+    assert (tmp_path / "out" / "qc" / "index.html").exists()
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 # ------------------------------------------------------------------------------------------ kept, redone, removed

@@ -104,9 +104,10 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
 def finish(
     out: Path, found: Findings, settings: Settings, simulated: bool, planned: list[Job], cases: dict[str, dict]
 ) -> None:
-    """Tables of the cases that are there, manifest, page of pictures."""
+    """Tables of the cases that are there, page of pictures, and last, as the sign that all is there, the manifest."""
     there = [(job, cases[job.name]["status"]) for job in planned if cases[job.name]["status"] in ("good", "doubtful")]
     write_tables(out, there)
+    _draw_sheets(out, cases)
     statuses = [about["status"] for about in cases.values()]
     manifest = {
         "Name": DERIVATIVE,
@@ -123,7 +124,6 @@ def finish(
         },
     }
     update(out / "manifest.json", json_text(manifest))
-    _draw_sheets(out, cases)
 
 
 def _draw_sheets(out: Path, cases: dict[str, dict]) -> None:
