@@ -106,6 +106,22 @@ def test_jobs_and_resuming_do_not_change_a_voxel(cohort, tmp_path):
     assert (out / "participants.tsv").read_bytes() == (cohort / "participants.tsv").read_bytes()
 
 
+def test_anatomies_can_be_independent_of_age(cohort, tmp_path):
+    out = simulate_cohort(tmp_path / "out", 2, "small", 21, independent_anatomy=True)
+    before, after = (json.loads((path / "truth" / "sub-0002.json").read_text()) for path in (cohort, out))
+    assert after["age"] == before["age"] != after["anatomy_age"]
+    assert "anatomy_age" not in before
+    persons = {"seed": after["seed"], "anatomies": [template_anatomy()], "grid": GRIDS["small"]}
+    case = simulate_case(**persons, anatomy_age=after["anatomy_age"])
+    assert case.covariates.age == after["age"]
+    for row, expected in zip(after["regions"], case.region_rows(), strict=True):
+        assert row["drawn"] == pytest.approx(expected["drawn"], abs=2e-5)
+    with pytest.raises(InputError, match="another independent_anatomy"):
+        simulate_cohort(out, 3, "small", 21)
+    with pytest.raises(InputError, match="another independent_anatomy"):
+        simulate_cohort(cohort, 3, "small", 21, independent_anatomy=True)
+
+
 def test_another_seed_is_another_cohort():
     assert len({case_seed(seed, index) for seed in range(30) for index in range(30)}) == 900
     assert all(0 <= case_seed(seed, 0) < 2**63 for seed in range(30))

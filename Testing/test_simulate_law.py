@@ -1,5 +1,7 @@
 """The stated law of the simulated PET against draws from it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,7 +98,9 @@ def test_cases_scatter_about_their_means_as_stated(anatomies):
 
 
 def test_age_slope_is_the_change_of_the_mean(anatomies, ill):
-    older = simulate_case(11, anatomies, GRID, covariates=ill.covariates, pet_age=94.0)
+    aged = replace(ill.covariates, age=94.0)
+    older = simulate_case(11, anatomies, GRID, covariates=aged, anatomy_age=ill.covariates.age)
+    assert older.covariates == aged
     assert torch.equal(older.t1, ill.t1)
     assert torch.allclose(older.mean, ill.law.mean_at(94.0), atol=1e-5)
     assert torch.allclose(ill.law.mean_at(74.0), ill.mean)

@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--anatomy", action="append", metavar="DIR", help="folder of T1s with region labels; repeatable")
+    sub.add_argument(
+        "--independent-anatomy", action="store_true", help="age acts on uptake alone, not on the anatomy too"
+    )
     sub.add_argument("--jobs", type=int, default=1, help="processes")
 
     sub = command("validate", commands.validate, "say which cases of a directory can be used, and why others can't")

@@ -45,6 +45,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
         anatomy=arguments.anatomy,
         jobs=arguments.jobs,
         progress=console.progress,
+        independent_anatomy=arguments.independent_anatomy,
     )
     console.result(arguments.output, event="done", output=str(arguments.output), cases=arguments.cases)
     return 0

@@ -94,7 +94,7 @@ def simulate_case(
     *,
     anatomy: int | None = None,
     covariates: Covariates | None = None,
-    pet_age: float | None = None,
+    anatomy_age: float | None = None,
 ) -> SimulatedCase:
     """Draw one case; the same arguments give the same case.
 
@@ -104,8 +104,8 @@ def simulate_case(
         grid: where the images are wanted. The same seed gives the same person on every grid.
         anatomy: take this one of ``anatomies``, instead of a drawn one.
         covariates: instead of drawn ones; they also set how atrophied the anatomy is.
-        pet_age: the age for the PET alone, at the anatomy that belongs to ``covariates.age``: what a model's age
-            slider should show.
+        anatomy_age: instead of the person's age, for the anatomy alone. Cases that differ in age but not in this one
+            differ by what age does at fixed anatomy.
 
     Returns:
         The case. Its images lie on the anatomies' device.
@@ -115,13 +115,13 @@ def simulate_case(
     drawn, choice = draw_covariates(generator), float(torch.rand((), generator=generator, device=device))
     covariates = covariates or drawn
     person = anatomies[int(choice * len(anatomies)) if anatomy is None else anatomy]
-    shape = draw_shape(generator, person, covariates)
+    body = covariates if anatomy_age is None else replace(covariates, age=anatomy_age)
+    shape = draw_shape(generator, person, body)
     t1 = blend_t1(generator, shape)
     tissue = shape.place(torch.stack([t1, person.mask, shape.csf]))
     t1, mask = photograph(generator, tissue[0], tissue[1], grid)
     atrophy = atrophy_index(tissue[2], tissue[1])
-    scanned = covariates if pet_age is None else replace(covariates, age=pet_age)
-    law = law_of(shape, scanned, atrophy, grid)
+    law = law_of(shape, covariates, atrophy, grid)
     return SimulatedCase(seed, grid, covariates, person.name, t1, mask, law.sample(generator), law, atrophy)
 
 

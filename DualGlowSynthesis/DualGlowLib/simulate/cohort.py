@@ -23,7 +23,7 @@ from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
 from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
-from .case import SimulatedCase, simulate_case
+from .case import AGES, SimulatedCase, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
 from .regions import PONS, REGIONS
@@ -47,6 +47,8 @@ def simulate_cohort(
     anatomy: Path | str | Sequence[Path | str] | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    *,
+    independent_anatomy: bool = False,
 ) -> Path:
     """Write a cohort of simulated T1/PET pairs whose conditional law is known.
 
@@ -68,6 +70,8 @@ def simulate_cohort(
         jobs: processes to work in. More than 1 starts new Python processes: a script that does so needs the usual
             ``if __name__ == "__main__"``.
         progress: called with a message and how much of the whole is done.
+        independent_anatomy: atrophy goes with an age that is drawn for the anatomy alone. Age then acts on uptake only,
+            so that the slopes of ``truth/`` are all that age does, not only what it does at fixed anatomy.
 
     Returns:
         The folder.
@@ -83,9 +87,11 @@ def simulate_cohort(
         raise InputError(f"{seed} can't be used as a seed; give 0 or more.")
     _check_folder(out)
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
-    _begin(out, {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]})
+    settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
+    _begin(out, {**settings, "independent_anatomy": independent_anatomy})
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
-    missing = [(name, case_seed(seed, i)) for i, name in enumerate(names) if not _is_complete(out, name)]
+    seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
+    missing = [(name, one, _age_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
     anatomies = [template_anatomy()]
     if missing and anatomy is not None:
         anatomies += load_anatomies(anatomy, lambda message, fraction: report(message, 0.1 * fraction))
@@ -124,7 +130,7 @@ def _begin(out: Path, settings: dict) -> None:
     """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
     path = out / "truth" / "cohort.json"
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = {"independent_anatomy": False, **json.loads(path.read_text(encoding="utf-8"))}
         for key, value in settings.items():
             if before.get(key) != value:
                 raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
@@ -175,20 +181,28 @@ def _is_complete(out: Path, name: str) -> bool:
     return _truth_file(out, name).is_file() and all((out / path).is_file() for path in _volumes(name).values())
 
 
-def _work(out: Path, grid: Grid, missing: list[tuple[str, int]], anatomies: list[Anatomy], jobs: int) -> Iterator[str]:
+def _age_of_anatomy(seed: int) -> float:
+    """An age for a case's anatomy alone, of the same law as that of persons and independent of it."""
+    return round(float(np.random.default_rng([seed, 1]).uniform(*AGES)), 1)
+
+
+_Missing = tuple[str, int, "float | None"]
+"""A case that is still to be made: its name, its seed, and the age of its anatomy if that is not the person's."""
+
+
+def _work(out: Path, grid: Grid, missing: list[_Missing], anatomies: list[Anatomy], jobs: int) -> Iterator[str]:
     """Make the missing cases and yield the name of each when it is done."""
     if jobs <= 1 or len(missing) < 2:
         with _one_thread():
-            for name, seed in missing:
-                _write_case(out, name, simulate_case(seed, anatomies, grid))
-                yield name
+            for one in missing:
+                yield _make_case(out, grid, anatomies, *one)
         return
     with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
         kept = Path(folder) / "anatomies.pt"
         torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
         pool = ProcessPoolExecutor(min(jobs, len(missing)), get_context("spawn"), _begin_worker, (out, grid, kept))
         try:
-            for future in as_completed([pool.submit(_case_in_worker, name, seed) for name, seed in missing]):
+            for future in as_completed([pool.submit(_case_in_worker, *one) for one in missing]):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -203,9 +217,13 @@ def _begin_worker(out: Path, grid: Grid, kept: Path) -> None:
     _worker = out, grid, [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
 
 
-def _case_in_worker(name: str, seed: int) -> str:
-    out, grid, anatomies = _worker
-    _write_case(out, name, simulate_case(seed, anatomies, grid))
+def _case_in_worker(*one: str | float | None) -> str:
+    return _make_case(*_worker, *one)
+
+
+def _make_case(out: Path, grid: Grid, anatomies: list[Anatomy], name: str, seed: int, anatomy_age: float | None) -> str:
+    case = simulate_case(seed, anatomies, grid, anatomy_age=anatomy_age)
+    _write_case(out, name, case, {} if anatomy_age is None else {"anatomy_age": anatomy_age})
     return name
 
 
@@ -220,7 +238,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _write_case(out: Path, name: str, case: SimulatedCase) -> None:
+def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
     made = {"Simulated": True, "Anatomy": case.anatomy, "Seed": case.seed}
     t1 = {**made, "Modality": "MR", "SkullStripped": True, "IntensityScale": "white matter 1, fluid 0"}
     pet = {
@@ -241,6 +259,7 @@ def _write_case(out: Path, name: str, case: SimulatedCase) -> None:
     truth = {
         "participant_id": name,
         **asdict(case.covariates),
+        **about,
         "anatomy": case.anatomy,
         "seed": case.seed,
         "atrophy_index": round(case.atrophy, 4),
