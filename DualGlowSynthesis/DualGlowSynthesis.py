@@ -12,9 +12,10 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from DualGlowSynthesisLib import dependencies, volumes
+from DualGlowSynthesisLib import volumes
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic
-from DualGlowSynthesisLib.messages import showingErrors
+from DualGlowSynthesisLib.sampleData import registerSampleData
+from DualGlowSynthesisLib.window import Window
 
 
 class DualGlowSynthesis(ScriptedLoadableModule):
@@ -35,6 +36,7 @@ If you use it, cite: Sun H., Mehta R., Zhou H.H., Huang Z., Johnson S.C., Prabha
 The method is by Haoliang Sun, Ronak Mehta, Hao H. Zhou, Zhichun Huang, Sterling C. Johnson, Vivek Prabhakaran and
 Vikas Singh. This extension is an independent implementation and contains none of their program or weights.
 """)
+        slicer.app.connect("startupCompleted()", registerSampleData)  # when the module Sample Data is there
 
 
 class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -42,6 +44,7 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.window = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
@@ -52,15 +55,15 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = DualGlowSynthesisLogic()
+        self.window = Window(self.ui)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self._showMissingPackages()
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         self.setParameterNode(None)
         self.removeObservers()
+        self.window.close()
 
     def enter(self) -> None:
         self.initializeParameterNode()
@@ -70,6 +73,7 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onSceneStartClose(self, caller, event) -> None:
         self.setParameterNode(None)
+        self.window.forget()
 
     def onSceneEndClose(self, caller, event) -> None:
         if self.parent.isEntered:
@@ -84,56 +88,17 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def setParameterNode(self, parameterNode) -> None:
         if self._parameterNode:
+            self.window.setParameters(None)
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
         self._parameterNode = parameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
-            self._checkCanApply()
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+            self.window.setParameters(self._parameterNode)
 
-    def _checkCanApply(self, caller=None, event=None) -> None:
-        inputVolume = self._parameterNode.inputVolume
-        if not inputVolume:
-            reason = _("Choose a T1-weighted MRI of the brain.")
-        elif volumes.isSynthetic(inputVolume):
-            reason = _("Choose an acquired MRI; this volume is synthetic.")
-        elif inputVolume is self._parameterNode.outputVolume:
-            reason = _("Choose an output other than the input, which would be overwritten.")
-        else:
-            reason = ""
-        self.ui.applyButton.enabled = not reason
-        self.ui.applyButton.toolTip = reason or _("Synthesize the FDG-PET of this MRI and show it over the MRI.")
-
-    def _showMissingPackages(self) -> None:
-        text = dependencies.missingText(dependencies.missingPackages())
-        self.ui.missingLabel.text = text and text + " " + _("Apply asks before it installs them.")
-        self.ui.missingLabel.visible = bool(text)
-
-    def _showProgress(self, stage: str, fraction: float) -> None:
-        self.ui.progressBar.format = f"{stage} %p%"
-        self.ui.progressBar.value = round(100 * fraction)
-        self.ui.progressBar.repaint()  # no event is processed: nothing can change the scene meanwhile
-
-    def onApplyButton(self) -> None:
-        with showingErrors(_("The synthesis failed.")):
-            dependencies.ensurePackages()
-            try:
-                with slicer.util.WaitCursor():
-                    chosen = self._parameterNode
-                    chosen.outputVolume = self.logic.synthesize(
-                        chosen.inputVolume,
-                        age=chosen.age,
-                        sex=None if chosen.sex == "unknown" else chosen.sex,
-                        diagnosis=None if chosen.diagnosis == "unknown" else chosen.diagnosis,
-                        temperature=chosen.temperature,
-                        seed=chosen.seed,
-                        outputVolume=chosen.outputVolume,
-                        progress=self._showProgress,
-                    )
-            finally:
-                self.ui.progressBar.reset()
-        self._showMissingPackages()
+    def _onParametersChanged(self, caller=None, event=None) -> None:
+        self.window.onParametersChanged()
 
 
 class DualGlowSynthesisTest(ScriptedLoadableModuleTest):

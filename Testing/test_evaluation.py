@@ -54,3 +54,26 @@ def test_the_bundled_model_beats_the_mean_pet(tmp_path: Path, capsys: pytest.Cap
     model, mean, best = (summary[name] for name in ("model, T=0", "mean PET", "conditional mean (truth)"))
     assert mean["psnr"] + 3 < model["psnr"] < best["psnr"]
     assert mean["ssim"] < model["ssim"] < best["ssim"]
+
+
+def test_leakage_is_reported_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cohort = simulate_cohort(tmp_path / "cohort", 4, "medium", seed=4242)
+    report = tmp_path / "report.json"
+    arguments = [str(resource("Models", DEFAULT_BUNDLE)), str(cohort), "--output", str(report), "--device", "cpu"]
+    assert main(["evaluate", *arguments, "--leakage"]) == 2
+    assert "too few for a leakage report" in capsys.readouterr().err
+    assert not report.exists()
+    people = (cohort / "participants.tsv").read_text().splitlines()
+    for copy in range(4, 20):  # the same four persons under other names
+        old, new = f"sub-000{copy % 4 + 1}", f"sub-{copy + 1:04d}"
+        for path in cohort.glob(f"{old}/*/*"):
+            target = cohort / new / path.parent.name / path.name.replace(old, new)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path)
+        people.append(people[copy % 4 + 1].replace(old, new))
+    (cohort / "participants.tsv").write_text("\n".join(people) + "\n")
+    assert main(["evaluate", *arguments, "--leakage"]) == 0
+    assert "| level of the MRI | covariate |" in capsys.readouterr().out
+    levels = json.loads(report.read_text())["leakage"]["levels"]
+    assert {"image", "1", "below top"} <= levels.keys()
+    assert levels["image"]["age"]["r2"] > 0.5  # four persons, each five times: easily told again

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import shlex
 import types
 
@@ -16,30 +14,42 @@ from host.widgets import CTK, QMRML
 from loaded import ROOT, SYNTHESIS, TRAINING, host, slicer
 
 from DualGlowLib import InputError  # isort: skip
-from DualGlowSynthesisLib import dependencies, volumes  # isort: skip
+from DualGlowSynthesisLib import volumes  # isort: skip
+from DualGlowSynthesisLib.display import SUVR_WINDOW, colorMaps  # isort: skip
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic  # isort: skip
 
 OBLIQUE = np.array([[0.0, -0.8, 0.6, 10.0], [0.0, 0.6, 0.8, -20.0], [-1.5, 0.0, 0.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
 
 
 class Arithmetic:
-    """In the place of the library's Synthesizer: the PET is the T1 times the age, which a test can foretell."""
+    """In the place of the library's Session: the PET is the T1 times the age, which a test can foretell."""
 
     def __init__(self) -> None:
-        self.encoded, self.asked = [], []
+        self.encoded, self.asked, self.opened = [], [], []
+        self._key, self._scan = None, None
 
-    def encode(self, scan, progress=None):
-        self.encoded.append(scan)
-        if progress:
-            progress("Prepare", 0.5)
-        return scan
+    def open(self, bundle, device):
+        self.opened.append((bundle, device))
 
-    def sample(self, encoding, age, sex, diagnosis, temperature, samples, seed):
+    def prepare(self, scan, mask, prepared, key, progress):
+        if key != self._key:
+            self._key, self._scan = key, scan()
+            self.encoded.append(self._scan)
+
+    def sample(self, age, sex, diagnosis, temperature, samples, seed, below=None, progress=None):
         self.asked.append((age, sex, diagnosis, temperature, samples, seed))
-        mean = encoding.like(encoding.data * np.float32(age))
-        sd = encoding.like(np.full(encoding.shape, 0.25, np.float32)) if samples > 1 else None
-        provenance = {"Synthetic": True, "Age": age, "Bundle": "test bundle", "ToTemplate": [[1.0, 0.0]]}
-        return types.SimpleNamespace(mean=mean, sd=sd, provenance=provenance)
+        scan = self._scan
+        mean = scan.like(scan.data * np.float32(age or 0))
+        sd = scan.like(np.full(scan.shape, 0.25, np.float32)) if samples > 1 else None
+        provenance = {"Synthetic": True, "Age": age, "Sex": sex, "Temperature": temperature, "Seed": seed}
+        provenance |= {"Bundle": "test bundle", "ToTemplate": [[1.0, 0.0]]}
+        synthesis = types.SimpleNamespace(mean=mean, sd=sd, below=None, provenance=provenance)
+        rows = [{"region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None}]
+        return types.SimpleNamespace(synthesis=synthesis, regions=rows, device="cpu")
+
+    def sweep(self, ages, sex, diagnosis, temperature, samples, seed, step, progress):
+        for age in ages:
+            step(age, self.sample(age, sex, diagnosis, temperature, samples, seed))
 
 
 @pytest.fixture(autouse=True)
@@ -51,21 +61,13 @@ def _clean_scene():
 
 
 @pytest.fixture
-def synthesizer() -> Arithmetic:
+def session() -> Arithmetic:
     return Arithmetic()
 
 
 @pytest.fixture
-def logic(synthesizer) -> DualGlowSynthesisLogic:
-    return DualGlowSynthesisLogic(synthesizerFactory=lambda: synthesizer)
-
-
-@pytest.fixture
-def window(synthesizer):
-    widget = SYNTHESIS.open()
-    widget.logic._synthesizerFactory = lambda: synthesizer
-    yield widget
-    SYNTHESIS.close(widget)
+def logic(session) -> DualGlowSynthesisLogic:
+    return DualGlowSynthesisLogic(sessionFactory=lambda: session)
 
 
 def t1(name: str = "T1"):
@@ -126,15 +128,15 @@ def test_result_lies_where_the_mri_lies(logic):
     assert output.GetParentTransformNode() is volume.GetParentTransformNode()
 
 
-def test_library_gets_the_mri_in_its_own_terms(logic, synthesizer):
+def test_library_gets_the_mri_in_its_own_terms(logic, session):
     volume = t1()
     logic.synthesize(volume, age=72.0, sex="F", diagnosis="CN", temperature=0.7, samples=2, seed=5)
-    scan = synthesizer.encoded[0]
+    scan = session.encoded[0]
     assert scan.data.dtype == np.float32
     assert scan.data[4, 3, 2] == slicer.util.arrayFromVolume(volume)[2, 3, 4]  # i, j, k and k, j, i
     assert np.allclose(scan.affine, OBLIQUE)
     assert scan.source == "T1"
-    assert synthesizer.asked == [(72.0, "F", "CN", 0.7, 2, 5)]
+    assert session.asked == [(72.0, "F", "CN", 0.7, 2, 5)]
     scan.data[:] = -1
     assert slicer.util.arrayFromVolume(volume).min() == 0  # the library has a copy
 
@@ -152,8 +154,8 @@ def test_overlay_in_every_slice_view(logic):
     volume = t1()
     output = logic.synthesize(volume, age=1)
     display = output.GetDisplayNode()
-    assert display.GetColorNodeID() == "vtkMRMLPETProceduralColorNodePET-Heat"
-    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == volumes.SUVR_WINDOW
+    assert display.GetColorNodeID() in colorMaps().values()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == SUVR_WINDOW
     assert display.GetApplyThreshold()
     assert 0 < display.GetLowerThreshold() < 0.2
     assert display.GetUpperThreshold() >= slicer.util.arrayFromVolume(output).max()
@@ -164,18 +166,18 @@ def test_overlay_in_every_slice_view(logic):
         assert view.GetForegroundOpacity() == 0.5
 
 
-def test_mri_is_encoded_once_until_it_changes(logic, synthesizer):
+def test_mri_is_encoded_once_until_it_changes(logic, session):
     volume = t1()
     output = logic.synthesize(volume, age=60)
     assert logic.synthesize(volume, age=80, outputVolume=output) is output
-    assert len(synthesizer.encoded) == 1
+    assert len(session.encoded) == 1
     slicer.util.arrayFromVolume(volume)[:] += 1
     slicer.util.arrayFromVolumeModified(volume)
     logic.synthesize(volume, age=80, outputVolume=output)
-    assert len(synthesizer.encoded) == 2
+    assert len(session.encoded) == 2
     volume.SetOrigin(1, 2, 3)
     logic.synthesize(volume, age=80, outputVolume=output)
-    assert len(synthesizer.encoded) == 3
+    assert len(session.encoded) == 3
 
 
 def test_several_samples_give_their_sd_too(logic):
@@ -201,7 +203,7 @@ def test_chosen_output_keeps_its_name_and_takes_the_geometry(logic):
 
 
 @pytest.mark.parametrize("case", ["none", "empty", "colour", "same", "synthetic"])
-def test_unusable_volumes_get_one_sentence(logic, synthesizer, case):
+def test_unusable_volumes_get_one_sentence(logic, session, case):
     volume = None if case == "none" else t1()
     if case == "empty":
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
@@ -217,7 +219,7 @@ def test_unusable_volumes_get_one_sentence(logic, synthesizer, case):
     with pytest.raises(InputError, match=r"^[A-Z][^\n]*\.$"):
         logic.synthesize(volume, outputVolume=volume if case == "same" else None)
     assert slicer.mrmlScene.GetNumberOfNodes() == before
-    assert synthesizer.encoded == []
+    assert session.encoded == []
 
 
 def test_result_on_another_lattice_is_refused():
@@ -229,133 +231,13 @@ def test_result_on_another_lattice_is_refused():
         volumes.updateVolumeFromScan(output, scan, volume)
 
 
-# ------------------------------------------------------------------------------------------------- the synthesis window
-
-
-@pytest.fixture
-def complete(monkeypatch):
-    """A Python that has every package, whatever this one has."""
-    monkeypatch.setattr(dependencies, "missingPackages", list)
-
-
-def test_window_warns_and_waits_for_an_mri(window):
-    assert "Synthetic image, research use only" in window.ui.bannerLabel.text
-    assert not window.ui.applyButton.enabled
-    assert "Choose" in window.ui.applyButton.toolTip
+def test_sweep_makes_a_sequence_over_the_mri(logic):
     volume = t1()
-    assert window.ui.inputSelector.currentNode() is volume
-    assert window.ui.applyButton.enabled
-    assert "Synthesize" in window.ui.applyButton.toolTip
-
-
-def test_output_may_not_be_the_input(window):
-    volume = t1()
-    window.ui.outputSelector.setCurrentNode(volume)
-    assert not window.ui.applyButton.enabled
-    assert "other than the input" in window.ui.applyButton.toolTip
-
-
-def test_synthetic_volume_is_neither_chosen_nor_taken():
-    made = t1("Made")
-    volumes.markSynthetic(made, {})
-    slicer.util.addVolumeFromArray(np.zeros((2, 2, 2), np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode")
-    acquired = t1("Acquired")
-    widget = SYNTHESIS.open()
-    assert widget.ui.inputSelector.currentNode() is acquired
-    assert widget.ui.applyButton.enabled
-    widget.ui.inputSelector.setCurrentNode(made)
-    assert not widget.ui.applyButton.enabled
-    assert "synthetic" in widget.ui.applyButton.toolTip
-    SYNTHESIS.close(widget)
-
-
-def test_sliders_and_parameter_node_follow_each_other(window):
-    parameters = window._parameterNode
-    assert (window.ui.ageSlider.value, window.ui.ageSlider.minimum, window.ui.ageSlider.maximum) == (70, 40, 100)
-    assert (window.ui.temperatureSlider.value, window.ui.temperatureSlider.maximum) == (0, 1.5)
-    window.ui.ageSlider.value = 81
-    window.ui.temperatureSlider.setValue(0.7)
-    assert (parameters.age, parameters.temperature) == (81, 0.7)
-    parameters.age = 55.0
-    assert window.ui.ageSlider.value == 55
-    with pytest.raises(ValueError, match="within range"):
-        parameters.age = 120.0
-
-
-@pytest.mark.usefixtures("complete")
-def test_apply_synthesizes_into_a_new_volume(window, synthesizer):
-    volume = t1()
-    window.ui.ageSlider.value = 60
-    window.ui.applyButton.click()
-    output = window.ui.outputSelector.currentNode()
-    assert output.GetName() == "T1 synthetic FDG"
-    assert output.GetParentTransformNode() is volume.GetParentTransformNode()
-    assert synthesizer.asked == [(60, None, None, 0, 1, 0)]
-    window.ui.applyButton.click()
-    assert window.ui.outputSelector.currentNode() is output
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
-
-
-@pytest.mark.usefixtures("complete")
-def test_progress_is_shown_while_it_runs(window, monkeypatch):
-    shown = []
-    real = window._showProgress
-
-    def watch(stage, fraction):
-        real(stage, fraction)
-        shown.append(window.ui.progressBar.text)
-
-    monkeypatch.setattr(window, "_showProgress", watch)
-    t1()
-    window.ui.applyButton.click()
-    assert shown == ["Prepare 50%"]
-    assert window.ui.progressBar.text == ""
-
-
-@pytest.mark.usefixtures("complete")
-def test_unusable_input_is_told_in_one_sentence(window, caplog):
-    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-    with caplog.at_level(logging.ERROR):
-        window.ui.applyButton.click()
-    assert [re.search(r"Nothing has no voxels;[^\n]*", record.message) is not None for record in caplog.records] == [
-        True
-    ]
-
-
-def test_closing_the_scene_with_the_window_open(window):
-    t1()
-    window.ui.ageSlider.value = 90
-    used = []
-    event = slicer.mrmlScene.NodeRemovedEvent
-    observer = slicer.mrmlScene.AddObserver(event, lambda *_: used.append(window._parameterNode))
-    slicer.mrmlScene.Clear(0)
-    slicer.mrmlScene.RemoveObserver(observer)
-    assert set(used) == {None}  # while nodes go, the window writes to none
-    assert not window.ui.applyButton.enabled
-    assert window._parameterNode.age == 70
-    volume = t1("Next")
-    assert window.ui.inputSelector.currentNode() is volume
-    window.ui.ageSlider.value = 45
-    assert window._parameterNode.age == 45
-
-
-def test_closing_the_scene_while_another_module_is_shown(window):
-    volume = t1()
-    SYNTHESIS.exit(window)
-    slicer.mrmlScene.Clear(0)
-    assert window._parameterNode is None
-    volume = t1()
-    SYNTHESIS.enter(window)
-    assert window._parameterNode.inputVolume is volume
-    assert window.ui.applyButton.enabled
-
-
-def test_closed_window_observes_nothing():
-    widget = SYNTHESIS.open()
-    SYNTHESIS.close(widget)
-    assert widget.Observations == []
-    t1()
-    slicer.mrmlScene.Clear(0)
+    made = logic.sweep(volume, [60, 70])
+    assert made.sequence.GetNumberOfDataNodes() == 2
+    assert made.proxy.GetParentTransformNode() is volume.GetParentTransformNode()
+    second = slicer.util.arrayFromVolume(made.sequence.GetNthDataNode(1))
+    assert np.array_equal(second, 70.0 * slicer.util.arrayFromVolume(volume))
 
 
 # ------------------------------------------------------------------------------------------------------------- training

@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_splits(sub, "evaluate on this fold alone")
     sub.add_argument("--output", required=True, metavar="REPORT.json")
     sub.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
+    sub.add_argument(
+        "--leakage", action="store_true", help="also probe what the MRI's latents still tell of the covariates"
+    )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from . import __version__
+from .bundle_files import CARD, CONFIG, DEFAULT_BUNDLE, FORMAT, WEIGHTS, check_weights, read_config, reading
 from .errors import InputError
 from .files import hash_file
 from .model import DualGlow, ModelConfig
@@ -19,11 +20,6 @@ from .scans.grid import Grid
 
 __all__ = ["DEFAULT_BUNDLE", "Bundle", "load_bundle", "save_bundle"]
 
-DEFAULT_BUNDLE = "simulated-fdg-medium"
-"""Name of the bundle that ships with DualGlow."""
-
-_FORMAT = 1
-_CONFIG, _WEIGHTS, _CARD = "config.json", "weights.safetensors", "README.md"
 # Small tensors (biases, log-scales, signs) stay in float32: they cost nothing, and errors in them are multiplied.
 _HALF_FROM = 1024
 
@@ -82,10 +78,10 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
-        weights = Path(partial, _WEIGHTS)
+        weights = Path(partial, WEIGHTS)
         weights.write_bytes(save(_weights(bundle.model)))
         config = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "name": bundle.name,
             "version": __version__,
             "grid": bundle.grid.to_dict(),
@@ -95,14 +91,14 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
             },
             "model": bundle.model.config.to_dict(),
             "training": bundle.training,
-            "sha256": {_WEIGHTS: hash_file(weights)},
+            "sha256": {WEIGHTS: hash_file(weights)},
         }
-        Path(partial, _CARD).write_text(card, encoding="utf-8", newline="\n")
+        Path(partial, CARD).write_text(card, encoding="utf-8", newline="\n")
         text = json.dumps(config, indent=1) + "\n"
-        Path(partial, _CONFIG).write_text(text, encoding="utf-8", newline="\n")
-        for name in (_WEIGHTS, _CARD, _CONFIG):
+        Path(partial, CONFIG).write_text(text, encoding="utf-8", newline="\n")
+        for name in (WEIGHTS, CARD, CONFIG):
             os.replace(Path(partial, name), folder / name)
-    bundle.digest = hash_file(folder / _CONFIG)
+    bundle.digest = hash_file(folder / CONFIG)
 
 
 def load_bundle(folder: Path | str | None = None) -> Bundle:
@@ -116,24 +112,12 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     from safetensors.torch import load_file
 
     folder = resource("Models", DEFAULT_BUNDLE) if folder is None else Path(folder)
-    path = folder / _CONFIG
-    if not path.is_file():
-        raise InputError(f"{folder} is no DualGlow model: it has no {_CONFIG}; give the folder that training wrote.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] != _FORMAT:
-            raise InputError(f"{folder} has format {values['format']}; this DualGlow reads {_FORMAT}: update DualGlow.")
+    values = read_config(folder)
+    with reading(folder / CONFIG):
         grid = Grid.from_dict(values["grid"])
         config = ModelConfig.from_dict(values["model"])
         t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
-        expected = values["sha256"][_WEIGHTS]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged or no DualGlow configuration ({error}); get the model again.") from error
-    weights = folder / _WEIGHTS
-    if not weights.is_file():
-        raise InputError(f"{weights} is missing; get the model again.")
-    if hash_file(weights) != expected:
-        raise InputError(f"{weights} does not have the checksum that {_CONFIG} states; get the model again.")
+    weights = check_weights(folder, values)
     model = DualGlow(config)
     try:
         model.load_state_dict(
@@ -142,4 +126,6 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{weights} does not fit the configuration beside it; get the model again.") from error
     model.eval().requires_grad_(False)
-    return Bundle(model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), hash_file(path))
+    return Bundle(
+        model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), hash_file(folder / CONFIG)
+    )

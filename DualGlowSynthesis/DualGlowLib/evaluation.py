@@ -112,9 +112,10 @@ def evaluate(
         rows.append(row)
         if progress:
             progress(done + 1, len(cases))
+    common = [name for name in rows[0]["methods"] if all(name in row["methods"] for row in rows)]
     summary = {
         name: {key: float(np.mean([row["methods"][name][key] for row in rows])) for key in rows[0]["methods"][name]}
-        for name in rows[0]["methods"]
+        for name in common  # of a merged cohort only some may be simulated
     }
     result = {"bundle": bundle.name, "bundle_sha256": bundle.digest, "data_range_suvr": bundle.pet_scale}
     if samples > 1:

@@ -3,6 +3,8 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
+import sys
 from pathlib import Path
 
 import slicer
@@ -10,10 +12,15 @@ from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-__all__ = ["ensurePackages", "missingPackages", "missingText"]
+__all__ = ["consentText", "ensurePackages", "missingPackages", "missingText", "reasonNotReady"]
 
 TORCH = "torch>=2.4"
 """Never through pip: the PyTorch extension picks the build that fits the computer's graphics card."""
+
+EXTENSION = "PyTorch"
+"""Name of that extension in the Extensions Manager."""
+
+_installing = False
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
 
@@ -35,7 +42,7 @@ def _isInstalled(requirement: str) -> bool:
 
 
 def missingPackages() -> list[str]:
-    """The requirements, as pip writes them, that this Python does not meet. Imports none of them."""
+    """The requirements, as pip writes them, that this Python does not meet. Imports none of them, asks no network."""
     return [requirement for requirement in _requirements() if not _isInstalled(requirement)]
 
 
@@ -44,43 +51,132 @@ def missingText(missing: list[str]) -> str:
     if not missing:
         return ""
     text = _("Missing Python packages: {names}.").format(names=", ".join(missing))
-    if TORCH in missing:
-        text += " " + _("PyTorch is installed by the extension PyTorch, see the Extensions Manager.")
+    if TORCH in missing and _hasExtension():
+        text += " " + _("PyTorch is installed by the extension PyTorch.")
+    elif TORCH in missing:
+        text += " " + _("PyTorch is installed by the extension PyTorch, which is missing too.")
     return text
 
 
-def ensurePackages() -> None:
-    """Install what is missing, after asking. Slicer's test mode installs nothing.
+def reasonNotReady() -> str:
+    """Why nothing can be computed yet, for the window's banner; empty if all is there. Cheap, and without network."""
+    return missingText(missingPackages())
+
+
+def consentText(missing: list[str]) -> str:
+    """The one question before anything is fetched: what, from where, how much."""
+    names = ", ".join(requirement for requirement in missing if requirement != TORCH)
+    lines = [_("DualGlow needs software that Slicer does not bring along:")]
+    if TORCH in missing and not _hasExtension():
+        lines.append("- " + _("the extension PyTorch, from Slicer's extensions server"))
+    if TORCH in missing:
+        lines.append("- " + _("PyTorch, which the extension picks to fit this computer: 0.2 to 3 GB from pytorch.org"))
+    if names:
+        lines.append("- " + _("the Python packages {names}, from the Python Package Index").format(names=names))
+    lines += ["", _("Download and install it into Slicer's own Python now? Later on no network is needed.")]
+    return "\n".join(lines)
+
+
+def ensurePackages(progress=None, confirm=None) -> None:
+    """Install what is missing, after asking once. Slicer's test mode installs nothing.
+
+    :param progress: called with a sentence before each step; steps take minutes, and the window stands still meanwhile.
+    :param confirm: called with ``consentText``, gives whether the user agrees; Slicer's dialog by default.
 
     Raises:
-        InputError: if something is still missing afterwards, because the user declined or it can't be installed.
+        InputError: if something is still missing afterwards: declined, no network, or to be had after a restart only.
+            What is there already stays as it is, and the next call goes on with the rest.
     """
+    global _installing
     missing = missingPackages()
-    if missing and not slicer.app.testingEnabled():
-        if TORCH in missing:
-            _installTorch()
-        others = [requirement for requirement in missing if requirement != TORCH]
-        if others:
-            _installWithPip(others)
-        importlib.invalidate_caches()
+    if not missing:
+        return
+    if _installing:  # the installers let the window handle a click now and then
+        raise InputError(_("Packages are being installed; wait until that has ended."))
+    if not slicer.app.testingEnabled() and (confirm or _confirmed)(consentText(missing)):
+        _installing = True
+        try:
+            _install(missing, progress or logging.info)
+        finally:
+            _installing = False
+            importlib.invalidate_caches()
         missing = missingPackages()
     if missing:
-        raise InputError(_refusal(missing))
+        text = _("DualGlow can't run without the Python packages {names}; try again and let them be installed.")
+        raise InputError(text.format(names=", ".join(missing)))
 
 
-def _refusal(missing: list[str]) -> str:
-    text = _("DualGlow can't run without the Python packages {names}; try again and let them be installed.")
-    return text.format(names=", ".join(missing))
+def _confirmed(question: str) -> bool:
+    return slicer.util.confirmOkCancelDisplay(question, windowTitle="DualGlow")
+
+
+def _install(missing: list[str], progress) -> None:
+    others = [requirement for requirement in missing if requirement != TORCH]
+    if others:  # the small ones first: whoever has no network learns it at once
+        progress(_("Installing {names} …").format(names=", ".join(others)))
+        _attempt(", ".join(others), _installWithPip, others)
+    if TORCH not in missing:
+        return
+    if not _hasExtension():
+        progress(_("Installing the extension PyTorch …"))
+        _attempt(_("The extension PyTorch"), _installExtension)
+    progress(_("Installing PyTorch; this takes minutes, and the window hardly answers meanwhile …"))
+    _attempt("PyTorch", _installTorch)
+
+
+def _attempt(what: str, install, *arguments) -> None:
+    """Any failure of the installers becomes one sentence; the log gets the rest."""
+    try:
+        install(*arguments)
+    except InputError:
+        raise
+    except Exception as error:  # pip's, the network's, the disk's: there is no end to their kinds
+        logging.exception("DualGlow could not install %s.", what)
+        text = _(
+            "{what} could not be installed; check the network connection and the free space on the disk, and try again "
+            "(the error log has the details)."
+        )
+        raise InputError(text.format(what=what)) from error
+
+
+def _hasExtension() -> bool:
+    if "PyTorchUtils" in sys.modules:
+        return sys.modules["PyTorchUtils"] is not None
+    try:
+        return importlib.util.find_spec("PyTorchUtils") is not None
+    except ValueError:
+        return False
+
+
+def _installExtension() -> None:
+    """Through Slicer's extensions manager, without its questions: the user was asked already."""
+    model = slicer.app.extensionsManagerModel() if hasattr(slicer.app, "extensionsManagerModel") else None
+    if model is None:
+        text = _("This Slicer has no Extensions Manager; install PyTorch with: PythonSlicer -m pip install {torch}.")
+        raise InputError(text.format(torch=f'"{TORCH}"'))
+    if not model.isExtensionInstalled(EXTENSION):
+        asks = model.interactive
+        model.interactive = False
+        try:
+            model.installExtensionFromServer(EXTENSION, False)  # False: don't restart Slicer, which may hold work
+        finally:
+            model.interactive = asks
+        if not model.isExtensionInstalled(EXTENSION):
+            text = _("The extension PyTorch could not be installed; check the network, or use the Extensions Manager.")
+            raise InputError(text)
+    # Slicer loads an extension's modules when it starts; this one is a Python file that can be imported before that.
+    sys.path += [path for path in model.extensionModulePaths(EXTENSION) if path not in sys.path]
+    importlib.invalidate_caches()
+    if not _hasExtension():
+        text = _("The extension PyTorch is installed; save your work, restart Slicer, and start again from here.")
+        raise InputError(text)
 
 
 def _installTorch() -> None:
-    try:
-        import PyTorchUtils
-    except ModuleNotFoundError as error:
-        text = _("The extension PyTorch is missing; install it in the Extensions Manager and restart Slicer.")
-        raise InputError(text) from error
+    import PyTorchUtils
+
     PyTorchUtils.PyTorchUtilsLogic().installTorch(
-        askConfirmation=True, torchVersionRequirement=TORCH.removeprefix("torch")
+        askConfirmation=False, torchVersionRequirement=TORCH.removeprefix("torch")
     )
 
 
@@ -88,11 +184,6 @@ def _installWithPip(requirements: list[str]) -> None:
     try:
         from slicer import packaging
     except ImportError:  # before Slicer 5.12
-        question = _("DualGlow needs the Python packages {names}. Install them now?")
-        if slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(requirements))):
-            slicer.util.pip_install(requirements)
-        return
-    try:
-        packaging.pip_ensure(requirements, requester="DualGlow")
-    except RuntimeError as error:  # its word for: the user declined
-        raise InputError(_refusal(requirements)) from error
+        slicer.util.pip_install(requirements)
+    else:
+        packaging.pip_ensure(requirements, requester="DualGlow", prompt_install=False)

@@ -1,44 +1,27 @@
-"""What the module DualGlow Synthesis computes: the user's choices, and the way from one volume node to another."""
-
-from typing import Annotated
+"""Synthesis without a window: the way from one volume node to another, for scripts."""
 
 import slicer
-from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from DualGlowLib import InputError
 
-from . import volumes
+from . import results, sweep, volumes
+from .parameters import DualGlowSynthesisParameterNode
 
-__all__ = ["DualGlowSynthesisLogic", "DualGlowSynthesisParameterNode"]
-
-
-@parameterNodeWrapper
-class DualGlowSynthesisParameterNode:
-    """What the user chose; saved with the scene. Ages: the bundled model's; sex and diagnosis may be "unknown"."""
-
-    inputVolume: vtkMRMLScalarVolumeNode
-    outputVolume: vtkMRMLScalarVolumeNode
-    age: Annotated[float, WithinRange(40, 100)] = 70
-    sex: str = "unknown"
-    diagnosis: str = "unknown"
-    temperature: Annotated[float, WithinRange(0, 1.5)] = 0
-    seed: int = 0
+__all__ = ["DualGlowSynthesisLogic"]
 
 
 class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
-    """Synthesis without a window.
+    """Computes in this process, and returns when it is done. The window does the same through a process of its own.
 
-    ``synthesizerFactory`` gives the library's Synthesizer, without arguments; None: that of the bundled model.
+    ``sessionFactory`` gives the library's ``Session``, without arguments; None: that one.
     """
 
-    def __init__(self, synthesizerFactory=None) -> None:
+    def __init__(self, sessionFactory=None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self._synthesizerFactory = synthesizerFactory or _bundledSynthesizer
-        self._synthesizer = None
-        self._encoded = (None, None)
+        self._sessionFactory = sessionFactory or _session
+        self._session = None
 
     def getParameterNode(self):
         return DualGlowSynthesisParameterNode(super().getParameterNode())
@@ -46,67 +29,97 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
     def synthesize(
         self,
         inputVolume,
-        age=70,
+        age=None,
         sex=None,
         diagnosis=None,
         temperature=0.0,
         samples=1,
         seed=0,
         outputVolume=None,
+        maskVolume=None,
+        prepared=False,
+        below=None,
+        bundle=None,
+        device="auto",
         progress=None,
     ):
         """Synthesize the FDG-PET (SUVR) of a T1-weighted MRI on the MRI's own lattice, and show it over the MRI.
 
-        :param sex, diagnosis: None if unknown.
+        :param age, sex, diagnosis: None if unknown.
         :param temperature: factor on the latent noise; 0 gives the most likely image.
-        :param samples: the result is the mean of this many; if several, their SD goes to the node that the output
-          refers to as ``DualGlow.SD``.
+        :param samples: the result is the mean of this many; of several, their SD, the probability to lie ``below`` a
+          SUVR, and the regions' table are nodes that the output refers to (``results.resultOf``).
         :param outputVolume: volume to write to; a new one if None.
+        :param maskVolume: brain mask on the MRI's voxels; found if None.
+        :param prepared: whether the MRI is as the prepare command writes it.
+        :param bundle: folder of the model; None for the one that ships.
         :param progress: called with a stage's name and a fraction 0..1.
         :return: the output volume.
         :raises InputError: for an unusable volume or covariate, in one sentence for the user.
         """
-        if inputVolume is None:
-            raise InputError(_("Choose a T1-weighted MRI of the brain."))
-        if outputVolume is inputVolume:
+        if outputVolume is not None and outputVolume is inputVolume:
             raise InputError(_("Choose an output other than the input, which would be overwritten."))
-        encoding = self._encode(inputVolume, progress)
+        session = self._prepare(inputVolume, maskVolume, prepared, bundle, device, progress)
         covariates = {"age": age, "sex": sex, "diagnosis": diagnosis}
-        drawn = {"temperature": temperature, "samples": samples, "seed": seed}
-        result = self._synthesizer.sample(encoding, **covariates, **drawn)
-        provenance = {**covariates, **drawn, **result.provenance}
-        name = f"{inputVolume.GetName()} synthetic FDG"
-        outputVolume = self._write(outputVolume, name, result.mean, inputVolume, provenance)
-        sdVolume = outputVolume.GetNodeReference("DualGlow.SD")
-        if result.sd is not None:
-            sdVolume = self._write(sdVolume, f"{name} SD", result.sd, inputVolume, provenance)
-        elif sdVolume is not None:
-            slicer.mrmlScene.RemoveNode(sdVolume)  # it is that of another result
-            sdVolume = None
-        outputVolume.SetNodeReferenceID("DualGlow.SD", sdVolume.GetID() if sdVolume else None)
-        volumes.showOverlay(outputVolume, inputVolume)
+        made = session.sample(
+            **covariates, temperature=temperature, samples=samples, seed=seed, below=below, progress=progress
+        )
+        found = made.synthesis
+        scans = {"mean": found.mean, "sd": found.sd, "below": found.below}
+        arrays = {kind: None if scan is None else scan.data for kind, scan in scans.items()}
+        outputVolume = results.writeResult(inputVolume, outputVolume, arrays, made.regions, found.provenance)
+        results.showResult(outputVolume, inputVolume, "mean", below or 1.0)
         return outputVolume
 
-    def _encode(self, volume, progress):
-        """Preparing and encoding take most of the time and depend on the MRI alone, so the last one is kept."""
-        scan = volumes.scanFromVolume(volume)
-        key = (volume.GetID(), volume.GetImageData().GetMTime(), scan.affine.tobytes())
-        if self._encoded[0] != key:
-            self._synthesizer = self._synthesizer or self._synthesizerFactory()
-            self._encoded = (key, self._synthesizer.encode(scan, progress=progress))
-        return self._encoded[1]
+    def sweep(
+        self,
+        inputVolume,
+        ages,
+        sex=None,
+        diagnosis=None,
+        temperature=0.0,
+        samples=1,
+        seed=0,
+        maskVolume=None,
+        prepared=False,
+        bundle=None,
+        device="auto",
+        progress=None,
+    ):
+        """PETs at several ages as a sequence with its browser, a table and a plot; arguments as ``synthesize``.
 
-    @staticmethod
-    def _write(volume, name, scan, inputVolume, provenance):
-        if volume is None:
-            unique = slicer.mrmlScene.GenerateUniqueName(name)
-            volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
-        volumes.updateVolumeFromScan(volume, scan, inputVolume)
-        volumes.markSynthetic(volume, provenance)
-        return volume
+        :param ages: years.
+        :return: what ``sweep.makeSweep`` made.
+        :raises InputError: for an unusable volume or covariate, in one sentence for the user.
+        """
+        session = self._prepare(inputVolume, maskVolume, prepared, bundle, device, progress)
+        steps = []
+
+        def keep(age, made) -> None:
+            about = {"age": age, "regions": made.regions, "provenance": made.synthesis.provenance}
+            steps.append({**about, "mean": made.synthesis.mean.data})
+
+        session.sweep(list(ages), sex, diagnosis, temperature, samples, seed, step=keep, progress=progress)
+        return sweep.makeSweep(inputVolume, steps, steps[0]["provenance"])
+
+    def _prepare(self, inputVolume, maskVolume, prepared, bundle, device, progress):
+        """The session with the model and the patient in it; what it has already costs nothing."""
+        if inputVolume is None:
+            raise InputError(_("Choose a T1-weighted MRI of the brain."))
+        volumes.usableVoxels(inputVolume)
+        self._session = self._session or self._sessionFactory()
+        self._session.open(bundle, device)
+        self._session.prepare(
+            lambda: volumes.scanFromVolume(inputVolume),
+            lambda: None if maskVolume is None else volumes.maskOn(maskVolume, inputVolume),
+            prepared=prepared,
+            key=repr((volumes.stateOf(inputVolume), volumes.stateOf(maskVolume), prepared)),
+            progress=progress,
+        )
+        return self._session
 
 
-def _bundledSynthesizer():
-    from DualGlowLib.synthesis import Synthesizer
+def _session():
+    from DualGlowLib.session import Session
 
-    return Synthesizer.from_bundle(bundle=None, device="auto")
+    return Session(notice=slicer.util.infoDisplay)

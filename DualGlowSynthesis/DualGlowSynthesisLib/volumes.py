@@ -10,19 +10,46 @@ from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-__all__ = ["firstAcquired", "isSynthetic", "markSynthetic", "scanFromVolume", "showOverlay", "updateVolumeFromScan"]
+__all__ = [
+    "affineIn",
+    "affineOf",
+    "firstAcquired",
+    "isSynthetic",
+    "markSynthetic",
+    "maskOn",
+    "provenanceOf",
+    "scanFromVolume",
+    "stateOf",
+    "updateVolumeFromArray",
+    "updateVolumeFromScan",
+    "usableVoxels",
+]
 
-SUVR_WINDOW = (0.0, 2.5)
-"""Shown from black to white; the grey matter of a healthy brain lies near 1.5 over the pons."""
 
-BACKGROUND = 0.1
-"""SUVR below this is drawn transparent: outside the head the result is 0."""
-
-
-def _geometry(volumeNode) -> np.ndarray:
+def affineOf(volumeNode) -> np.ndarray:
+    """4x4, voxels to the node's own RAS space."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def affineIn(volumeNode, referenceNode) -> np.ndarray:
+    """4x4, voxels to the reference volume's own RAS space, through the linear transforms that both lie under.
+
+    Raises:
+        InputError: if one of the transforms is not linear.
+    """
+    toWorld = []
+    for node in (volumeNode, referenceNode):
+        matrix = vtk.vtkMatrix4x4()
+        transform = node.GetParentTransformNode()
+        if transform is not None and not transform.IsTransformToWorldLinear():
+            text = _("{name} lies under a transform that is not linear; harden it first (Transforms module).")
+            raise InputError(text.format(name=node.GetName()))
+        if transform is not None:
+            transform.GetMatrixTransformToWorld(matrix)
+        toWorld.append(slicer.util.arrayFromVTKMatrix(matrix))
+    return np.linalg.inv(toWorld[1]) @ toWorld[0] @ affineOf(volumeNode)
 
 
 def isSynthetic(volumeNode) -> bool:
@@ -36,16 +63,12 @@ def firstAcquired():
     return next((n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not isSynthetic(n)), None)
 
 
-def scanFromVolume(volumeNode):
-    """A copy of the node's voxels as a ``Scan`` (float32, indexed i, j, k) in the node's own RAS space.
-
-    A parent transform is left out: the result gets the same parent, so both move together.
+def usableVoxels(volumeNode) -> np.ndarray:
+    """The node's own voxels (no copy), indexed i, j, k.
 
     Raises:
         InputError: if the node has no voxels, or not one number in each, or is synthetic itself.
     """
-    from DualGlowLib.scans import Scan
-
     image = volumeNode.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
         text = _("{name} has no voxels; choose a volume that holds a T1-weighted MRI of the brain.")
@@ -56,9 +79,42 @@ def scanFromVolume(volumeNode):
     if isSynthetic(volumeNode):
         text = _("{name} is synthetic; choose an acquired T1-weighted MRI of the brain.")
         raise InputError(text.format(name=volumeNode.GetName()))
-    voxels = slicer.util.arrayFromVolume(volumeNode)  # a view, indexed k, j, i
-    data = np.array(voxels.transpose(2, 1, 0), dtype=np.float32, order="C")
-    return Scan(data, _geometry(volumeNode), source=volumeNode.GetName())
+    return slicer.util.arrayFromVolume(volumeNode).transpose(2, 1, 0)
+
+
+def scanFromVolume(volumeNode):
+    """A copy of the node's voxels as a ``Scan`` (float32, indexed i, j, k) in the node's own RAS space.
+
+    A parent transform is left out: the result gets the same parent, so both move together.
+
+    Raises:
+        InputError: see ``usableVoxels``.
+    """
+    from DualGlowLib.scans import Scan
+
+    data = np.array(usableVoxels(volumeNode), dtype=np.float32, order="C")
+    return Scan(data, affineOf(volumeNode), source=volumeNode.GetName())
+
+
+def maskOn(maskVolume, inputVolume) -> np.ndarray:
+    """A brain mask on the input's voxels, uint8.
+
+    Raises:
+        InputError: if it lies elsewhere.
+    """
+    voxels = usableVoxels(maskVolume)
+    lies = np.allclose(affineOf(maskVolume), affineOf(inputVolume), atol=1e-3)
+    if voxels.shape != inputVolume.GetImageData().GetDimensions() or not lies:
+        text = _("The brain mask {mask} does not lie on the voxels of {name}; resample it there, or choose none.")
+        raise InputError(text.format(mask=maskVolume.GetName(), name=inputVolume.GetName()))
+    return np.asarray(voxels > 0, dtype=np.uint8)
+
+
+def stateOf(volumeNode) -> tuple | None:
+    """Changes when the voxels or where they lie change; cheap."""
+    if volumeNode is None or volumeNode.GetImageData() is None:
+        return None
+    return volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), affineOf(volumeNode).tobytes()
 
 
 def updateVolumeFromScan(volumeNode, scan, referenceNode) -> None:
@@ -67,13 +123,25 @@ def updateVolumeFromScan(volumeNode, scan, referenceNode) -> None:
     Raises:
         ValueError: if the scan lies elsewhere; its voxels would be shown in the wrong place.
     """
-    dimensions = referenceNode.GetImageData().GetDimensions()
-    if scan.shape != dimensions or not np.allclose(scan.affine, _geometry(referenceNode), atol=1e-3):
+    if not np.allclose(scan.affine, affineOf(referenceNode), atol=1e-3):
+        raise ValueError(f"The result does not lie on the lattice of {referenceNode.GetName()}.")
+    updateVolumeFromArray(volumeNode, scan.data, referenceNode)
+
+
+def updateVolumeFromArray(volumeNode, data: np.ndarray, referenceNode) -> None:
+    """Write an array (i, j, k) on the reference volume's lattice into a node, which gets that geometry and parent.
+
+    An array in Fortran order, i fastest, is as VTK keeps it and needs one copy only.
+
+    Raises:
+        ValueError: if it has another shape.
+    """
+    if data.shape != referenceNode.GetImageData().GetDimensions():
         raise ValueError(f"The result does not lie on the lattice of {referenceNode.GetName()}.")
     matrix = vtk.vtkMatrix4x4()
     referenceNode.GetIJKToRASMatrix(matrix)
     with slicer.util.NodeModify(volumeNode):
-        voxels = np.ascontiguousarray(scan.data.transpose(2, 1, 0), dtype=np.float32)
+        voxels = np.ascontiguousarray(data.transpose(2, 1, 0), dtype=np.float32)
         slicer.util.updateVolumeFromArray(volumeNode, voxels)
         volumeNode.SetIJKToRASMatrix(matrix)
         volumeNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
@@ -83,12 +151,22 @@ def markSynthetic(volumeNode, provenance: Mapping) -> None:
     """Write on the node that it is synthetic and how it was made.
 
     The attributes ``DualGlow.Synthetic``, ``DualGlow.Age``, … are saved with the scene. Keys become CamelCase, lists
-    and mappings JSON.
+    and mappings JSON; ``DualGlow.Provenance`` holds all of it as JSON, for ``provenanceOf``.
     """
     volumeNode.SetAttribute("DualGlow.Synthetic", "true")
+    volumeNode.SetAttribute("DualGlow.Provenance", json.dumps(dict(provenance), default=_plain))
     for key, value in provenance.items():
         name = "".join(part[:1].upper() + part[1:] for part in str(key).split("_"))
         volumeNode.SetAttribute(f"DualGlow.{name}", _attributeText(value))
+
+
+def provenanceOf(node) -> dict:
+    """What ``markSynthetic`` wrote on it, numbers as numbers and lists as lists; empty if it wrote nothing."""
+    return json.loads(node.GetAttribute("DualGlow.Provenance") or "{}")
+
+
+def _plain(value):
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _attributeText(value) -> str:
@@ -97,18 +175,3 @@ def _attributeText(value) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def showOverlay(petNode, t1Node) -> None:
-    """Draw the PET in hot colours, half transparent, over the T1 in every slice view."""
-    petNode.CreateDefaultDisplayNodes()
-    display = petNode.GetDisplayNode()
-    with slicer.util.NodeModify(display):
-        display.SetAndObserveColorNodeID("vtkMRMLPETProceduralColorNodePET-Heat")
-        display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(*SUVR_WINDOW)
-        display.SetThreshold(BACKGROUND, max(petNode.GetImageData().GetScalarRange()[1], SUVR_WINDOW[1]))
-        display.ApplyThresholdOn()
-    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    alreadyShown = any(view.GetBackgroundVolumeID() == t1Node.GetID() for view in views)
-    slicer.util.setSliceViewerLayers(background=t1Node, foreground=petNode, foregroundOpacity=0.5, fit=not alreadyShown)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import importlib
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +33,6 @@ class _ModuleFacts:
         self.path, self.name, self.hidden = str(path), path.stem, False
 
 
-class _Application:
-    """``slicer.app``."""
-
-    applicationName = "Slicer"
-    launcherExecutableFilePath = "/opt/Slicer/Slicer"
-    layout_manager = None
-
-    def __init__(self, qapplication: QtWidgets.QApplication) -> None:
-        self._qt = qapplication
-        self._slots: dict[str, list[Callable]] = {"startupCompleted()": []}
-
-    def connect(self, signal: str, slot: Callable) -> bool:
-        self._slots[signal].append(slot)
-        return True
-
-    def layoutManager(self) -> Any:
-        return self.layout_manager
-
-    def testingEnabled(self) -> bool:
-        """True: message boxes are logged instead of shown."""
-        return True
-
-    def translate(self, context: str, text: str) -> str:
-        return text
-
-    def processEvents(self) -> None:
-        self._qt.processEvents()
-
-    def clipboard(self) -> Any:
-        return pythonqt.wrap(self._qt.clipboard())
-
-    def setOverrideCursor(self, cursor: Any) -> None:
-        self._qt.setOverrideCursor(cursor)
-
-    def restoreOverrideCursor(self) -> None:
-        self._qt.restoreOverrideCursor()
-
-
 class LoadedModule:
     """A scripted module as Slicer holds it.
 
@@ -88,19 +53,63 @@ class LoadedModule:
         self.facts = _ModuleFacts(path)
         self.instance = getattr(self.python, self.name)(self.facts)
         self.panel = None
+        self._logic = None
         setattr(slicer.modules, self.name.lower(), self)
+        setattr(slicer.modules, f"{self.name}Instance", self.instance)
 
-    def open(self) -> Any:
-        """Make the window, as when the user first selects the module, and enter it; gives the module's widget."""
+    @property
+    def title(self) -> str:
+        return self.facts.title
+
+    def logic(self) -> Any:
+        """The logic in C++, which knows nothing of that in Python."""
+        import slicer
+
+        if self._logic is None:
+            self._logic = slicer.vtkSlicerScriptedLoadableModuleLogic()
+            self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+            self._logic.SetMRMLScene(slicer.mrmlScene)
+        return self._logic
+
+    def widgetRepresentation(self) -> Any:
+        """The panel; made, with the window in it, when it is first asked for."""
+        if self.panel is None:
+            self._make()
+        return self.panel
+
+    def _make(self) -> Any:
         import slicer
 
         panel = pythonqt.wrapper_class(widgets.qSlicerScriptedLoadableModuleWidget)()
+        panel._object.reloading = self._fill
         panel.setMRMLScene(slicer.mrmlScene)
-        widget = getattr(self.python, f"{self.name}Widget")(panel)
         self.panel = panel
+        return self._fill()
+
+    def _fill(self) -> Any:
+        import slicer
+
+        self.python = sys.modules[self.name]  # another one after a reload
+        widget = getattr(self.python, f"{self.name}Widget")(self.panel)
+        self.panel._object.window = widget
+        setattr(slicer.modules, f"{self.name}Widget", widget)
         widget.setup()
+        return widget
+
+    def open(self) -> Any:
+        """Make the window, as when the user first selects the module, and enter it; gives the module's widget."""
+        widget = self._make()
         self.enter(widget)
         return widget
+
+    def show(self) -> None:
+        """The user selects the module."""
+        self.enter(self.widgetRepresentation()._object.window)
+
+    def leave(self) -> None:
+        """The user selects another module."""
+        if self.panel is not None:
+            self.exit(self.panel._object.window)
 
     def enter(self, widget: Any) -> None:
         self.panel._object.entered = True
@@ -123,15 +132,26 @@ class LoadedModule:
 def start() -> types.ModuleType:
     """Make ``import slicer``, ``import qt`` and ``import ctk`` work as inside Slicer; gives ``slicer``.
 
-    May be called again. Qt draws offscreen unless QT_QPA_PLATFORM says otherwise.
+    May be called again. Qt draws offscreen unless QT_QPA_PLATFORM says otherwise; settings, caches and temporary files
+    lie in a folder that goes when Python ends.
     """
     import slicer
 
     if hasattr(slicer, "app"):
         return slicer
+    if sys.version_info < (3, 12):
+        # Each call of a void function of PySide 6.12 takes a reference from None, of which there are some 20 000; only
+        # later Pythons don't count them. Without this a long test ends in "deallocating None".
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     qapplication = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
-    stand_ins = {cls.__name__: cls for cls in (*widgets.CTK, *widgets.QMRML)}
+    folder = Path(tempfile.mkdtemp(prefix="host-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    from . import layouts, logics, window
+
+    qmrml = (*widgets.QMRML, *layouts.WIDGETS, *window.WIDGETS)
+    stand_ins = {cls.__name__: cls for cls in (*widgets.CTK, *qmrml)}
     qt = pythonqt.namespace()
     qt.QUiLoader = uiloader.loader_class(stand_ins)
     ctk = types.ModuleType("ctk")
@@ -139,20 +159,14 @@ def start() -> types.ModuleType:
         setattr(ctk, cls.__name__, pythonqt.wrapper_class(cls))
     sys.modules.update(qt=qt, ctk=ctk)
 
-    slicer.mrmlScene = slicer.vtkMRMLScene()
-    slicer.colorLogic = slicer.vtkMRMLColorLogic()
-    slicer.colorLogic.SetMRMLScene(slicer.mrmlScene)  # adds the built-in colour nodes
-    for view in ("Red", "Green", "Yellow"):
-        composite = slicer.vtkMRMLSliceCompositeNode()
-        composite.SetLayoutName(view)
-        composite.SetSingletonTag(view)
-        slicer.mrmlScene.AddNode(composite)
-
-    slicer.app = _Application(qapplication)
-    slicer.modules = types.ModuleType("slicer.modules")
+    core = logics.make_core(folder)
+    slicer.mrmlScene = core.scene
+    slicer.modules = logics.make_modules(core)
     slicer.selfTests = {}
-    for cls in widgets.QMRML:
+    slicer.app = window.Application(qapplication, core, folder)
+    for cls in qmrml:
         setattr(slicer, cls.__name__, pythonqt.wrapper_class(cls))
+    slicer.qSlicerScriptedLoadableModule = LoadedModule
     i18n = types.ModuleType("slicer.i18n")
     i18n.tr, i18n.translate = (lambda text: text), slicer.app.translate
     from . import parameters, scripted
@@ -160,7 +174,6 @@ def start() -> types.ModuleType:
     for name, module in (("i18n", i18n), ("parameterNodeWrapper", parameters), ("ScriptedLoadableModule", scripted)):
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
-    slicer.util.settingsValue = lambda key, default, converter=lambda value: value, settings=None: default
     logging.getLogger().setLevel(logging.INFO)
     return slicer
 

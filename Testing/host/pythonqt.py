@@ -4,8 +4,10 @@ PythonQt's habits, and what the host does about them:
 
 - A Qt property is an attribute (``slider.value = 3``); the getter of the same name can't be called.
 - New attributes can't be put on a Qt object; a misspelt property raises AttributeError.
-- ``button.connect("clicked(bool)", f)`` names a signal by its C++ signature. Slicer only logs a wrong one; the host
-  raises, since such a line is always a mistake. A slot gets as many arguments as it takes.
+- ``button.connect("clicked(bool)", f)`` names a signal by its C++ signature. A wrong one gives False and a line in the
+  log; the host also keeps it in ``slot_errors``, since it is always a mistake. A slot gets as many arguments as it
+  takes.
+- An enum's value is a number (``qt.Qt.AlignLeft | qt.Qt.AlignTop == 33``).
 - An exception in a slot is printed and the application goes on. The host also keeps it in ``slot_errors``.
 - Lists come back as tuples, and a destroyed object raises ValueError.
 - A class outside Qt (CTK, qMRML) shows its properties, signals and slots only, not its other C++ methods.
@@ -15,7 +17,10 @@ Where the members that Slicer exposes are on record (``members.py``), any other 
 
 from __future__ import annotations
 
+import enum
 import inspect
+import logging
+import operator
 import re
 import sys
 import traceback
@@ -30,10 +35,10 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from .members import members
 
-__all__ = ["StandIn", "Wrapper", "namespace", "slot_errors", "unwrap", "wrap", "wrapper_class"]
+__all__ = ["StandIn", "Wrapper", "is_alive", "namespace", "slot_errors", "unwrap", "wrap", "wrapper_class"]
 
 slot_errors: list[BaseException] = []
-"""Exceptions that slots raised, for tests to look at."""
+"""Exceptions that slots raised, and connections to signals that do not exist, for tests to look at."""
 
 _SIGNATURE = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
 _MODULES = (QtCore, QtGui, QtWidgets)
@@ -62,6 +67,25 @@ class _WrapperType(type):
                 return pyside.constants[name]
             raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
         return _shown(getattr(pyside, name))
+
+
+class _Number(int):
+    """An enum's value: a number that remembers which enum it is, as PySide insists on that."""
+
+    _enum: enum.Enum
+
+    def _with(self, other: Any, combine: Callable) -> Any:
+        both = isinstance(other, _Number) and type(other._enum) is type(self._enum)
+        return _shown(combine(self._enum, other._enum)) if both else combine(int(self), int(other))
+
+    def __or__(self, other: Any) -> Any:
+        return self._with(other, operator.or_)
+
+    def __and__(self, other: Any) -> Any:
+        return self._with(other, operator.and_)
+
+    def __invert__(self) -> Any:
+        return _shown(~self._enum) if isinstance(self._enum, enum.Flag) else ~int(self)
 
 
 class Wrapper(metaclass=_WrapperType):
@@ -132,10 +156,17 @@ class _Signal:
         getattr(self._target, self._name).emit(*map(unwrap, args))
 
 
+def is_alive(wrapper: Wrapper) -> bool:
+    """Whether Qt has not destroyed the object."""
+    return shiboken6.isValid(wrapper._object)
+
+
 def wrap(value: Any) -> Any:
     """What PythonQt would hand to Python for a value that PySide returned."""
     if isinstance(value, (list, tuple)):
         return tuple(map(wrap, value))
+    if isinstance(value, enum.Enum):
+        return _shown(value)
     if isinstance(value, StandIn) or _is_qt_class(type(value)):
         wrapper = object.__new__(wrapper_class(type(value)))
         object.__setattr__(wrapper, "_object", value)
@@ -149,6 +180,8 @@ def unwrap(value: Any) -> Any:
         return value._alive()
     if isinstance(value, _WrapperType):
         return value._pyside
+    if isinstance(value, _Number):
+        return value._enum
     if isinstance(value, (list, tuple)):
         return [unwrap(item) for item in value]
     if isinstance(value, np.generic):
@@ -163,6 +196,15 @@ def wrapper_class(pyside: type) -> type[Wrapper]:
     return _WrapperType(pyside.__name__, bases or (Wrapper,), {"_pyside": pyside, "__slots__": ()})
 
 
+class _Namespace:
+    """``qt.Qt``: the values of its enums."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return _shown(getattr(QtCore.Qt, name))
+
+
 def namespace() -> types.ModuleType:
     """The module ``qt``: all of QtCore, QtGui and QtWidgets in one flat namespace."""
     module = types.ModuleType("qt", __doc__)
@@ -173,7 +215,7 @@ def namespace() -> types.ModuleType:
                 break
             if hasattr(source, name):
                 value = getattr(source, name)
-                return wrapper_class(value) if _is_qt_class(value) else value
+                return _Namespace() if value is QtCore.Qt else wrapper_class(value) if _is_qt_class(value) else value
         raise AttributeError(f"module 'qt' has no attribute '{name}'")
 
     module.__getattr__ = find
@@ -216,6 +258,12 @@ def _refuse_unknown(target: Any, name: str) -> None:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        if not isinstance(value.value, int):
+            return value
+        number = _Number(value.value)
+        number._enum = value
+        return number
     if isinstance(value, type) or not callable(value):
         return value
 
@@ -288,24 +336,25 @@ def _signals(target: QtCore.QObject, name: str | None = None) -> set[str]:
     }
 
 
-def _signal(target: QtCore.QObject, text: str) -> tuple[str, int]:
-    """Name and number of arguments of the signal with this C++ signature."""
+def _signal(target: QtCore.QObject, text: str) -> tuple[str, int] | None:
+    """Name and number of arguments of the signal with this C++ signature; None, logged and kept, if there is none."""
     match = _SIGNATURE.match(text)
-    if not match:
-        raise ValueError(f"{text!r} is not the signature of a signal.")
-    wanted = f"{match[1]}({match[2].replace(' ', '')})"
     known = _signals(target)
     if isinstance(target, StandIn):
         known = {sign for sign in known if "PyObject" not in sign} | set(target.signatures.values())
-    if wanted not in known:
-        raise ValueError(f"{_class_name(target)} has no signal {wanted}; it has {', '.join(sorted(known))}.")
+    if not match or f"{match[1]}({match[2].replace(' ', '')})" not in known:
+        error = ValueError(f"{_class_name(target)} has no signal {text}; it has {', '.join(sorted(known))}.")
+        logging.error(error)
+        slot_errors.append(error)
+        return None
     return match[1], len(match[2].split(",")) if match[2].strip() else 0
 
 
 def _connect(target: QtCore.QObject, signal: str, slot: Callable) -> bool:
-    name, arguments = _signal(target, signal)
-    return _attach(target, name, slot, arguments)
+    found = _signal(target, signal)
+    return found is not None and _attach(target, found[0], slot, found[1])
 
 
 def _disconnect(target: QtCore.QObject, signal: str, slot: Callable) -> bool:
-    return _detach(target, _signal(target, signal)[0], slot)
+    found = _signal(target, signal)
+    return found is not None and _detach(target, found[0], slot)

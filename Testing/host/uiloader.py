@@ -69,7 +69,8 @@ def loader_class(stand_ins: dict[str, type]) -> type:
                 if sender not in named or receiver not in named:
                     raise RuntimeError(f"The .ui file connects {sender} to {receiver}, and one of them is not in it.")
                 target = getattr(wrap(named[receiver]), slot.partition("(")[0])
-                wrap(named[sender]).connect(signal, target)
+                if not wrap(named[sender]).connect(signal, target):
+                    raise RuntimeError(f"The .ui file connects {sender}.{signal}, and there is no such signal.")
             return wrap(widget)
 
     return QUiLoader

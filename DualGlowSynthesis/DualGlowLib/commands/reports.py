@@ -21,6 +21,14 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     cases = read_cases(arguments.cases)
     if splits := splits_of(arguments, cases):
         cases = splits.fold(arguments.fold)[1]
+    probed = {}
+    if arguments.leakage:  # first: it refuses a cohort that is too small
+        from ..leakage import leakage, leakage_table
+        from ..training import Cohort
+
+        cohort = Cohort.load(cases, synthesizer.bundle.grid, synthesizer.bundle.pet_scale)
+        told = leakage(synthesizer.model, cohort, progress=lambda done, all_: console.progress("probing", done / all_))
+        probed = {"leakage": told}
     result = run(
         synthesizer,
         cases,
@@ -28,7 +36,10 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         arguments.seed,
         lambda done, total: console.progress("evaluating", done / total),
     )
+    result |= probed
     table = write_report(result, Path(arguments.output))
+    if probed:
+        table += "\n\n" + leakage_table(probed["leakage"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
     return 0
 

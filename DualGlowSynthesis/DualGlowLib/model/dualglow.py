@@ -113,6 +113,7 @@ class DualGlow(nn.Module):
         temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
         negate: bool = False,
+        law: LinkOutput | None = None,
     ) -> Tensor:
         """One PET per row of ``covariates``, ``(B, channels, *spatial)``; at temperature 0 the latent mode.
 
@@ -123,11 +124,12 @@ class DualGlow(nn.Module):
             generator: source of the noise (drawn on the CPU, so that a seed gives the same noise on every device, and
                 for every latent, so that it is the same at every temperature).
             negate: take minus that noise: the other one of an antithetic pair.
+            law: what the link makes of the encoding and the covariates, if that is known already.
 
         Raises:
             ValueError: if there are not as many temperatures as latents.
         """
-        law = self.link.decode(encoding.features, covariates)
+        law = self.link.decode(encoding.features, covariates) if law is None else law
         shapes = self.pet_flow.latent_shapes(self.config.shape)
         temperatures = [temperature] * len(shapes) if isinstance(temperature, int | float) else list(temperature)
         latents = []

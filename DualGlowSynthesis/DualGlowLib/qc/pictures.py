@@ -11,11 +11,13 @@ from ..scans.scan import Scan
 from ..scans.template import load_template
 from .drawing import blend, edge_line, grey, heat, iso_line, text_size, write_text
 
-__all__ = ["pet_picture", "t1_picture"]
+__all__ = ["overlay_picture", "pet_picture", "t1_picture"]
 
 _T1 = (0.75, np.array([96.0, 116.0, 104.0]))  # millimetres: pixel, and half of what is shown along x, y, z
 _PET = (0.65, np.array([84.0, 104.0, 92.0]))
 TEMPLATE, PATIENT, PET = (255, 70, 60), (70, 190, 255), (255, 170, 0)  # colours of the lines
+
+_BACKGROUND = 0.1  # SUVR below which a PET is drawn as nothing
 
 _CENTRE = np.array([0.0, -17.0, 5.0])  # of the template's brain, RAS+ millimetres
 # Views: the axis that runs across, the one that runs down (both towards lower values), the one looked along, where
@@ -38,7 +40,7 @@ def t1_picture(prepared: Prepared) -> np.ndarray:
         uint8, rows × columns × 3.
     """
     scan, brain = prepared.scan, load_template().mask
-    upright, back = _upright(prepared), prepared.warp and prepared.warp.back
+    upright, back = _upright(prepared.to_template), prepared.warp and prepared.warp.back
     low, high = _window(scan, prepared.patient_mask)
     rows: list[list[np.ndarray]] = [[], [], []]
     for view in _VIEWS:
@@ -68,7 +70,7 @@ def pet_picture(prepared: Prepared, pet: PreparedPet) -> np.ndarray:
         uint8, rows × columns × 3.
     """
     scan, grid = prepared.scan, prepared.grid
-    upright, to_pet = _upright(prepared), np.linalg.inv(pet.pet_to_t1)
+    upright, to_pet = _upright(prepared.to_template), np.linalg.inv(pet.pet_to_t1)
     low, high = _window(scan, prepared.patient_mask)
     inside = pet.suvr[prepared.mask]
     top = float(np.percentile(inside, 99.5)) if inside.size else 1.0
@@ -101,9 +103,57 @@ def pet_picture(prepared: Prepared, pet: PreparedPet) -> np.ndarray:
     return np.concatenate([left, np.full((left.shape[0], 6, 3), 60, np.uint8), right], axis=1)
 
 
-def _upright(prepared: Prepared) -> np.ndarray:
+def overlay_picture(
+    t1: Scan,
+    pet: Scan,
+    to_template: np.ndarray | None = None,
+    high: float = 2.5,
+    title: str = "SYNTHETIC FDG ON T1",
+    opacity: float = 0.6,
+) -> np.ndarray:
+    """The T1 (left), and the same nine slices with a PET in colours over it (right), as in ``t1_picture``.
+
+    Args:
+        t1: the patient's T1.
+        pet: SUVR on the T1's lattice, 0 outside the brain.
+        to_template: 4×4, the T1's RAS to the template's, by which the head is shown upright; None shows it as it lies.
+        high: SUVR at the upper end of the colours.
+        title: above the right half, in capitals.
+        opacity: of the PET, where it is above 0.1.
+
+    Returns:
+        uint8, rows × columns × 3.
+    """
+    inside = pet.data > _BACKGROUND
+    if to_template is None:
+        middle = np.argwhere(inside).mean(0) if inside.any() else (np.array(pet.shape) - 1) / 2
+        to_template = np.eye(4)
+        to_template[:3, 3] = _CENTRE - (pet.affine[:3, :3] @ middle + pet.affine[:3, 3])
+    upright = _upright(np.asarray(to_template, float))
+    low, top = _window(t1, inside)
+    alone: list[list[np.ndarray]] = [[], [], []]
+    over: list[list[np.ndarray]] = [[], [], []]
+    for view in _VIEWS:
+        shape, lattice = _slices(view, *_PET)
+        anatomy = _shown(t1, shape, upright @ lattice)
+        uptake = resample(pet.data, pet.affine, shape, upright @ lattice, antialias=False)
+        for number in range(3):
+            panel = grey(anatomy[..., number].T, low, top)
+            suvr = uptake[..., number].T
+            alpha = opacity * np.clip(suvr / _BACKGROUND - 0.5, 0, 1)[..., None]
+            coloured = panel + alpha * (heat(suvr, high) - panel)
+            for panels, image in ((alone, panel), (over, coloured)):
+                _mark(image, view[4])
+                panels[number].append(image)
+    left = _captioned(_mounted(alone), "T1", ())
+    right = _captioned(_mounted(over), f"{title}, SUVR 0 TO {high:.1f}", ())
+    _scale(right, high)
+    return np.concatenate([left, np.full((left.shape[0], 6, 3), 60, np.uint8), right], axis=1)
+
+
+def _upright(to_template: np.ndarray) -> np.ndarray:
     """4×4: millimetres about the brain's middle along the template's axes to patient millimetres, without stretch."""
-    back = np.linalg.inv(prepared.to_template)
+    back = np.linalg.inv(to_template)
     left, _, right = np.linalg.svd(back[:3, :3])
     pose = np.eye(4)
     pose[:3, :3] = left @ right  # a reflection, if there is one, is shown as it is

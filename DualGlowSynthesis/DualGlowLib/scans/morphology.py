@@ -6,7 +6,17 @@ from itertools import product
 
 import numpy as np
 
-__all__ = ["REST", "bounds", "box_lattice", "dilated", "filled", "largest_piece", "lattice_over", "millilitres"]
+__all__ = [
+    "REST",
+    "bounds",
+    "box_lattice",
+    "dilated",
+    "extent",
+    "filled",
+    "largest_piece",
+    "lattice_over",
+    "millilitres",
+]
 
 REST = ((1, 2), (0, 2), (0, 1))
 """The other two axes of each axis."""
@@ -41,10 +51,18 @@ def millilitres(mask: np.ndarray, affine: np.ndarray) -> float:
     return float(np.count_nonzero(mask)) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
 
 
+def extent(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box of voxels that holds a mask, which must not be empty."""
+    spans = (np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in REST)
+    return tuple(slice(int(first), int(last) + 1) for first, last in spans)
+
+
 def bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners, in millimetres along RAS, of the box that holds a mask."""
-    spans = [np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in REST]
-    corners = np.array(list(product(*spans))) @ affine[:3, :3].T + affine[:3, 3]
+    corners = (
+        np.array(list(product(*((side.start, side.stop - 1) for side in extent(mask))))) @ affine[:3, :3].T
+        + affine[:3, 3]
+    )
     return corners.min(axis=0), corners.max(axis=0)
 
 

@@ -1,0 +1,290 @@
+"""What the worker can be asked for: from the keywords of a request to the session, and from its results to files."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..devices import check_devices
+from ..errors import InputError
+from ..qc import write_png
+from ..scans import Scan
+from ..session import Sampled, Session
+
+if TYPE_CHECKING:
+    from ..worker import Worker
+
+__all__ = ["Commands"]
+
+
+class Commands:
+    """Each public method is a command; its keywords are the request's, what it returns is the ``done`` event.
+
+    Args:
+        worker: which hears of progress and events, and has the folder for files.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._session = Session(notice=lambda sentence: worker.event("notice", message=sentence))
+
+    def run(self, do: str, arguments: dict) -> dict:
+        """Do a command.
+
+        Raises:
+            InputError: for one that there isn't, keywords that it lacks or doesn't know, and values of another kind.
+        """
+        names = [name for name in vars(Commands) if not name.startswith("_") and name != "run"]
+        if do not in names:
+            raise InputError(f"There is no command {do!r}; there are {', '.join(names)}, cancel and quit.")
+        command: Callable[..., dict] = getattr(self, do)
+        try:
+            inspect.signature(command).bind(**arguments)
+        except TypeError as error:
+            raise InputError(f"The request {do!r} can't be understood: {error}.") from None
+        return command(**{name: _value(name, value) for name, value in arguments.items()})
+
+    # ---- commands
+
+    def devices(self) -> dict:
+        """``devices`` (``name``, ``title``, ``usable``, ``reason``, ``memory_free``, ``memory_total``), ``auto`` and
+        ``auto_reason``."""
+        return check_devices().to_dict()
+
+    def open(self, *, bundle: str | None = None, device: str = "auto") -> dict:
+        """``bundle`` (see ``Session.describe``), ``device`` and ``device_reason``."""
+        about = self._session.open(bundle, device, self._worker.progress)
+        return {"bundle": about, "device": self._session.device, "device_reason": self._session.device_reason}
+
+    def prepare(
+        self,
+        *,
+        voxels: str,
+        affine: list,
+        source: str = "",
+        mask: str | None = None,
+        prepared: bool = False,
+        key: str = "",
+    ) -> dict:
+        """``verdict``, ``quality``, ``to_template``, ``grid_affine`` (voxels of the model's grid to the patient's RAS),
+        ``picture``, ``mri_bits``, ``mri_bits_trained`` and ``kept``."""
+
+        def brain() -> np.ndarray | None:
+            return None if mask is None else _read(mask, shape=np.load(voxels, mmap_mode="r").shape) > 0.5
+
+        patient, kept = self._session.prepare(
+            lambda: _scan(voxels, affine, source), brain, prepared=prepared, key=key, progress=self._worker.progress
+        )
+        found = patient.prepared
+        return {
+            "verdict": found.verdict.to_dict(),
+            "quality": found.quality,
+            "to_template": found.to_template,
+            "grid_affine": np.linalg.inv(found.to_template) @ found.grid.affine,
+            "picture": self._picture(patient.picture, "preparation"),
+            "mri_bits": patient.mri_bits,
+            "mri_bits_trained": patient.mri_bits_trained,
+            "kept": kept,
+        }
+
+    def sample(
+        self,
+        *,
+        age: float | None = None,
+        sex: str | None = None,
+        diagnosis: str | None = None,
+        temperature: float = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+        below: float | None = None,
+    ) -> dict:
+        """``mean``, ``sd``, ``below`` (on the T1's lattice, or null), ``grid_mean``, ``regions``, ``provenance`` and
+        ``device``."""
+        made = self._session.sample(
+            age, sex, diagnosis, temperature, samples, seed, below=below, progress=self._worker.progress
+        )
+        found = made.synthesis
+        return {
+            **{name: self._scan_file(getattr(found, name), name) for name in ("mean", "sd", "below")},
+            "grid_mean": self._array(found.grid_mean, "grid"),
+            **_about(made),
+        }
+
+    def one(
+        self,
+        *,
+        index: int,
+        age: float | None = None,
+        sex: str | None = None,
+        diagnosis: str | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> dict:
+        """``sample`` (on the T1's lattice), ``regions``, ``provenance`` and ``device``."""
+        made = self._session.one(index, age, sex, diagnosis, temperature, seed, self._worker.progress)
+        return {"sample": self._scan_file(made.synthesis.mean, "sample"), **_about(made)}
+
+    def keyframes(
+        self,
+        *,
+        ages: list,
+        temperatures: list,
+        sex: str | None = None,
+        diagnosis: str | None = None,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> dict:
+        """Events ``keyframe`` (``age``, ``temperature``, ``values``: on the grid), then nothing more."""
+        frames = self._session.keyframes(ages, temperatures, sex, diagnosis, samples, seed, self._worker.progress)
+        for age, temperature, values in frames:
+            self._worker.event("keyframe", age=age, temperature=temperature, values=self._array(values, "keyframe"))
+        return {}
+
+    def sweep(
+        self,
+        *,
+        ages: list,
+        sex: str | None = None,
+        diagnosis: str | None = None,
+        temperature: float = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> dict:
+        """Events ``step`` (``age``, ``mean``: on the T1's lattice, ``regions``, ``provenance``), then ``montage``."""
+
+        def step(age: float, made: Sampled) -> None:
+            self._worker.event("step", age=age, mean=self._scan_file(made.synthesis.mean, "step"), **_about(made))
+
+        picture = self._session.sweep(
+            ages, sex, diagnosis, temperature, samples, seed, step=step, progress=self._worker.progress
+        )
+        return {"montage": self._picture(picture, "montage")}
+
+    def compare(
+        self,
+        *,
+        voxels: str,
+        affine: list,
+        source: str = "",
+        age: float | None = None,
+        sex: str | None = None,
+        diagnosis: str | None = None,
+        samples: int = 16,
+        seed: int = 0,
+        source_resolution: float | None = None,
+        registered: bool = False,
+    ) -> dict:
+        """``pet``, ``difference``, ``z`` (on the T1's lattice), ``metrics``, ``regions``, ``bits_per_dim``,
+        ``percentile``, ``verdict`` (of the registration), ``notes`` (on the PET's resolution), ``transform`` (PET to
+        T1, RAS) and ``device``."""
+        found = self._session.compare(
+            _scan(voxels, affine, source), age, sex, diagnosis, samples, seed,
+            source_resolution=source_resolution, registered=registered, progress=self._worker.progress,
+        )  # fmt: skip
+        return {
+            **{name: self._scan_file(getattr(found, name), name) for name in ("pet", "difference", "z")},
+            "metrics": found.metrics,
+            "regions": found.regions,
+            "bits_per_dim": found.bits_per_dim,
+            "percentile": found.percentile,
+            "verdict": found.prepared.verdict.to_dict(),
+            "notes": found.prepared.quality["notes"],
+            "transform": found.prepared.pet_to_t1,
+            "device": found.device,
+        }
+
+    # ---- files
+
+    def _path(self, what: str, ending: str) -> Path:
+        path = self._worker.folder / f"{what}-{secrets.token_hex(8)}{ending}"
+        self._worker.made.append(path)
+        return path
+
+    def _array(self, array: np.ndarray, what: str) -> str:
+        path = self._path(what, ".npy")
+        try:
+            np.save(path, np.ascontiguousarray(array, np.float32))
+        except OSError as error:
+            raise InputError(f"{path} can't be written: {error.strerror or error}; free some space there.") from None
+        return str(path)
+
+    def _scan_file(self, scan: Scan | None, what: str) -> str | None:
+        return None if scan is None else self._array(scan.data, what)
+
+    def _picture(self, picture: np.ndarray, what: str) -> str:
+        return str(write_png(picture, self._path(what, ".png")))
+
+
+def _about(made: Sampled) -> dict:
+    return {"regions": made.regions, "provenance": made.synthesis.provenance, "device": made.device}
+
+
+def _scan(voxels: str, affine: np.ndarray, source: str) -> Scan:
+    return Scan(_read(voxels).astype(np.float32, copy=False), affine, source)
+
+
+def _read(path: str, shape: tuple | None = None) -> np.ndarray:
+    """A volume of numbers from a .npy file."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"The array {path} can't be read ({error}).") from None
+    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype.kind not in "biuf":
+        raise InputError(f"The array {path} is no volume of numbers.")
+    if shape is not None and array.shape != shape:
+        sizes = ("×".join(map(str, one)) for one in (array.shape, shape))
+        raise InputError("The brain mask has {} voxels and the T1 {}; give a mask on the T1's lattice.".format(*sizes))
+    return array
+
+
+# ---- values of requests
+
+_TEXTS = ("bundle", "device", "voxels", "source", "mask", "key", "sex", "diagnosis")
+_NUMBERS = ("age", "below", "source_resolution")
+_WHOLE = ("samples", "seed", "index")
+_LISTS = ("ages", "temperatures")
+_OPTIONAL = ("bundle", "mask", "age", "sex", "diagnosis", "below", "source_resolution")
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value of a request in the kind that its name asks for.
+
+    Raises:
+        InputError: if it is of another.
+    """
+    if value is None and name in _OPTIONAL:
+        return None
+    if name in _TEXTS and isinstance(value, str):
+        return value
+    if name in ("prepared", "registered") and isinstance(value, bool):
+        return value
+    if name in _NUMBERS and _is_number(value):
+        return float(value)
+    if name in _WHOLE and _is_number(value) and value == int(value):
+        return int(value)
+    if name == "temperature" and (_is_number(value) or (isinstance(value, list) and all(map(_is_number, value)))):
+        return value
+    if name in _LISTS and isinstance(value, list) and value and all(one is None or _is_number(one) for one in value):
+        return value
+    if name == "affine":
+        return _affine(value)
+    raise InputError(f"{name} can't be {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _affine(value: Any) -> np.ndarray:
+    try:
+        affine = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        affine = np.zeros(0)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError("The affine is no invertible 4×4 of numbers.")
+    return affine

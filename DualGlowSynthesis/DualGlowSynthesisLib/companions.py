@@ -1,0 +1,30 @@
+"""Nodes that are made for an input volume and updated when they are made again: found through its references."""
+
+import slicer
+
+from .results import placeBeside
+
+__all__ = ["companion", "companionOf", "removeCompanion"]
+
+
+def companionOf(inputVolume, role: str):
+    """The input's node of this role, or None."""
+    return inputVolume.GetNodeReference(f"DualGlow.{role}")
+
+
+def companion(inputVolume, role: str, className: str, name: str):
+    """The input's node of this role; made beside it in the subject hierarchy where there is none."""
+    node = companionOf(inputVolume, role)
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
+        inputVolume.SetNodeReferenceID(f"DualGlow.{role}", node.GetID())
+        placeBeside(node, inputVolume)
+    return node
+
+
+def removeCompanion(inputVolume, role: str) -> None:
+    """Remove the input's node of this role, if there is one."""
+    node = companionOf(inputVolume, role)
+    if node is not None:
+        slicer.mrmlScene.RemoveNode(node)
+    inputVolume.SetNodeReferenceID(f"DualGlow.{role}", None)

@@ -1,0 +1,121 @@
+"""How results are shown: colours, window, threshold, legend, and what lies over the MRI in the slice views."""
+
+import slicer
+from slicer.i18n import tr as _
+
+__all__ = [
+    "BACKGROUND",
+    "SUVR_WINDOW",
+    "colorMaps",
+    "hideLegends",
+    "showLegend",
+    "showOverlay",
+    "styleLike",
+    "styleProbability",
+    "styleSpread",
+    "styleUptake",
+]
+
+SUVR_WINDOW = (0.0, 2.5)
+"""Shown from black to white; the grey matter of a healthy brain lies near 1.5 over the pons."""
+
+BACKGROUND = 0.1
+"""SUVR below this is drawn transparent: outside the head the result is 0."""
+
+_HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
+_COLOR_MAPS = (
+    ("Inferno", "vtkMRMLColorTableNodeFileInferno.txt"),
+    ("PET-Heat", _HEAT),
+    ("PET-Rainbow", "vtkMRMLPETProceduralColorNodePET-Rainbow"),
+    ("Grey", "vtkMRMLColorTableNodeGrey"),
+)
+
+
+def colorMaps() -> dict[str, str]:
+    """Title and node ID of each colour map that is offered and that this scene has."""
+    return {title: identity for title, identity in _COLOR_MAPS if slicer.mrmlScene.GetNodeByID(identity)}
+
+
+def _displayOf(volumeNode):
+    if volumeNode.GetDisplayNode() is None:
+        volumeNode.CreateDefaultDisplayNodes()
+    return volumeNode.GetDisplayNode()
+
+
+def _style(volumeNode, colorNodeID: str, window: tuple[float, float], threshold: float) -> None:
+    display = _displayOf(volumeNode)
+    with slicer.util.NodeModify(display):
+        display.SetAndObserveColorNodeID(colorNodeID)
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(*window)
+        display.SetThreshold(threshold, 1e6)  # only the lower end hides anything
+        display.ApplyThresholdOn()
+
+
+def styleUptake(
+    volumeNode, colorNodeID: str | None = None, window=SUVR_WINDOW, threshold: float = BACKGROUND
+) -> None:
+    """As a PET in SUVR.
+
+    Inferno by default where the scene has it: PET-Heat spends its red and orange below SUVR 0.7, so that grey and white
+    matter look alike.
+    """
+    _style(volumeNode, colorNodeID or next(iter(colorMaps().values())), window, threshold)
+
+
+def styleSpread(volumeNode) -> None:
+    """As a standard deviation in SUVR: a tenth of the uptake's window."""
+    _style(volumeNode, _HEAT, (0.0, SUVR_WINDOW[1] / 10), 0.005)
+
+
+def styleProbability(volumeNode) -> None:
+    """As a probability, 0 to 1; what is never below the threshold is transparent."""
+    _style(volumeNode, _HEAT, (0.0, 1.0), 0.01)
+
+
+def styleLike(volumeNode, other) -> None:
+    """With the colours, window and threshold of another volume."""
+    display = _displayOf(other)
+    window = (display.GetWindowLevelMin(), display.GetWindowLevelMax())
+    _style(volumeNode, display.GetColorNodeID(), window, display.GetLowerThreshold())
+
+
+def showOverlay(volumeNode, t1Node, opacity: float | None = None) -> None:
+    """Draw a volume over the T1 in every slice view; ``opacity`` None keeps the views', or 0.5 if they showed another.
+
+    Views that show the T1 already keep their place and zoom.
+    """
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = [view for view in views if view.GetBackgroundVolumeID() == t1Node.GetID()]
+    if opacity is None:
+        over = [view.GetForegroundOpacity() for view in shown if view.GetForegroundVolumeID()]
+        opacity = over[0] if over else 0.5
+    slicer.util.setSliceViewerLayers(
+        background=t1Node, foreground=volumeNode, foregroundOpacity=opacity, fit=len(shown) < len(views)
+    )
+
+
+def _colorLogic():
+    colors = getattr(slicer.modules, "colors", None)
+    return colors.logic() if colors else None
+
+
+def showLegend(volumeNode, unit: str) -> None:
+    """A colour legend with the unit over the slice views, for this volume alone."""
+    logic = _colorLogic()
+    if logic is None:
+        return
+    hideLegends()
+    legend = logic.GetColorLegendDisplayNode(volumeNode) or logic.AddDefaultColorLegendDisplayNode(volumeNode)
+    with slicer.util.NodeModify(legend):
+        legend.SetTitleText(_("SYNTHETIC\n{unit}").format(unit=unit))
+        legend.SetLabelFormat("%.2g" if unit == "%" else "%.1f")
+        legend.SetVisibility(True)
+
+
+def hideLegends() -> None:
+    """Those of synthetic volumes; two on one view cover each other."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        shown = legend.GetDisplayableNode()
+        if shown is not None and shown.GetAttribute("DualGlow.Synthetic") == "true":
+            legend.SetVisibility(False)

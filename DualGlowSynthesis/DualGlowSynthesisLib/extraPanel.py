@@ -1,0 +1,134 @@
+"""The window's sections on the age sweep, the comparison with an acquired PET, and export."""
+
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from DualGlowLib import InputError
+
+from . import comparison, exporting, results, sweep, volumes
+
+__all__ = ["ExtraPanel"]
+
+COMPARED_SAMPLES = 16
+"""Fewest samples that a predicted standard deviation is taken from."""
+
+
+class ExtraPanel:
+    def __init__(self, window) -> None:
+        self._window, self._ui = window, window.ui
+        self._ui.sweepButton.connect("clicked(bool)", self._onSweep)
+        self._ui.compareButton.connect("clicked(bool)", self._onCompare)
+        self._ui.exportNiftiButton.connect("clicked(bool)", lambda _checked: self._export(self._exportNifti))
+        self._ui.exportDicomButton.connect("clicked(bool)", lambda _checked: self._export(self._exportDicom))
+        self._ui.exportTableButton.connect("clicked(bool)", lambda _checked: self._export(self._exportTable))
+        self._ui.exportReportButton.connect("clicked(bool)", lambda _checked: self._export(self._exportReport))
+
+    def show(self, parameters, reason: str) -> None:
+        """``reason``: why nothing can be computed, or ""."""
+        ui, output = self._ui, parameters.outputVolume
+        ages = self._ages(parameters)
+        noAges = "" if ages else _("The first age must not be above the last.")
+        pet = parameters.petVolume
+        if pet is None:
+            noPet = _("Choose the person's acquired FDG-PET.")
+        elif volumes.isSynthetic(pet):
+            noPet = _("Choose an acquired PET; this volume is synthetic.")
+        elif pet is parameters.inputVolume:
+            noPet = _("Choose a PET other than the MRI.")
+        else:
+            noPet = ""
+        for button, tip, why in (
+            (ui.sweepButton, _("A sequence of PETs over ages, and the regions' means against age."), reason or noAges),
+            (ui.compareButton, _("The PET's difference from the prediction."), reason or noPet),
+        ):
+            button.enabled, button.toolTip = not why, why or tip
+        there = output is not None and volumes.isSynthetic(output)
+        for button in (ui.exportNiftiButton, ui.exportDicomButton, ui.exportReportButton):
+            button.enabled = there
+        ui.exportTableButton.enabled = there and results.resultOf(output, "table") is not None
+
+    # ---- ages
+
+    @staticmethod
+    def _ages(parameters) -> list[float]:
+        return [
+            float(age) for age in range(parameters.sweepFirst, parameters.sweepLast + 1, max(parameters.sweepStep, 1))
+        ]
+
+    def _onSweep(self, _checked=False) -> None:
+        window = self._window
+        if not window.ensureReady():
+            return
+        parameters, patient, choices = window.parameters, window.patientChoice(), window.choices()
+        steps = []
+
+        def event(message: dict) -> None:
+            if message["event"] == "step":
+                steps.append({**message, "mean": window.engine.client.load(message["mean"])})
+
+        def done(reply: dict) -> None:
+            if patient[0].GetScene() is None:
+                raise InputError(_("The MRI was deleted while its PETs were computed; load it and try again."))
+            made = sweep.makeSweep(patient[0], steps, steps[0]["provenance"], reply.get("montage"))
+            window.showSweep(made)
+
+        ages = self._ages(parameters)
+        window.run.start(lambda **callbacks: window.engine.sweep(patient, choices, ages, **callbacks), done, event)
+
+    # ---- an acquired PET
+
+    def _onCompare(self, _checked=False) -> None:
+        window = self._window
+        if not window.ensureReady():
+            return
+        patient, choices, pet = window.patientChoice(), window.choices(), window.parameters.petVolume
+        samples = max(window.parameters.samples, COMPARED_SAMPLES)
+
+        def done(reply: dict) -> None:
+            if patient[0].GetScene() is None or pet.GetScene() is None:
+                raise InputError(_("A volume was deleted while it was compared; load it and try again."))
+            load = window.engine.client.load
+            arrays = {kind: load(reply[kind]) for kind in ("pet", "difference", "z")}
+            self._ui.compareText.text = comparison.summaryOf(reply)
+            made = comparison.writeComparison(patient[0], pet, {**reply, **arrays})
+            window.showComparison(made, patient[0])
+
+        window.run.start(lambda **callbacks: window.engine.compare(patient, choices, pet, samples, **callbacks), done)
+
+    # ---- files
+
+    def _export(self, write) -> None:
+        with self._window.showing():
+            folder = self._ui.exportPath.currentPath
+            if not folder:
+                raise InputError(_("Choose the folder to write to."))
+            self._ui.exportPath.addCurrentPathToHistory()
+            with slicer.util.WaitCursor():
+                written = write(Path(folder), self._window.parameters)
+            self._window.say(_("Written: {path}").format(path=written))
+
+    def _exportNifti(self, folder: Path, parameters):
+        return exporting.exportNifti(parameters.outputVolume, folder / f"{_fileName(parameters.outputVolume)}.nii.gz")
+
+    def _exportDicom(self, folder: Path, parameters):
+        return exporting.exportDicom(parameters.outputVolume, parameters.inputVolume, folder)
+
+    def _exportTable(self, folder: Path, parameters):
+        table = results.resultOf(parameters.outputVolume, "table")
+        return exporting.exportTable(table, folder / f"{_fileName(table)}.csv")
+
+    def _exportReport(self, folder: Path, parameters):
+        output = parameters.outputVolume
+        return exporting.exportReport(
+            parameters.inputVolume,
+            output,
+            results.resultOf(output, "table"),
+            (self._window.engine.prepared or {}).get("verdict"),
+            folder / f"{_fileName(output)}.html",
+        )
+
+
+def _fileName(node) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in node.GetName())

@@ -1,0 +1,72 @@
+"""The window's section on the result: which of its images lies over the MRI, its colours, the table of regions."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from . import display, results
+from .choosers import Chooser
+
+__all__ = ["ResultPanel"]
+
+
+class ResultPanel:
+    def __init__(self, window) -> None:
+        self._window, self._ui = window, window.ui
+        self._shown = Chooser(self._ui.shownBox, lambda value: window.choose("shown", value))
+        self._shown.fill(
+            [
+                (_("mean"), "mean"),
+                (_("sample number"), "sample"),
+                (_("standard deviation"), "sd"),
+                (_("probability of SUVR below the threshold"), "below"),
+            ]
+        )
+        self._colors = Chooser(self._ui.colorBox, self._onStyle)
+        self._ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
+        self._ui.thresholdSlider.connect("valueChanged(double)", self._onStyle)
+        self._ui.windowWidget.connect("valuesChanged(double,double)", self._onStyle)
+        self._isShowing = False
+
+    def show(self, parameters) -> None:
+        """Follow the nodes: what the output's display says, and which parts there are."""
+        output = parameters.outputVolume
+        there = output is not None and output.GetImageData() is not None
+        for widget in (self._ui.opacitySlider, self._ui.colorBox, self._ui.windowWidget, self._ui.thresholdSlider):
+            widget.enabled = there
+        self._shown.show(parameters.shown)
+        self._ui.sampleBox.visible = parameters.shown == "sample"
+        self._ui.sampleBox.maximum = max(parameters.samples, 1)
+        self._ui.belowLabel.visible = self._ui.belowBox.visible = parameters.shown == "below"
+        self._ui.regionsView.setMRMLTableNode(results.resultOf(output, "table"))
+        if not there or output.GetDisplayNode() is None:
+            return
+        shown = output.GetDisplayNode()
+        self._isShowing = True
+        try:
+            self._colors.fill(display.colorMaps().items())
+            self._colors.show(shown.GetColorNodeID())
+            self._ui.windowWidget.setValues(shown.GetWindowLevelMin(), shown.GetWindowLevelMax())
+            self._ui.thresholdSlider.value = shown.GetLowerThreshold()
+            views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+            over = [view.GetForegroundOpacity() for view in views if view.GetForegroundVolumeID()]
+            if over:
+                self._ui.opacitySlider.value = over[0]
+        finally:
+            self._isShowing = False
+
+    def _onOpacity(self, value: float) -> None:
+        if not self._isShowing:
+            for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+                if view.GetForegroundVolumeID():
+                    view.SetForegroundOpacity(value)
+
+    def _onStyle(self, *_values) -> None:
+        parameters = self._window.parameters
+        if self._isShowing or parameters is None or parameters.outputVolume is None:
+            return
+        window = (self._ui.windowWidget.minimumValue, self._ui.windowWidget.maximumValue)
+        output = parameters.outputVolume
+        display.styleUptake(output, self._colors.value, window, self._ui.thresholdSlider.value)
+        for node in (results.resultOf(output, "sample"), self._window.run.preview.node):
+            if node is not None:
+                display.styleLike(node, output)

@@ -1,0 +1,133 @@
+"""A result of the worker as nodes of the scene: beside the MRI, marked synthetic, the same nodes every time."""
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from . import display, volumes
+
+__all__ = ["RESULTS", "placeBeside", "resultOf", "showResult", "updateTable", "writeResult", "writeSample"]
+
+RESULTS = ("mean", "sample", "sd", "below")
+"""What can lie over the MRI; the mean is the output itself, which refers to the others."""
+
+_REFERENCES = {"sample": "DualGlow.Sample", "sd": "DualGlow.SD", "below": "DualGlow.Below", "table": "DualGlow.Regions"}
+_STYLES = {"sample": display.styleUptake, "sd": display.styleSpread, "below": display.styleProbability}
+
+
+def resultOf(outputVolume, kind: str):
+    """The node that holds this part of a result (``RESULTS`` or ``table``), or None."""
+    if outputVolume is None or kind == "mean":
+        return outputVolume
+    return outputVolume.GetNodeReference(_REFERENCES[kind])
+
+
+def writeResult(inputVolume, outputVolume, arrays: dict, regions: list, provenance: dict):
+    """Write what ``sample`` gave; nodes are made where there are none, and kept where there are.
+
+    Args:
+        outputVolume: the node for the mean; a new one if None.
+        arrays: ``mean``, ``sd``, ``below`` on the input's lattice, indexed i, j, k; None for what there is not, whose
+            node of an earlier result goes.
+        regions: rows with ``region``, ``mean``, ``low`` and ``high``.
+
+    Returns:
+        The output volume.
+    """
+    name = _("{name} synthetic FDG").format(name=inputVolume.GetName())
+    isNew = outputVolume is None or outputVolume.GetImageData() is None
+    outputVolume = _write(outputVolume, name, arrays["mean"], inputVolume, provenance)
+    if isNew:
+        display.styleUptake(outputVolume)
+    titles = {"sd": _("{name} SD"), "below": _("{name} below threshold")}
+    for kind, title in titles.items():
+        _writePart(outputVolume, kind, title.format(name=outputVolume.GetName()), arrays[kind], inputVolume, provenance)
+    _writePart(outputVolume, "sample", "", None, inputVolume, provenance)  # it was one of another result
+    _writeRegions(outputVolume, regions)
+    return outputVolume
+
+
+def writeSample(inputVolume, outputVolume, array: np.ndarray, number: int, provenance: dict):
+    """Write one sample of a result; gives its node."""
+    name = _("{name} sample").format(name=outputVolume.GetName())
+    node = _writePart(outputVolume, "sample", name, array, inputVolume, {**provenance, "SampleNumber": number})
+    display.styleLike(node, outputVolume)
+    return node
+
+
+def showResult(outputVolume, inputVolume, kind: str, threshold: float, opacity: float | None = None) -> None:
+    """Draw this part of a result over the MRI, with its legend; the mean if there is no such part."""
+    node = resultOf(outputVolume, kind) or outputVolume
+    display.showOverlay(node, inputVolume, opacity)
+    units = {"sd": _("SD of SUVR"), "below": _("P(SUVR < {threshold})").format(threshold=f"{threshold:g}")}
+    display.showLegend(node, units.get(kind, "SUVR") if node is not outputVolume else "SUVR")
+
+
+def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenance: dict):
+    node = resultOf(outputVolume, kind)
+    if array is None:
+        if node is not None:
+            slicer.mrmlScene.RemoveNode(node)
+        outputVolume.SetNodeReferenceID(_REFERENCES[kind], None)
+        return None
+    isNew = node is None
+    node = _write(node, name, array, inputVolume, {**provenance, "Content": kind})
+    if isNew:
+        _STYLES[kind](node)
+        outputVolume.SetNodeReferenceID(_REFERENCES[kind], node.GetID())
+    return node
+
+
+def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict):
+    if volume is None:
+        unique = slicer.mrmlScene.GenerateUniqueName(name)
+        volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
+    volumes.updateVolumeFromArray(volume, array, inputVolume)
+    volumes.markSynthetic(volume, provenance)
+    volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))
+    volume.SetVoxelValueUnits(_coded("{ratio}", "UCUM", "ratio"))
+    placeBeside(volume, inputVolume)
+    return volume
+
+
+def _coded(value: str, scheme: str, meaning: str):
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(value, scheme, meaning)
+    return entry
+
+
+def placeBeside(node, inputVolume) -> None:
+    """Under the same parent in the subject hierarchy (the patient's study, for a DICOM series)."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is None:
+        return
+    own, theirs = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(inputVolume)
+    if own and theirs:
+        hierarchy.SetItemParent(own, hierarchy.GetItemParent(theirs))
+
+
+def _writeRegions(outputVolume, regions: list) -> None:
+    table = resultOf(outputVolume, "table")
+    if table is None:
+        name = _("{name} regions").format(name=outputVolume.GetName())
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+        outputVolume.SetNodeReferenceID(_REFERENCES["table"], table.GetID())
+    rows = [[row["region"].replace("_", " "), *(row[key] for key in ("mean", "low", "high"))] for row in regions]
+    updateTable(table, [_("Region"), _("SUVR"), _("5 %"), _("95 %")], rows)
+    placeBeside(table, outputVolume)
+
+
+def updateTable(tableNode, titles: list[str], rows: list[list]) -> None:
+    """Fill a table node: text columns as they are, numbers with three decimals, None as an empty cell."""
+    table = vtk.vtkTable()
+    for column, title in enumerate(titles):
+        values = vtk.vtkStringArray()
+        values.SetName(title)
+        for row in rows:
+            value = row[column]
+            values.InsertNextValue("" if value is None else value if isinstance(value, str) else f"{value:.3f}")
+        table.AddColumn(values)
+    tableNode.SetAndObserveTable(table)
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.Modified()

@@ -1,0 +1,218 @@
+"""The window of DualGlow Synthesis: its sections, the parameter node between them, and the engine behind."""
+
+import logging
+from contextlib import contextmanager
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from DualGlowLib import InputError
+
+from . import dependencies, display, volumes
+from .choosers import Chooser
+from .engine import Engine
+from .extraPanel import ExtraPanel
+from .messages import showingErrors
+from .modelPanel import ModelPanel
+from .parameters import Choices
+from .patientPanel import PatientPanel
+from .resultPanel import ResultPanel
+from .runPanel import RunPanel
+
+__all__ = ["Window"]
+
+
+class Window:
+    """``parameters`` is the scene's parameter node while the module is shown, else None."""
+
+    def __init__(self, ui, engine: Engine | None = None) -> None:
+        self.ui, self.engine = ui, engine or Engine()
+        self.parameters = None
+        self._dialog = None
+        self._isRefreshing = False
+        self._preparation = Chooser(ui.preparationBox, lambda value: self.choose("preparation", value))
+        self._preparation.fill([(_("automatic"), "automatic"), (_("already prepared by DualGlow"), "prepared")])
+        self.patient = PatientPanel(self)
+        self.model = ModelPanel(self)
+        self.result = ResultPanel(self)
+        self.run = RunPanel(self)
+        self.extra = ExtraPanel(self)
+        ui.diceButton.connect("clicked(bool)", self._onDice)
+        ui.verdictButton.connect("clicked(bool)", self._onVerdict)
+        ui.installButton.connect("clicked(bool)", lambda _checked: self.ensureReady())
+        self._seen = None
+
+    def close(self) -> None:
+        self.parameters = None
+        self.run.forget()
+        self.model.close()
+        self.engine.close()
+
+    def forget(self) -> None:
+        """The scene is about to be closed."""
+        self.engine.forget()
+        self.run.forget()
+        self._seen = None
+
+    # ---- parameters
+
+    def setParameters(self, parameters) -> None:
+        """After ``connectGui``; None while the module is not shown."""
+        self.parameters = parameters
+        if parameters is not None:
+            self.model.fill()
+            self._showMissing()
+            self.refresh()
+
+    def choose(self, name: str, value) -> None:
+        """What a widget without a connection of its own says."""
+        if self.parameters is not None:
+            setattr(self.parameters, name, value)
+
+    def choices(self) -> Choices:
+        return Choices.of(self.parameters, self.model.bundle())
+
+    def patientChoice(self) -> tuple:
+        """What the engine is told of the patient: the MRI, its mask or None, how it is prepared."""
+        return self.parameters.inputVolume, self.parameters.maskVolume, self.parameters.preparation
+
+    def onParametersChanged(self) -> None:
+        if self.parameters is None or self._isRefreshing:
+            return
+        self.refresh()
+        shown = (self.parameters.shown, self.parameters.sampleNumber, self.parameters.outputVolume)
+        if self._seen is not None and shown != self._seen and not self.run.isBusy:
+            self.run.showPart()
+        self._seen = shown
+        self.run.choicesChanged()
+
+    def refresh(self) -> None:
+        """Bring every section up to date with the parameter node."""
+        parameters = self.parameters
+        if parameters is None or self._isRefreshing:
+            return
+        self._isRefreshing = True
+        try:
+            self.model.show(parameters)
+            self.patient.show(parameters)
+            self._preparation.show(parameters.preparation)
+            self.result.show(parameters)
+            reason = self._reasonAgainst(parameters)
+            isBusy = self.run.isBusy
+            self.extra.show(parameters, _("Wait until it is done.") if isBusy else reason)
+            button = self.ui.applyButton
+            button.text = _("Cancel") if isBusy else _("Apply")
+            button.enabled = isBusy or not reason
+            tip = _("Synthesize the FDG-PET of this MRI and show it over the MRI.")
+            button.toolTip = _("End what is running; the scene stays as it is.") if isBusy else reason or tip
+            temperature = parameters.temperature
+            self.ui.samplesBox.enabled = temperature > 0
+            if temperature > 0:
+                text = _("Drawn from the model's distribution; above 1 wider than it.")
+            else:
+                text = _("0: the most likely image, of which there is one.")
+            self.ui.temperatureText.text = text
+            self._showVerdict()
+        finally:
+            self._isRefreshing = False
+
+    @staticmethod
+    def _reasonAgainst(parameters) -> str:
+        volume = parameters.inputVolume
+        if not volume:
+            return _("Choose a T1-weighted MRI of the brain.")
+        if volumes.isSynthetic(volume):
+            return _("Choose an acquired MRI; this volume is synthetic.")
+        if volume is parameters.outputVolume:
+            return _("Choose an output other than the input, which would be overwritten.")
+        return ""
+
+    # ---- words to the user
+
+    def say(self, text: str) -> None:
+        """In the line below the bar."""
+        self.ui.statusLabel.text = text
+
+    def showProblem(self, text: str, isFailure: bool) -> None:
+        """One sentence for what the user can mend; for a failure its details too."""
+        self.say(text.splitlines()[0] if text and not isFailure else _("The computation failed.") if isFailure else "")
+        if isFailure:
+            logging.error(text)
+            slicer.util.errorDisplay(_("The computation failed."), detailedText=text)
+        elif text:
+            slicer.util.errorDisplay(text)
+
+    @contextmanager
+    def showing(self):
+        """As ``showingErrors``, with the sentence in the status line too."""
+        with showingErrors(_("The computation failed.")):
+            try:
+                yield
+            except InputError as error:
+                self.say(str(error))
+                raise
+
+    def ensureReady(self) -> bool:
+        """Whether everything is there to compute with; asks before it installs what is missing."""
+        ready = False
+        with self.showing():
+            dependencies.ensurePackages(progress=self._showInstalling)
+            ready = self.model.confirmLicence()
+        self._showMissing()
+        return ready
+
+    def _showInstalling(self, text: str) -> None:
+        self.say(text)
+        self.ui.statusLabel.repaint()  # the installer leaves the event loop no turn
+
+    def _showMissing(self) -> None:
+        text = dependencies.missingText(dependencies.missingPackages())
+        self.ui.missingLabel.text = text
+        self.ui.missingLabel.visible = self.ui.installButton.visible = bool(text)
+
+    # ---- the verdict on the preparation
+
+    def _showVerdict(self) -> None:
+        patient = self.patientChoice()
+        prepared = self.engine.prepared
+        known = prepared is not None and patient[0] is not None and self.engine.holds(*patient, self.choices())
+        self.ui.verdictButton.enabled = known and bool(prepared.get("picture"))
+        if not known:
+            self.ui.verdictLabel.text = _("Preparation: not done yet.")
+            return
+        verdict = prepared["verdict"]
+        if verdict["status"] == "good":
+            self.ui.verdictLabel.text = _("Preparation: good.")
+        else:
+            text = _("Preparation: doubtful – {reasons}")
+            self.ui.verdictLabel.text = text.format(reasons="; ".join(verdict["reasons"]))
+
+    def _onVerdict(self, _checked=False) -> None:
+        self._dialog = qt.QDialog(self.ui.verdictButton.window())
+        self._dialog.setWindowTitle(_("The template's brain over the MRI"))
+        layout = qt.QVBoxLayout(self._dialog)
+        picture = qt.QLabel()
+        picture.setPixmap(qt.QPixmap(self.engine.prepared["picture"]))
+        layout.addWidget(picture)
+        self._dialog.show()
+
+    def _onDice(self, _checked=False) -> None:
+        import random
+
+        self.choose("seed", random.randint(0, 999999))
+
+    # ---- what the extra sections made
+
+    def showSweep(self, made) -> None:
+        """The sweep's proxy over the MRI, its browser in the tool bar, its plot beside the slices."""
+        display.showOverlay(made.proxy, self.parameters.inputVolume if self.parameters else None)
+        display.showLegend(made.proxy, "SUVR")
+        if getattr(slicer.modules, "sequences", None):
+            slicer.modules.sequences.toolBar().setActiveBrowserNode(made.browser)
+        if getattr(slicer.modules, "plots", None):
+            slicer.modules.plots.logic().ShowChartInLayout(made.chart)
+
+    def showComparison(self, made, inputVolume) -> None:
+        display.showOverlay(made.z, inputVolume)
+        display.showLegend(made.z, _("z"))

@@ -1,0 +1,73 @@
+"""What a user's hands do: pressing buttons, dragging sliders, choosing in lists, typing; with real events of Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtGui import QKeyEvent, QMouseEvent
+from PySide6.QtWidgets import QAbstractSlider, QApplication, QComboBox, QWidget
+
+from .pythonqt import unwrap
+
+__all__ = ["choose", "click", "drag", "type_text"]
+
+
+def _mouse(widget: QWidget, kind: QEvent.Type, buttons: Qt.MouseButton) -> None:
+    place = QPointF(widget.rect().center())
+    event = QMouseEvent(
+        kind, place, widget.mapToGlobal(place), Qt.MouseButton.LeftButton, buttons, Qt.KeyboardModifier.NoModifier
+    )
+    QApplication.sendEvent(widget, event)
+
+
+def click(button: Any) -> None:
+    """Press and release the left mouse button on a widget; nothing happens where it is disabled, as in Slicer."""
+    widget = unwrap(button)
+    _mouse(widget, QEvent.Type.MouseButtonPress, Qt.MouseButton.LeftButton)
+    _mouse(widget, QEvent.Type.MouseButtonRelease, Qt.MouseButton.NoButton)
+
+
+def drag(slider: Any, *values: float) -> None:
+    """Take a slider's handle, move it through these values, and let it go; events are processed after each.
+
+    Args:
+        slider: a ctkSliderWidget (its values), or a QSlider.
+    """
+    widget = unwrap(slider)
+    handle = widget if isinstance(widget, QAbstractSlider) else widget.findChild(QAbstractSlider)
+    low, high = (0.0, 0.0) if handle is widget else (widget.minimum, widget.maximum)
+    handle.setSliderDown(True)
+    for value in values:
+        position = value if handle is widget else (value - low) / (high - low) * handle.maximum()
+        handle.setSliderPosition(round(position))
+        QApplication.processEvents()
+    handle.setSliderDown(False)
+    QApplication.processEvents()
+
+
+def choose(box: Any, text: str) -> None:
+    """Choose the entry with this text in a combo box, or in a node selector, as the user does.
+
+    Raises:
+        ValueError: if there is no such entry.
+    """
+    widget = unwrap(box)
+    combo = widget if isinstance(widget, QComboBox) else widget.findChild(QComboBox)
+    index = combo.findText(text)
+    if index < 0:
+        raise ValueError(f"There is no entry {text!r}; there are {[combo.itemText(i) for i in range(combo.count())]}.")
+    combo.setCurrentIndex(index)
+    combo.activated.emit(index)
+
+
+def type_text(editor: Any, text: str, enter: bool = True) -> None:
+    """Replace an editor's text by typing; ``enter`` ends it with the Return key."""
+    widget = unwrap(editor)
+    widget.setFocus()
+    if hasattr(widget, "selectAll"):
+        widget.selectAll()
+    keys = [(0, letter) for letter in text] + ([(Qt.Key.Key_Return, "\r")] if enter else [])
+    for key, letter in keys:
+        for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            QApplication.sendEvent(widget, QKeyEvent(kind, int(key), Qt.KeyboardModifier.NoModifier, letter))

@@ -1,0 +1,304 @@
+"""The test host itself: the application, the widgets and the scene behave as in Slicer, and are as strict."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import time
+
+import numpy as np
+import pytest
+import vtk
+
+from host.layouts import WIDGETS as VIEW_WIDGETS
+from host.members import RECORD, members
+from host.widgets import CTK, QMRML
+from host.window import WIDGETS as APPLICATION_WIDGETS
+from loaded import host, slicer
+
+import ctk  # isort: skip
+import qt  # isort: skip
+
+STAND_INS = (*CTK, *QMRML, *VIEW_WIDGETS, *APPLICATION_WIDGETS)
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    slicer.mrmlScene.Clear(0)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    host.slot_errors.clear()
+    yield
+    errors = list(host.slot_errors)
+    host.slot_errors.clear()
+    assert errors == []
+
+
+def volume(name: str = "T1", shift: float = 0.0):
+    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5) + shift
+    return slicer.util.addVolumeFromArray(array, np.diag([1, 2, 3, 1.0]), name)
+
+
+# ------------------------------------------------------------------------------------------------------- strictness
+
+
+@pytest.mark.parametrize("stand_in", STAND_INS, ids=lambda cls: cls.__name__)
+def test_stand_ins_offer_nothing_that_slicer_lacks(stand_in):
+    if not RECORD.is_file():
+        pytest.skip("needs the record of PythonQt's members in ../shared, which is not part of the repository")
+    meta = stand_in.staticMetaObject
+    offered = {meta.property(index).name() for index in range(meta.propertyOffset(), meta.propertyCount())}
+    offered |= {meta.method(index).name().data().decode() for index in range(meta.methodOffset(), meta.methodCount())}
+    own = {name for name in offered if not name.startswith("_")}
+    assert own | set(stand_in.constants) <= members(stand_in.__name__)
+
+
+def test_misspelt_names_fail():
+    button = qt.QPushButton("Apply")
+    with pytest.raises(AttributeError):
+        button.nosuchprop = 3
+    with pytest.raises(TypeError, match="not callable"):
+        button.text()
+    with pytest.raises(AttributeError):
+        ctk.ctkSliderWidget().setRange(0, 5)
+    with pytest.raises(AttributeError):
+        slicer.app.nosuch = 1
+    with pytest.raises(AttributeError):
+        slicer.app.layoutManager().nosuch()
+    assert button.connect("nosuch()", print) is False
+    assert "no signal nosuch()" in str(host.slot_errors.pop())
+
+
+def test_values_are_those_of_pythonqt():
+    assert qt.Qt.AlignLeft | qt.Qt.AlignTop == 33
+    label = qt.QLabel("text")
+    label.setAlignment(qt.Qt.AlignRight)
+    assert label.alignment & qt.Qt.AlignRight
+    label.alignment = qt.Qt.AlignLeft | qt.Qt.AlignTop
+    assert label.alignment == 33
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLTableNode"]
+    assert selector.nodeTypes == ("vtkMRMLTableNode",)
+    parent = qt.QWidget()
+    child = qt.QLabel("gone", parent)
+    parent.delete()
+    with pytest.raises(ValueError, match="destroyed"):
+        child.text  # noqa: B018
+
+
+UI = """<ui version="4.0"><class>W</class><widget class="qMRMLWidget" name="W"><layout class="QVBoxLayout" name="l">
+<item><widget class="{widget}" name="w">{setting}</widget></item></layout></widget>{connection}</ui>"""
+CONNECTION = """<connections><connection><sender>W</sender><signal>{}</signal><receiver>w</receiver>
+<slot>setMRMLScene(vtkMRMLScene*)</slot></connection></connections>"""
+GOOD = "mrmlSceneChanged(vtkMRMLScene*)"
+
+
+@pytest.mark.parametrize(
+    ("widget", "setting", "signal", "complaint"),
+    [
+        ("qMRMLTableView", "", GOOD, None),
+        ("ctkRangeWidget", '<property name="maximum"><double>5</double></property>', None, None),
+        ("ctkNoWidget", "", None, "no stand-in"),
+        ("ctkRangeWidget", '<property name="nosuch"><double>5</double></property>', None, "no such property"),
+        ("qMRMLTableView", "", "nosuch(vtkMRMLScene*)", "no such signal"),
+    ],
+)
+def test_ui_files_are_checked(tmp_path, widget, setting, signal, complaint):
+    connection = CONNECTION.format(signal) if signal else ""
+    (tmp_path / "w.ui").write_text(UI.format(widget=widget, setting=setting, connection=connection))
+    if complaint:
+        with pytest.raises(RuntimeError, match=complaint):
+            slicer.util.loadUI(str(tmp_path / "w.ui"))
+        host.slot_errors.clear()
+        return
+    window = slicer.util.loadUI(str(tmp_path / "w.ui"))
+    window.setMRMLScene(slicer.mrmlScene)
+    if signal:
+        assert slicer.util.childWidgetVariables(window).w.mrmlScene() is slicer.mrmlScene
+
+
+# ---------------------------------------------------------------------------------------------------------- widgets
+
+
+def test_range_keeps_its_ends_in_order():
+    widget, seen = ctk.ctkRangeWidget(), []
+    widget.setRange(0, 5)
+    widget.connect("valuesChanged(double,double)", lambda low, high: seen.append((low, high)))
+    widget.setValues(1, 2.5)
+    widget.minimumValue = 4
+    widget.maximumValue = 9
+    assert seen == [(1, 2.5), (4, 4), (4, 5)]
+    assert (widget.minimumValue, widget.maximumValue, widget.minimum, widget.maximum) == (4, 5, 0, 5)
+
+
+@pytest.mark.parametrize("tracking", [True, False])
+def test_dragging_a_slider(tracking):
+    slider, final, moving = ctk.ctkSliderWidget(), [], []
+    slider.minimum, slider.maximum, slider.singleStep, slider.tracking = 40, 100, 1, tracking
+    slider.value = 70
+    slider.connect("valueChanged(double)", final.append)
+    slider.connect("valueIsChanging(double)", moving.append)
+    host.gestures.drag(slider, 71, 75, 90)
+    assert (final, moving) == (([71, 75, 90], []) if tracking else ([90], [71, 75, 90]))
+    assert slider.value == 90
+
+
+def test_collapsible_boxes_hide_what_is_in_them():
+    for box in (ctk.ctkCollapsibleButton(), ctk.ctkCollapsibleGroupBox()):
+        layout = qt.QVBoxLayout(box)
+        label, hidden = qt.QLabel("in it"), qt.QLabel("never shown")
+        layout.addWidget(label)
+        layout.addWidget(hidden)
+        hidden.visible = False
+        box.show()
+        for collapsed in (True, False):
+            box.collapsed = collapsed
+            assert (label.visible, hidden.visible) == (not collapsed, False)
+        box.hide()
+
+
+def test_table_view_follows_its_node():
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
+    view = slicer.qMRMLTableView()
+    view.setMRMLTableNode(table)
+    slicer.util.updateTableFromArray(table, [np.array([1.5, 2.5])], ["SUVR"])
+    table.SetUseColumnNameAsColumnHeader(True)
+    model = view.model()
+    assert (model.rowCount(), model.columnCount()) == (2, 1)
+    assert [model.index(row, 0).data() for row in range(2)] == ["1.5", "2.5"]
+    table.GetTable().SetValue(0, 0, vtk.vtkVariant(9.0))
+    table.GetTable().Modified()
+    assert float(model.index(0, 0).data()) == 9
+
+
+# ------------------------------------------------------------------------------------------------------ the application
+
+
+def test_layouts_show_their_views():
+    layouts, changed = slicer.app.layoutManager(), []
+    assert set(layouts.sliceViewNames()) >= {"Red", "Green", "Yellow"}
+    layouts.connect("layoutChanged(int)", changed.append)
+    layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+    assert changed == [slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView] == [layouts.layout]
+    assert (layouts.plotViewCount, layouts.threeDViewCount) == (1, 0)
+    chart = slicer.util.plot(np.arange(6.0).reshape(3, 2), xColumnIndex=0)
+    assert layouts.plotWidget(0).mrmlPlotViewNode().GetPlotChartNodeID() == chart.GetID()
+    controller = layouts.sliceWidget("Red").sliceController()
+    controller.setSliceOffsetValue(12.5)
+    assert layouts.sliceWidget("Red").mrmlSliceNode().GetSliceOffset() == pytest.approx(12.5)
+
+
+def test_settings_and_files_lie_in_a_temporary_folder():
+    settings = qt.QSettings()
+    settings.setValue("DualGlow/models", "/models")
+    assert slicer.util.settingsValue("DualGlow/models", "") == "/models"
+    assert slicer.util.settingsValue("DualGlow/absent", 3, converter=int) == 3
+    folder = pathlib.Path(slicer.app.temporaryPath).parent
+    for path in (settings.fileName(), slicer.app.revisionUserSettings().fileName(), slicer.util.tempDirectory()):
+        assert folder in pathlib.Path(path).parents
+    settings.remove("DualGlow/models")
+
+
+@pytest.mark.parametrize("name", ["pet.nii.gz", "pet.nrrd"])
+def test_volumes_are_written_and_read(tmp_path, name):
+    node = volume(shift=0.5)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 10)
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    assert slicer.util.exportNode(node, str(tmp_path / f"world_{name}"), {}, world=True)
+    assert slicer.util.saveNode(node, str(tmp_path / name), {})
+    assert node.GetStorageNode().GetFileName() == str(tmp_path / name)
+    for file, shift in ((name, 0), (f"world_{name}", 10)):
+        read = slicer.util.loadVolume(str(tmp_path / file))
+        assert np.array_equal(slicer.util.arrayFromVolume(read), slicer.util.arrayFromVolume(node))
+        assert read.GetOrigin() == pytest.approx((shift, 0, 0))
+        assert read.GetSpacing() == pytest.approx((1, 2, 3))
+    assert node.GetOrigin() == (0, 0, 0)
+    with pytest.raises(RuntimeError, match="Failed to load"):
+        slicer.util.loadVolume(str(tmp_path / "absent.nii.gz"))
+
+
+def test_tables_are_written_and_read(tmp_path):
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Regions")
+    slicer.util.updateTableFromArray(table, [np.array([1.5, 2.5])], ["SUVR"])
+    assert slicer.util.exportNode(table, str(tmp_path / "regions.csv"), {})
+    assert (tmp_path / "regions.csv").read_text().split() == ['"SUVR"', '"1.5"', '"2.5"'] or (
+        (tmp_path / "regions.csv").read_text().split() == ["SUVR", "1.5", "2.5"]
+    )
+
+
+def test_volumes_have_items_in_the_subject_hierarchy(tmp_path):
+    one, two = volume("One"), volume("Two")
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(one), study)
+    slicer.mrmlScene.RemoveNode(two)
+    assert [hierarchy.GetItemName(item) for item in slicer.util.getSubjectHierarchyItemChildren()] == ["Study"]
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(slicer.util.getNode("One"))
+    assert hierarchy.GetItemName(hierarchy.GetItemParent(item)) == "Study"
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode") == 1
+
+
+def test_sequence_browser_shows_the_chosen_item():
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Ages")
+    for age in (50, 60, 70):
+        node = volume(shift=age)
+        sequence.SetDataNodeAtValue(node, str(age))
+        slicer.mrmlScene.RemoveNode(node)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.toolBar().setActiveBrowserNode(browser)
+    for index, age in enumerate((50, 60, 70)):
+        browser.SetSelectedItemNumber(index)
+        assert slicer.util.arrayFromVolume(browser.GetProxyNode(sequence))[0, 0, 0] == age
+    assert slicer.modules.sequences.toolBar().activeBrowserNode() is browser
+
+
+MODULE = """
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+class HostTrial(ScriptedLoadableModule):
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "Trial"
+class HostTrialWidget(ScriptedLoadableModuleWidget):
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        self.calls = []
+    def enter(self): self.calls.append("enter")
+    def exit(self): self.calls.append("exit")
+    def cleanup(self): self.calls.append("cleanup")
+    def setup(self): self.calls.append("{word}")
+"""
+
+
+def test_modules_are_selected_left_and_reloaded(tmp_path):
+    path = tmp_path / "HostTrial.py"
+    path.write_text(MODULE.replace("{word}", "setup"))
+    host.load(path)
+    slicer.util.selectModule("HostTrial")
+    first = slicer.modules.HostTrialWidget
+    slicer.util.selectModule("Volumes")
+    assert first.calls == ["setup", "enter", "exit"]
+    assert slicer.util.selectedModule() == "Volumes"
+    path.write_text(MODULE.replace("{word}", "setup again"))
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    slicer.util.reloadScriptedModule("HostTrial")
+    sys.dont_write_bytecode = before
+    assert first.calls[-1] == "cleanup"
+    assert slicer.modules.HostTrialWidget.calls == ["setup again"]
+    assert slicer.modules.HostTrialWidget.parent == first.parent
+
+
+def test_gaps_of_the_event_loop_are_measured():
+    with host.Gaps() as gaps:
+        assert host.pump(until=lambda: gaps.calls >= 5)
+        time.sleep(0.2)
+        host.pump(timeout=0.02)
+    assert gaps.longest >= 0.2
+    assert not host.pump(until=lambda: False, timeout=0.01)

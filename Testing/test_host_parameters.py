@@ -1,0 +1,145 @@
+"""``slicer.parameterNodeWrapper`` of the test host: typed fields, their widgets, and what Slicer refuses."""
+
+from __future__ import annotations
+
+import enum
+import pathlib
+import typing
+from typing import Annotated
+
+import numpy as np
+import pytest
+
+from loaded import host, slicer
+
+import ctk  # isort: skip
+import qt  # isort: skip
+from slicer.parameterNodeWrapper import (  # isort: skip
+    Choice,
+    FloatRange,
+    RangeBounds,
+    WithinRange,
+    parameterNodeWrapper,
+    parameterPack,
+)
+
+
+class Mode(enum.Enum):
+    FAST = 1
+    EXACT = 2
+
+
+@parameterPack
+class Person:
+    age: Annotated[float, WithinRange(0, 120)] = 70
+    sex: str = "unknown"
+
+
+@parameterNodeWrapper
+class Parameters:
+    volume: slicer.vtkMRMLScalarVolumeNode
+    age: Annotated[float, WithinRange(40, 100)] = 70
+    samples: Annotated[int, WithinRange(1, 32)] = 1
+    live: bool = True
+    name: str = "a"
+    map: Annotated[str, Choice(["Heat", "Grey"])] = "Heat"
+    mode: Mode = Mode.EXACT
+    folder: pathlib.Path = pathlib.Path("x")
+    window: Annotated[FloatRange, RangeBounds(0, 5)] = FloatRange(0, 2.5)
+    below: typing.Optional[float]  # noqa: UP045, Slicer refuses float | None
+    regions: list[str]
+    person: Person
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    slicer.mrmlScene.Clear(0)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    host.slot_errors.clear()
+    yield
+    errors = list(host.slot_errors)
+    host.slot_errors.clear()
+    assert errors == []
+
+
+@pytest.fixture
+def parameters() -> Parameters:
+    return Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "Parameters"))
+
+
+def volume(name: str = "T1", shift: float = 0.0):
+    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5) + shift
+    return slicer.util.addVolumeFromArray(array, np.diag([1, 2, 3, 1.0]), name)
+
+
+def test_fields_of_every_type_come_back_from_a_saved_scene(parameters, tmp_path):
+    parameters.volume = volume()
+    parameters.age, parameters.samples, parameters.live, parameters.name = 81.5, 8, False, "é"
+    parameters.map, parameters.mode, parameters.folder = "Grey", Mode.FAST, pathlib.Path("/a b")
+    parameters.window, parameters.below = FloatRange(0.5, 3), 1.25
+    parameters.regions = ["pons", "cuneus"]
+    parameters.regions.append("insula")
+    parameters.person.age = 55
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    loaded = Parameters(slicer.util.getNode("Parameters"))
+    assert loaded.volume is slicer.util.getNode("T1")
+    assert np.array_equal(slicer.util.arrayFromVolume(loaded.volume).ravel(), np.arange(60))
+    assert (loaded.age, loaded.samples, loaded.live, loaded.name) == (81.5, 8, False, "é")
+    assert (loaded.map, loaded.mode, loaded.folder) == ("Grey", Mode.FAST, pathlib.Path("/a b"))
+    assert (loaded.window, loaded.below) == (FloatRange(0.5, 3), 1.25)
+    assert loaded.regions == ["pons", "cuneus", "insula"]
+    assert loaded.person == Person(55, "unknown")
+    loaded.below = None
+    assert loaded.below is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("age", 120.0), ("samples", 1.5), ("map", "Blue"), ("window", FloatRange(0, 9)), ("name", None), ("live", 1)],
+)
+def test_unfit_values_are_refused(parameters, field, value):
+    before = getattr(parameters, field)
+    with pytest.raises((ValueError, TypeError)):
+        setattr(parameters, field, value)
+    assert getattr(parameters, field) == before
+
+
+def test_widgets_and_fields_follow_each_other(parameters):
+    widgets = {
+        "volume": slicer.qMRMLNodeComboBox(), "age": ctk.ctkSliderWidget(), "samples": qt.QSpinBox(),
+        "live": qt.QCheckBox(), "name": qt.QLineEdit(), "map": qt.QComboBox(), "mode": qt.QComboBox(),
+        "folder": ctk.ctkPathLineEdit(), "window": ctk.ctkRangeWidget(), "person.age": qt.QDoubleSpinBox(),
+    }  # fmt: skip
+    widgets["volume"].setMRMLScene(slicer.mrmlScene)
+    tag = parameters.connectParametersToGui(widgets)
+    one = volume()
+    widgets["volume"].setCurrentNode(one)
+    widgets["age"].value, widgets["samples"].value, widgets["live"].checked = 60, 4, False
+    widgets["name"].text, widgets["map"].currentIndex, widgets["mode"].currentIndex = "b", 1, 0
+    widgets["folder"].currentPath, widgets["person.age"].value = "/data", 33
+    widgets["window"].setValues(1, 2)
+    assert parameters.volume is one
+    assert (parameters.age, parameters.samples, parameters.live, parameters.name) == (60, 4, False, "b")
+    assert (parameters.map, parameters.mode, parameters.folder) == ("Grey", Mode.FAST, pathlib.Path("/data"))
+    assert (parameters.window, parameters.person.age) == (FloatRange(1, 2), 33)
+    parameters.window, parameters.age = FloatRange(0, 4), 99.0
+    assert (widgets["window"].maximumValue, widgets["age"].value) == (4, 99)
+    parameters.disconnectGui(tag)
+    widgets["age"].value = 50
+    assert parameters.age == 99
+
+
+@pytest.mark.parametrize(
+    ("field", "widget"),
+    [("samples", "ctkSliderWidget"), ("age", "ctkDoubleSpinBox"), ("map", "ctkComboBox"), ("below", "ctkSliderWidget")],
+)
+def test_widgets_without_a_connector_are_refused(parameters, field, widget):
+    with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
+        parameters.connectParametersToGui({field: getattr(ctk, widget)()})
+
+
+def test_types_that_slicer_refuses_are_refused():
+    with pytest.raises(TypeError, match="has no type"):
+        parameterNodeWrapper(type("P", (), {"__annotations__": {"age": float | None}}))

@@ -1,0 +1,495 @@
+"""The session: what is kept, what is drawn, and how it goes on when something goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from DualGlowLib import InputError
+from DualGlowLib.draws import Distribution
+from DualGlowLib.evaluation import image_metrics as metrics_of_evaluation
+from DualGlowLib.kept import Kept
+from DualGlowLib.metrics import image_metrics
+from DualGlowLib.regional import interval90, region_rows
+from DualGlowLib.scans import GRIDS, Grid, Prepared, Scan, load_template, prepare, resample, to_patient
+from DualGlowLib.scans.adoption import adopt
+from DualGlowLib.scans.scan import Scan as PlainScan
+from DualGlowLib.session import Cancelled, Session
+from DualGlowLib.simulate.regions import REGIONS, weights
+
+STEP = 3.0  # millimetres: a small T1
+
+
+def template_scan() -> tuple[Scan, np.ndarray]:
+    """The template's T1 in large voxels, its left first and lying a little askew, and its mask."""
+    t1, mask = load_template().t1, load_template().mask
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    affine = turn @ np.array([[-STEP, 0, 0, 99], [0, STEP, 0, -140], [0, 0, STEP, -82], [0, 0, 0, 1.0]])
+    shape = (67, 80, 60)
+    inside = resample(mask.data, mask.affine, shape, affine) > 0.5
+    return Scan(resample(t1.data, t1.affine, shape, affine), affine, "template"), inside
+
+
+@pytest.fixture(scope="module")
+def module_session() -> Session:
+    session = Session()
+    session.open(None, "cpu")
+    scan, mask = template_scan()
+    session.prepare(scan, mask, key="template")
+    return session
+
+
+@pytest.fixture
+def session(module_session: Session) -> Session:
+    """With the template for a patient."""
+    patient, kept = module_session.prepare(lambda: pytest.fail("It is prepared already."), key="template")
+    assert kept
+    assert patient is module_session.patient
+    return module_session
+
+
+# ---------------------------------------------------------------------------------------------------- on the way back
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_boxes_change_no_value(turned: bool) -> None:
+    """``to_patient`` resamples only where the brain is; as if it had resampled everywhere."""
+    template, grid = load_template(), GRIDS["small"]
+    affine = np.array([[0, 0, 2.0, -80], [-2.2, 0.2, 0, 95], [0, 2.1, 0.3, -90], [0, 0, 0, 1]])
+    if turned:
+        affine = np.array([[-1.1, 0, 0, 120], [0, 2.9, 0, -150], [0, 0, 2.9, -80], [0, 0, 0, 1]])
+    shape = (90, 90, 90)
+    mask = resample(template.mask.data, template.mask.affine, shape, affine) > 0.5
+    scan = Scan(np.zeros(shape, np.float32), affine)
+    prepared = Prepared(scan, grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.diag([1.1, 1, 0.9, 1]))
+    volume = np.random.default_rng(0).normal(1, 0.5, grid.shape).astype(np.float32)
+    whole = resample(volume, grid.affine, shape, prepared.to_template @ affine, order=3)
+    expected = np.clip(whole, volume.min(), volume.max()) * prepared.patient_edge
+    found = to_patient(volume, prepared)
+    assert np.abs(found.data - expected).max() < 1e-5
+    assert np.array_equal(found.data != 0, expected != 0)
+    assert np.count_nonzero(expected) > 50_000
+    assert sum(np.prod([side.stop - side.start for side in box]) for box in prepared.patient_slabs) < 0.7 * mask.size
+    assert np.array_equal(to_patient(volume, prepared, mask=False).data, np.clip(whole, volume.min(), volume.max()))
+
+
+def test_edge_of_a_mask_at_the_border_and_of_none() -> None:
+    mask = np.zeros((20, 20, 20), bool)
+    grid = GRIDS["small"]
+    empty = Prepared(Scan(mask, np.eye(4)), grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.eye(4))
+    assert not to_patient(np.ones(grid.shape), empty).data.any()
+    mask = mask.copy()
+    mask[:5, 3:18, 19] = True
+    cut = Prepared(Scan(mask, np.eye(4)), grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.eye(4))
+    centres = np.argwhere(np.ones(mask.shape)).reshape(*mask.shape, 3)
+    inside = np.argwhere(mask)
+    for place in [(6, 10, 19), (2, 10, 16), (7, 10, 19), (0, 3, 19), (2, 1, 19), (2, 10, 10)]:
+        # Distance to the mask's nearest voxel: the edge is 1 to 1.5 mm and 0 from 3.5 mm on.
+        distance = np.linalg.norm(inside - centres[place], axis=1).min()
+        assert cut.patient_edge[place] == pytest.approx(np.clip((3.5 - distance) / 2, 0, 1), abs=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------- model and patient
+
+
+def test_description(session: Session) -> None:
+    about = session.describe()
+    assert about["name"] == session.synthesizer.bundle.name
+    assert about["sha256"] == session.synthesizer.bundle.digest
+    assert about["simulated"] is True
+    assert about["grid"]["shape"] == list(session.synthesizer.bundle.grid.shape)
+    assert np.allclose(about["grid"]["affine"], session.synthesizer.bundle.grid.affine)
+    assert about["regions"] == list(REGIONS)
+    assert about["resolution"] == 8.0
+    covariates = {one["name"]: one for one in about["covariates"]}
+    assert covariates["age"]["range"] == [40.2, 100.0]
+    assert covariates["sex"]["values"] == ["F", "M"]
+    assert "Research use only" in about["card"]
+
+
+def test_opening_the_same_again_loads_nothing(session: Session) -> None:
+    before = session.synthesizer
+    session.open(None, "cpu")
+    assert session.synthesizer is before
+
+
+def test_nothing_without_model_or_patient() -> None:
+    session = Session()
+    with pytest.raises(InputError, match="open one first"):
+        session.prepare(template_scan()[0])
+    with pytest.raises(InputError, match="open one first"):
+        session.sample()
+    session.open(None, "cpu")
+    for ask in (session.sample, lambda: session.keyframes([70], [0]), lambda: session.sweep([70])):
+        with pytest.raises(InputError, match="prepare a T1 first"):
+            ask()
+
+
+def test_refused_or_cancelled_t1_leaves_no_patient(session: Session) -> None:
+    kept = session.patient
+    with pytest.raises(InputError, match="same value"):
+        session.prepare(Scan(np.ones((80, 80, 80), np.float32), np.diag([3, 3, 3, 1.0])), key="flat")
+    assert session.patient is None
+
+    def cancel(stage: str, fraction: float) -> None:
+        if stage == "registration":
+            raise Cancelled
+
+    scan, mask = template_scan()
+    with pytest.raises(Cancelled):
+        session.prepare(scan, mask, key="other", progress=cancel)
+    assert session.patient is None
+    with pytest.raises(InputError, match="prepare a T1 first"):
+        session.sample(70)
+    # Two inputs in turn: the first one is still known by its key.
+    assert session.prepare(lambda: pytest.fail("read again"), key="template") == (kept, True)
+
+
+def test_what_is_prepared_already_gives_what_preparing_gave(session: Session) -> None:
+    direct = session.patient
+    expected = session.sample(70, "F", temperature=1.0, samples=2, seed=3)
+    grid = session.synthesizer.bundle.grid
+    stages: list[str] = []
+    patient, kept = session.prepare(
+        PlainScan(direct.prepared.t1, grid.affine, "prepared"),
+        prepared=True, key="prepared", progress=lambda stage, share: stages.append(stage),
+    )  # fmt: skip
+    assert not kept
+    assert "registration" not in stages
+    assert np.array_equal(patient.prepared.t1, direct.prepared.t1)
+    assert np.array_equal(patient.prepared.to_template, np.eye(4))
+    assert patient.mri_bits == direct.mri_bits
+    found = session.sample(70, "F", temperature=1.0, samples=2, seed=3)
+    assert np.array_equal(found.synthesis.grid_mean, expected.synthesis.grid_mean)
+    assert found.regions == expected.regions
+    # On the T1's own lattice, which here is the grid: nothing is moved.
+    inside = patient.prepared.patient_mask
+    assert np.abs(found.synthesis.mean.data - found.synthesis.grid_mean)[inside].max() < 1e-4
+
+
+def test_prepared_on_another_lattice(session: Session) -> None:
+    direct, grid = session.patient.prepared, session.synthesizer.bundle.grid
+    finer = Grid("finer", (96, 112, 88), (1.9, 1.9, 1.9))
+    scan, mask = template_scan()
+    written = prepare(scan, finer, mask)
+    found = adopt(Scan(written.t1, finer.affine), grid)
+    both = found.mask & direct.mask
+    assert 2 * both.sum() / (found.mask.sum() + direct.mask.sum()) > 0.97
+    assert np.corrcoef(found.t1[both], direct.t1[both])[0, 1] > 0.93  # it was interpolated twice
+    assert abs(np.median(found.t1[both]) - np.median(direct.t1[both])) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda scan: Scan(scan.data * 300, scan.affine), "white matter is near 300"),
+        (lambda scan: Scan(scan.data - 0.1, scan.affine), "not prepared: its values run from -0.1"),
+        (lambda scan: Scan(scan.data, scan.affine + 40 * np.eye(4, k=3)), "overlaps"),
+        (lambda scan: Scan(np.maximum(scan.data, 0.01), scan.affine), "100% of it is above 0"),
+        (lambda scan: Scan(np.where(scan.data > 0, 1.01 - 0.5 * scan.data, 0), scan.affine), "correlates"),
+    ],
+)
+def test_what_is_not_prepared_is_refused(session: Session, spoil, words: str) -> None:
+    grid = session.synthesizer.bundle.grid
+    scan = spoil(Scan(session.patient.prepared.t1, grid.affine, "T1"))
+    with pytest.raises(InputError, match=words):
+        adopt(scan, grid)
+
+
+def test_template_as_it_is_counts_as_prepared_only_after_scaling(session: Session) -> None:
+    grid, t1 = session.synthesizer.bundle.grid, load_template().t1
+    with pytest.raises(InputError, match="is not prepared"):
+        adopt(t1, grid)
+
+
+# ---------------------------------------------------------------------------------------------------------------- PETs
+
+
+def test_sample_is_the_synthesizers(session: Session) -> None:
+    shares: list[float] = []
+    found = session.sample(
+        72, "M", "AD", temperature=0.7, samples=3, seed=5, below=1.0, progress=lambda stage, share: shares.append(share)
+    )
+    expected = session.synthesizer.sample(
+        session.patient.encoded, 72, "M", "AD", 0.7, 3, 5, below=1.0, regions=weights(session.synthesizer.bundle.grid)
+    )
+    assert np.array_equal(found.synthesis.mean.data, expected.mean.data)
+    assert np.array_equal(found.synthesis.sd.data, expected.sd.data)
+    assert np.array_equal(found.synthesis.below.data, expected.below.data)
+    assert found.synthesis.mean.shape == session.patient.prepared.scan.shape
+    assert found.synthesis.provenance == expected.provenance
+    assert [row["region"] for row in found.regions] == list(REGIONS)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    for row, values in zip(found.regions, expected.distribution.regions.T, strict=True):
+        assert row["mean"] == pytest.approx(values.mean(), rel=1e-6)
+        assert row["low"] < row["mean"] < row["high"]
+    alone = session.sample(72)
+    assert alone.synthesis.sd is None
+    assert all(row["sd"] is row["low"] is row["high"] is None for row in alone.regions)
+
+
+def test_one_is_a_sample_of_the_many(session: Session) -> None:
+    many = session.sample(65, temperature=1.0, samples=3, seed=9)
+    ones = [session.one(index, 65, temperature=1.0, seed=9) for index in range(3)]
+    mean = np.mean([one.synthesis.grid_mean for one in ones], axis=0)
+    assert np.abs(mean - many.synthesis.grid_mean).max() < 1e-5
+    assert np.abs(ones[0].synthesis.grid_mean - ones[2].synthesis.grid_mean).max() > 0.05
+    assert ones[2].synthesis.provenance["FirstSample"] == 2
+
+
+def test_keyframes_are_kept_and_share_their_noise(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    original = type(session.synthesizer).distribution
+
+    def counted(self, *arguments, **options) -> Distribution:
+        drawn.append(arguments[1]["age"])
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(type(session.synthesizer), "distribution", counted)
+    frames = list(session.keyframes([61, 71], [0.0, 1.0], "F", samples=2, seed=11))
+    assert [(age, temperature) for age, temperature, _ in frames] == [(61, 0.0), (71, 0.0), (61, 1.0), (71, 1.0)]
+    assert drawn == [61, 71, 61, 71]
+    again = list(session.keyframes([71, 61], [1.0], "F", samples=2, seed=11))
+    assert drawn == [61, 71, 61, 71]
+    assert again[0][2] is frames[3][2]
+    # Where no noise is drawn, neither the seed nor the number of samples makes another frame.
+    assert next(session.keyframes([61], [0.0], "F", samples=5, seed=12))[2] is frames[0][2]
+    exact = session.sample(71, "F", temperature=1.0, samples=2, seed=11)
+    assert np.array_equal(exact.synthesis.grid_mean, frames[3][2])
+    # And what was sampled is a frame from then on; another seed is not.
+    session.sample(66, "F", temperature=1.0, samples=2, seed=11)
+    before = len(drawn)
+    list(session.keyframes([66], [1.0], "F", samples=2, seed=11))
+    assert len(drawn) == before
+    list(session.keyframes([66], [1.0], "F", samples=2, seed=12))
+    assert len(drawn) == before + 1
+    with pytest.raises(ValueError, match="read-only"):
+        frames[0][2][0, 0, 0] = 1
+
+
+def test_keyframes_of_another_patient_are_others(session: Session) -> None:
+    mine = next(session.keyframes([60], [0.0]))[2]
+    prepared = session.patient.prepared
+    scan = Scan(np.where(prepared.t1 > 0.5, prepared.t1, 0.8 * prepared.t1), prepared.grid.affine)
+    session.prepare(scan, prepared=True)
+    assert np.abs(next(session.keyframes([60], [0.0]))[2] - mine).max() > 0.01
+
+
+def test_keyframes_refuse_before_the_first(session: Session) -> None:
+    with pytest.raises(InputError, match="age 200"):
+        session.keyframes([60, 200], [0.0])
+    with pytest.raises(InputError, match="temperature is 9"):
+        session.keyframes([60], [0.0, 9.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"age": 300}, "age 300"),
+        ({"sex": "X"}, "sex is 'X'"),
+        ({"temperature": -1}, "temperature"),
+        ({"samples": 0}, "at least 1"),
+        ({"samples": 100000}, "at most"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"below": 0}, "threshold"),
+        ({"first": -1}, "number of the sample"),
+    ],
+)
+def test_values_that_cannot_be(session: Session, values: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        session.sample(**values)
+
+
+def test_cancelled_sampling_leaves_the_session_usable(session: Session) -> None:
+    shares: list[float] = []
+
+    def cancel(stage: str, share: float) -> None:
+        shares.append(share)
+        if len(shares) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        session.sample(70, temperature=1.0, samples=100, progress=cancel)
+    assert len(shares) == 3
+    assert session.sample(70).device == "cpu"
+
+
+def test_sweep(session: Session) -> None:
+    steps: list[tuple] = []
+    picture = session.sweep([55, 85], "F", step=lambda age, made: steps.append((age, made)))
+    assert [age for age, _ in steps] == [55, 85]
+    for age, made in steps:
+        assert np.array_equal(made.synthesis.grid_mean, session.sample(age, "F").synthesis.grid_mean)
+    assert picture.dtype == np.uint8
+    body = picture[48:, 20:-60].astype(int)
+    young, old = body[:, : body.shape[1] // 2], body[:, body.shape[1] // 2 :]
+    assert young.sum() > 1.02 * old.sum()  # uptake falls with age, in the same colours
+    assert ((young.sum(2) > 60) == (old.sum(2) > 60)).mean() > 0.97  # and the brain stays where it is
+    with pytest.raises(InputError, match="0 ages"):
+        session.sweep([])
+
+
+# ---------------------------------------------------------------------------------------------------------- GPU and CPU
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (MPS …)")]
+)
+def test_full_gpu_goes_on_with_the_cpu(session: Session, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    expected = session.sample(70, temperature=1.0, samples=2)
+    told, calls = [], []
+    monkeypatch.setattr(session, "notice", told.append)
+    monkeypatch.setattr(session, "device", "cuda:0")  # as if: there need be none here
+    model = session.synthesizer.model
+    draw = model.sample
+
+    def full_at_the_second(*arguments, **options) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(model, "sample", full_at_the_second)
+    found = session.sample(70, temperature=1.0, samples=2)
+    assert len(calls) == 4
+    assert found.device == session.device == "cpu"
+    assert len(told) == 1
+    assert "cuda:0" in told[0]
+    assert "out of memory" in session.device_reason
+    assert np.array_equal(found.synthesis.grid_mean, expected.synthesis.grid_mean)
+    assert session.patient.by is session.synthesizer
+    session.sample(70)
+    assert len(told) == 1
+
+
+def test_faults_of_ours_are_not_taken_for_the_gpus(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments, **options) -> None:
+        raise RuntimeError("The size of tensor a must match")
+
+    monkeypatch.setattr(session, "device", "cuda:0")
+    monkeypatch.setattr(session.synthesizer.model, "sample", fail)
+    with pytest.raises(RuntimeError, match="must match"):
+        session.sample(70)
+    assert session.device == "cuda:0"
+
+
+# ------------------------------------------------------------------------------------------------------ beside a real PET
+
+
+@pytest.fixture(scope="module")
+def pets(module_session: Session) -> Iterator[tuple[Scan, Scan]]:
+    """Of the template at 70, drawn from the model: as it is and elsewhere, and with a hole in the posterior cingulate."""
+    session = module_session
+    session.prepare(lambda: pytest.fail("read again"), key="template")
+    prepared, grid = session.patient.prepared, session.synthesizer.bundle.grid
+    drawn = session.one(0, 70, seed=4321).synthesis.grid_mean
+    affine = np.linalg.inv(prepared.to_template) @ grid.affine
+    moved = np.eye(4)
+    moved[:3, 3] = 6, -4, 5
+    points = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1) @ grid.affine[:3, :3].T
+    distance = np.linalg.norm(points + grid.affine[:3, 3] - (0, -56, 30), axis=-1)
+    hole = drawn * (1 - 0.7 * np.exp(-((distance / 25) ** 2)))
+    yield Scan(1000 * drawn, moved @ affine, "PET"), Scan(hole.astype(np.float32), affine, "PET")
+
+
+def test_pet_that_fits(session: Session, pets: tuple[Scan, Scan]) -> None:
+    stages: list[tuple[str, float]] = []
+    found = session.compare(pets[0], 70, samples=6, progress=lambda *told: stages.append(told))
+    shift = found.prepared.pet_to_t1[:3, :3] @ (6, -4, 5) + found.prepared.pet_to_t1[:3, 3]
+    assert np.abs(shift).max() < 1.5
+    assert {"registration", "sampling", "likelihood"} <= {stage for stage, _ in stages}
+    assert [share for _, share in stages] == sorted(share for _, share in stages)
+    prepared = session.patient.prepared
+    inside = prepared.patient_mask
+    assert found.pet.shape == found.z.shape == found.difference.shape == inside.shape
+    assert np.allclose(found.z.affine, prepared.scan.affine)
+    assert 0.4 < np.abs(found.z.data[inside]).mean() < 1.6
+    assert not found.z.data[prepared.patient_edge == 0].any()
+    assert np.median(np.abs([row["z"] for row in found.regions])) < 2.5
+    assert found.metrics["correlation"] > 0.85
+    assert 0 < found.percentile < 100
+    expected = session.sample(70, temperature=1.0, samples=6).synthesis.mean.data
+    core = prepared.patient_edge == 1
+    assert np.corrcoef((found.pet.data - expected)[core], found.difference.data[core])[0, 1] > 0.7
+
+
+def test_pet_that_does_not_fit(session: Session, pets: tuple[Scan, Scan]) -> None:
+    found = session.compare(pets[1], 70, samples=6, registered=True)
+    rows = {row["region"]: row for row in found.regions}
+    hit = rows["posterior_cingulate_precuneus"]
+    assert hit["z"] < -6
+    assert hit["real"] < hit["low"]
+    assert hit["z"] == pytest.approx((hit["real"] - hit["mean"]) / hit["sd"])
+    assert abs(rows["lateral_frontal_R"]["z"]) < 4
+    place = (
+        np.linalg.inv(session.patient.prepared.scan.affine)
+        @ np.linalg.inv(session.patient.prepared.to_template)
+        @ (0, -56, 30, 1)
+    )
+    i, j, k = np.round(place[:3]).astype(int)
+    assert found.z.data[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2].mean() < -4
+
+
+def test_registration_of_a_pet_is_kept(
+    session: Session, pets: tuple[Scan, Scan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.compare(pets[1], 70, samples=2, registered=True)
+    monkeypatch.setattr("DualGlowLib.session.prepare_pet", lambda *_, **options: pytest.fail("registered again"))
+    second = session.compare(pets[1], 80, samples=2, registered=True)
+    assert second.prepared is first.prepared
+    assert second.regions[0]["real"] == first.regions[0]["real"]
+    assert second.regions[0]["mean"] != first.regions[0]["mean"]
+    with pytest.raises(InputError, match="at least 2"):
+        session.compare(pets[1], samples=1)
+
+
+# -------------------------------------------------------------------------------------------------------------- numbers
+
+
+def test_metrics_are_those_of_the_evaluation() -> None:
+    pytest.importorskip("skimage")
+    random = np.random.default_rng(3)
+    truth = random.random((14, 17, 12)) + np.linspace(0, 2, 12)
+    image = truth + 0.2 * random.normal(size=truth.shape)
+    mask = random.random(truth.shape) > 0.4
+    expected = metrics_of_evaluation(image, truth, mask, 3.0)
+    assert image_metrics(image, truth, mask, 3.0) == pytest.approx(vars(expected), rel=1e-6)
+    assert image_metrics(truth, truth, mask, 3.0)["psnr"] is None
+
+
+def law(samples: int, seed: int = 0) -> Distribution:
+    values = 1 + 0.1 * np.random.default_rng(seed).normal(size=(samples, len(REGIONS))).astype(np.float32)
+    return Distribution(np.zeros(1), None, None, None, values, samples)
+
+
+@pytest.mark.parametrize("samples", [2, 5, 18, 19, 40])
+def test_intervals_hold_nine_in_ten(samples: int) -> None:
+    """Of further samples of a normal law, on average over many runs; also of few samples."""
+    inside = []
+    for seed in range(60):
+        low, high = interval90(law(samples, seed))
+        new = 1 + 0.1 * np.random.default_rng(1000 + seed).normal(size=(200, len(REGIONS)))
+        inside.append(((new >= low) & (new <= high)).mean())
+    assert 0.88 < np.mean(inside) < 0.92
+
+
+def test_rows_of_one_sample_have_no_interval() -> None:
+    assert region_rows(law(1))[0]["sd"] is None
+    assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high"}
+
+
+def test_kept_lets_go_of_the_least_used() -> None:
+    kept: Kept[str] = Kept(6, len)
+    for key, value in (("a", "xx"), ("b", "xx"), ("c", "xx")):
+        kept.put(key, value)
+    assert kept.get("a") == "xx"
+    kept.put("d", "xxx")
+    assert [kept.get(key) for key in "abcd"] == ["xx", None, None, "xxx"]
+    kept.put("e", "x" * 10)
+    assert list(kept) == ["x" * 10]
