@@ -90,10 +90,14 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameterNode:
             self.window.setParameters(None)
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            # connectGui does the same, but gives no tag to undo it by in some versions of Slicer.
+            names = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+            tied = {name: widget for name, widget in names.items() if name}
+            self._parameterNodeGuiTag = self._parameterNode.connectParametersToGui(tied)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
             self.window.setParameters(self._parameterNode)
 

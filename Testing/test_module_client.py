@@ -44,8 +44,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clients, "GRACE_SECONDS", 0.5)
+def client(tmp_path: Path):
     program = tmp_path / "worker.py"
     program.write_text(PROGRAM)
     made = clients.WorkerClient(lambda folder: [sys.executable, "-u", str(program), str(folder)])
@@ -124,7 +123,8 @@ def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
     missing.close()
 
 
-def test_cancel_is_heeded_and_the_process_stays(client) -> None:
+def test_cancel_is_heeded_and_the_process_stays(client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "GRACE_SECONDS", 60.0)
     heard, number = hear(client, "wait")
     other, _ = hear(client, "wait")
     client.cancel(number)
@@ -135,7 +135,8 @@ def test_cancel_is_heeded_and_the_process_stays(client) -> None:
     assert client.isRunning
 
 
-def test_a_process_that_does_not_heed_is_killed(client) -> None:
+def test_a_process_that_does_not_heed_is_killed(client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "GRACE_SECONDS", 0.2)
     ready, _ = hear(client, "refuse")
     until(client, lambda: ready)
     pid = client._pid

@@ -110,16 +110,22 @@ def test_running_again_updates_the_same_nodes(pair):
     assert second.table.GetAttribute("DualGlow.Summary").startswith("Unusual")
 
 
-def test_colours_survive_the_scene(pair):
+def test_colours_outlive_the_scene(pair, tmp_path):
     first = writeComparison(*pair, reply())
-    colours = slicer.mrmlScene.GetNodeByID(first.z.GetDisplayNode().GetColorNodeID())
-    assert first.difference.GetDisplayNode().GetColorNodeID() == colours.GetID()
-    assert colours.GetSaveWithScene()
+    assert first.difference.GetDisplayNode().GetColorNodeID() == first.z.GetDisplayNode().GetColorNodeID()
+    before = drawn(first.z, np.array([-4.0, -0.9, 0.0, 0.9, 4.0]))
+    for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
+        if node.GetSaveWithScene() and node.GetStorageNode() is None:
+            node.AddDefaultStorageNode()
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"), None)
+    slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetNodeByID(first.z.GetDisplayNode().GetColorNodeID()))
     slicer.mrmlScene.Clear(0)
-    volume = t1()
-    real = slicer.util.addVolumeFromArray(np.ones((2, 2, 2), np.float32))
-    again = writeComparison(volume, real, reply())
-    assert slicer.mrmlScene.GetNodeByID(again.z.GetDisplayNode().GetColorNodeID()).GetNumberOfColors() == 256
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    volume, z = slicer.util.getNode("T1"), slicer.util.getNode("T1 real PET z-map")
+    np.testing.assert_array_equal(drawn(z, np.array([-4.0, -0.9, 0.0, 0.9, 4.0])), before)
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    assert writeComparison(volume, slicer.util.getNode("Scan of the PET"), reply()).z is z
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
 
 
 def test_the_table_has_metrics_and_regions(pair):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,6 @@ from DualGlowLib.metrics import image_metrics
 from DualGlowLib.regional import interval90, region_rows
 from DualGlowLib.scans import GRIDS, Grid, Prepared, Scan, load_template, prepare, resample, to_patient
 from DualGlowLib.scans.adoption import adopt
-from DualGlowLib.scans.scan import Scan as PlainScan
 from DualGlowLib.session import Cancelled, Session
 from DualGlowLib.simulate.regions import REGIONS, weights
 
@@ -155,7 +152,7 @@ def test_what_is_prepared_already_gives_what_preparing_gave(session: Session) ->
     grid = session.synthesizer.bundle.grid
     stages: list[str] = []
     patient, kept = session.prepare(
-        PlainScan(direct.prepared.t1, grid.affine, "prepared"),
+        Scan(direct.prepared.t1, grid.affine, "prepared"),
         prepared=True, key="prepared", progress=lambda stage, share: stages.append(stage),
     )  # fmt: skip
     assert not kept
@@ -179,8 +176,8 @@ def test_prepared_on_another_lattice(session: Session) -> None:
     found = adopt(Scan(written.t1, finer.affine), grid)
     both = found.mask & direct.mask
     assert 2 * both.sum() / (found.mask.sum() + direct.mask.sum()) > 0.97
-    assert np.corrcoef(found.t1[both], direct.t1[both])[0, 1] > 0.93  # it was interpolated twice
-    assert abs(np.median(found.t1[both]) - np.median(direct.t1[both])) < 0.05
+    assert np.abs(found.t1 - direct.t1)[both].mean() < 0.05  # it was interpolated twice
+    assert abs(np.median(found.t1[both]) - np.median(direct.t1[both])) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -189,8 +186,8 @@ def test_prepared_on_another_lattice(session: Session) -> None:
         (lambda scan: Scan(scan.data * 300, scan.affine), "white matter is near 300"),
         (lambda scan: Scan(scan.data - 0.1, scan.affine), "not prepared: its values run from -0.1"),
         (lambda scan: Scan(scan.data, scan.affine + 40 * np.eye(4, k=3)), "overlaps"),
-        (lambda scan: Scan(np.maximum(scan.data, 0.01), scan.affine), "100% of it is above 0"),
-        (lambda scan: Scan(np.where(scan.data > 0, 1.01 - 0.5 * scan.data, 0), scan.affine), "correlates"),
+        (lambda scan: Scan(np.where(scan.data > 0, scan.data, 0.9), scan.affine), "100% of it is above 0"),
+        (lambda scan: Scan(np.where(scan.data > 0, 1.3 - 0.65 * scan.data, 0), scan.affine), "correlates"),
     ],
 )
 def test_what_is_not_prepared_is_refused(session: Session, spoil, words: str) -> None:
@@ -379,12 +376,12 @@ def test_faults_of_ours_are_not_taken_for_the_gpus(session: Session, monkeypatch
     assert session.device == "cuda:0"
 
 
-# ------------------------------------------------------------------------------------------------------ beside a real PET
+# ---------------------------------------------------------------------------------------------------- beside a real PET
 
 
 @pytest.fixture(scope="module")
-def pets(module_session: Session) -> Iterator[tuple[Scan, Scan]]:
-    """Of the template at 70, drawn from the model: as it is and elsewhere, and with a hole in the posterior cingulate."""
+def pets(module_session: Session) -> tuple[Scan, Scan]:
+    """Of the template at 70, drawn from the model: as it is but elsewhere; with a hole in the posterior cingulate."""
     session = module_session
     session.prepare(lambda: pytest.fail("read again"), key="template")
     prepared, grid = session.patient.prepared, session.synthesizer.bundle.grid
@@ -395,7 +392,7 @@ def pets(module_session: Session) -> Iterator[tuple[Scan, Scan]]:
     points = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1) @ grid.affine[:3, :3].T
     distance = np.linalg.norm(points + grid.affine[:3, 3] - (0, -56, 30), axis=-1)
     hole = drawn * (1 - 0.7 * np.exp(-((distance / 25) ** 2)))
-    yield Scan(1000 * drawn, moved @ affine, "PET"), Scan(hole.astype(np.float32), affine, "PET")
+    return Scan(1000 * drawn, moved @ affine, "PET"), Scan(hole.astype(np.float32), affine, "PET")
 
 
 def test_pet_that_fits(session: Session, pets: tuple[Scan, Scan]) -> None:

@@ -185,7 +185,8 @@ def test_lines_that_are_no_requests(worker: Asking, line: bytes, words: str) -> 
         ("sample", {"age": "old"}, "age can't be 'old'"),
         ("sample", {"age": 400}, "age 400 is outside the range"),
         ("sample", {"samples": 1.5}, "samples can't be 1.5"),
-        ("sample", {"temperature": [1]}, "temperature"),
+        ("sample", {"temperature": [1, 1]}, "2 temperatures"),
+        ("sample", {"temperature": "hot"}, "temperature can't be 'hot'"),
         ("keyframes", {"ages": [], "temperatures": [0]}, "ages can't be"),
         ("open", {"bundle": "/nowhere/at/all"}, "is no DualGlow model"),
         ("open", {"device": "cuda:77"}, "'cuda:77' can't be used"),
@@ -198,7 +199,8 @@ def test_refused_with_one_sentence_and_usable(worker: Asking, do: str, values: d
     assert reply["event"] == "refused"
     assert words in reply["message"]
     assert "\n" not in reply["message"]
-    assert worker.ask("sample", age=70)["event"] == "done"
+    reply = worker.ask("keyframes", ages=[70], temperatures=[0])  # made once for all of these
+    assert reply["event"] == "done"
 
 
 def test_what_json_cannot_hold() -> None:
@@ -250,7 +252,10 @@ def test_sample_and_one(worker: Asking) -> None:
     assert reply["device"] == "cpu"
     worker.array(reply["grid_mean"])
     samples = [worker.ask("one", index=index, age=70, sex="F", temperature=1, seed=3) for index in (0, 1)]
-    assert np.abs(np.mean([worker.array(one["sample"]) for one in samples], axis=0) - mean).max() < 0.02
+    # Each is cut to its own range, so that their mean is the mean's but for little.
+    off = np.abs(np.mean([worker.array(one["sample"]) for one in samples], axis=0) - mean)
+    assert off.max() < 0.1
+    assert off.mean() < 1e-3
     for row, *ones in zip(reply["regions"], *(one["regions"] for one in samples), strict=True):
         assert row["mean"] == pytest.approx(np.mean([one["mean"] for one in ones]), abs=1e-5)
     alone = worker.ask("sample", age=70)

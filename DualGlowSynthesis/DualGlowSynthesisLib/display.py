@@ -36,6 +36,10 @@ def colorMaps() -> dict[str, str]:
     return {title: identity for title, identity in _COLOR_MAPS if slicer.mrmlScene.GetNodeByID(identity)}
 
 
+def _default() -> str:
+    return next(iter(colorMaps().values()), _HEAT)
+
+
 def _displayOf(volumeNode):
     if volumeNode.GetDisplayNode() is None:
         volumeNode.CreateDefaultDisplayNodes()
@@ -60,17 +64,17 @@ def styleUptake(
     Inferno by default where the scene has it: PET-Heat spends its red and orange below SUVR 0.7, so that grey and white
     matter look alike.
     """
-    _style(volumeNode, colorNodeID or next(iter(colorMaps().values())), window, threshold)
+    _style(volumeNode, colorNodeID or _default(), window, threshold)
 
 
 def styleSpread(volumeNode) -> None:
     """As a standard deviation in SUVR: a tenth of the uptake's window."""
-    _style(volumeNode, _HEAT, (0.0, SUVR_WINDOW[1] / 10), 0.005)
+    _style(volumeNode, _default(), (0.0, SUVR_WINDOW[1] / 10), 0.005)
 
 
 def styleProbability(volumeNode) -> None:
     """As a probability, 0 to 1; what is never below the threshold is transparent."""
-    _style(volumeNode, _HEAT, (0.0, 1.0), 0.01)
+    _style(volumeNode, _default(), (0.0, 1.0), 0.01)
 
 
 def styleLike(volumeNode, other) -> None:
@@ -109,7 +113,11 @@ def showLegend(volumeNode, unit: str) -> None:
     legend = logic.GetColorLegendDisplayNode(volumeNode) or logic.AddDefaultColorLegendDisplayNode(volumeNode)
     with slicer.util.NodeModify(legend):
         legend.SetTitleText(_("SYNTHETIC\n{unit}").format(unit=unit))
-        legend.SetLabelFormat("%.2g" if unit == "%" else "%.1f")
+        shown = _displayOf(volumeNode)
+        legend.SetLabelFormat("%.2f" if shown.GetWindow() < 1 else "%.1f")
+        legend.SetNumberOfLabels(3)
+        legend.SetSize(0.1, 0.3)  # of the view; as large as it is by default it would hide a part of the brain
+        legend.SetPosition(0.99, 0.02)
         legend.SetVisibility(True)
 
 

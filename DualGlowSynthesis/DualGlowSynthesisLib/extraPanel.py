@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -11,8 +12,8 @@ from . import comparison, exporting, results, sweep, volumes
 
 __all__ = ["ExtraPanel"]
 
-COMPARED_SAMPLES = 16
-"""Fewest samples that a predicted standard deviation is taken from."""
+COMPARED_SAMPLES = 32
+"""A rank among fewer than 19 samples says nothing about 5 %, and the predicted standard deviation needs some too."""
 
 
 class ExtraPanel:
@@ -71,7 +72,8 @@ class ExtraPanel:
         def done(reply: dict) -> None:
             if patient[0].GetScene() is None:
                 raise InputError(_("The MRI was deleted while its PETs were computed; load it and try again."))
-            made = sweep.makeSweep(patient[0], steps, steps[0]["provenance"], reply.get("montage"))
+            provenance = {**steps[0]["provenance"], "Age": choices.age}  # it opens at the age that is set
+            made = sweep.makeSweep(patient[0], steps, provenance, reply.get("montage"))
             window.showSweep(made)
 
         ages = self._ages(parameters)
@@ -84,18 +86,20 @@ class ExtraPanel:
         if not window.ensureReady():
             return
         patient, choices, pet = window.patientChoice(), window.choices(), window.parameters.petVolume
-        samples = max(window.parameters.samples, COMPARED_SAMPLES)
 
         def done(reply: dict) -> None:
             if patient[0].GetScene() is None or pet.GetScene() is None:
                 raise InputError(_("A volume was deleted while it was compared; load it and try again."))
             load = window.engine.client.load
             arrays = {kind: load(reply[kind]) for kind in ("pet", "difference", "z")}
-            self._ui.compareText.text = comparison.summaryOf(reply)
-            made = comparison.writeComparison(patient[0], pet, {**reply, **arrays})
+            found = {**reply, **arrays, "samples": COMPARED_SAMPLES}
+            self._ui.compareText.text = comparison.summaryOf(found)
+            made = comparison.writeComparison(patient[0], pet, found)
             window.showComparison(made, patient[0])
 
-        window.run.start(lambda **callbacks: window.engine.compare(patient, choices, pet, samples, **callbacks), done)
+        window.run.start(
+            lambda **callbacks: window.engine.compare(patient, choices, pet, COMPARED_SAMPLES, **callbacks), done
+        )
 
     # ---- files
 
@@ -113,7 +117,20 @@ class ExtraPanel:
         return exporting.exportNifti(parameters.outputVolume, folder / f"{_fileName(parameters.outputVolume)}.nii.gz")
 
     def _exportDicom(self, folder: Path, parameters):
-        return exporting.exportDicom(parameters.outputVolume, parameters.inputVolume, folder)
+        source = parameters.inputVolume
+        if not source.GetAttribute("DICOM.instanceUIDs"):
+            source = self._askSeries(source.GetName())
+        name = f"{_fileName(parameters.outputVolume)}_DICOM"
+        return exporting.exportDicom(parameters.outputVolume, source, folder / name)[0].parent
+
+    @staticmethod
+    def _askSeries(name: str) -> str:
+        """The folder of the MRI's DICOM files; only the study that they belong to can take a derived series."""
+        title = _("Folder of the DICOM series that {name} comes from").format(name=name)
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
+        if not folder:
+            raise InputError(_("A DICOM series is added to the MRI's study; choose the folder of the MRI's series."))
+        return folder
 
     def _exportTable(self, folder: Path, parameters):
         table = results.resultOf(parameters.outputVolume, "table")

@@ -85,6 +85,7 @@ def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict):
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
     volumes.updateVolumeFromArray(volume, array, inputVolume)
     volumes.markSynthetic(volume, provenance)
+    volume.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
     volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))
     volume.SetVoxelValueUnits(_coded("{ratio}", "UCUM", "ratio"))
     placeBeside(volume, inputVolume)

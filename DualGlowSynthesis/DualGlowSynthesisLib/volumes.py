@@ -59,8 +59,11 @@ def isSynthetic(volumeNode) -> bool:
 
 def firstAcquired():
     """The scene's first grey-scale volume that DualGlow has not made; None if there is none."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps and colour images too
-    return next((n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not isSynthetic(n)), None)
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):  # label maps and colour images too
+        isGrey = node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        if isGrey and not isSynthetic(node) and node.GetAttribute("DualGlow.ResampledFrom") is None:
+            return node
+    return None
 
 
 def usableVoxels(volumeNode) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import importlib
 import logging
 import os
@@ -139,10 +138,6 @@ def start() -> types.ModuleType:
 
     if hasattr(slicer, "app"):
         return slicer
-    if sys.version_info < (3, 12):
-        # Each call of a void function of PySide 6.12 takes a reference from None, of which there are some 20 000; only
-        # later Pythons don't count them. Without this a long test ends in "deallocating None".
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     qapplication = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
     folder = Path(tempfile.mkdtemp(prefix="host-"))

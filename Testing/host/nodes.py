@@ -70,6 +70,7 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         self._box.activated.connect(self._activated)
         row(self, self._box)
         self._scene, self._observers, self._id, self._known = None, [], "", []
+        self._attributes: dict[tuple[str, str], Any] = {}
 
     def _refill(self) -> None:
         self._box.clear()
@@ -101,11 +102,42 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         for kind in self.nodeTypes:
             for index in range(self._scene.GetNumberOfNodesByClass(kind)):
                 node = self._scene.GetNthNodeByClass(index, kind)
-                if (self.showChildNodeTypes or node.GetClassName() == kind) and (
-                    self.showHidden or not node.GetHideFromEditors()
-                ):
+                if self._fits(node, kind):
                     found.append(node)
         return found
+
+    def _fits(self, node: Any, kind: str) -> bool:
+        return (
+            (self.showChildNodeTypes or node.GetClassName() == kind)
+            and not any(node.IsA(hidden) for hidden in self.hideChildNodeTypes)
+            and (self.showHidden or not node.GetHideFromEditors())
+            and all(
+                node.GetAttribute(name) == value if value is not None else node.GetAttribute(name) is not None
+                for (owner, name), value in self._attributes.items()
+                if owner == kind
+            )
+        )
+
+    @Slot(str, str)
+    @Slot(str, str, object)
+    def addAttribute(self, kind: str, name: str, value: Any = None) -> None:
+        """Show only nodes of this class that have the attribute, with this value if one is given."""
+        self._attributes[kind, name] = value
+        self._refill()
+
+    @Slot(str, str)
+    def removeAttribute(self, kind: str, name: str) -> None:
+        self._attributes.pop((kind, name), None)
+        self._refill()
+
+    @Slot(int)
+    def setCurrentNodeIndex(self, index: int) -> None:
+        self.setCurrentNode(self.nodeFromIndex(index))
+
+    @Slot(int, result=object)
+    def nodeFromIndex(self, index: int) -> Any:
+        nodes = self._nodes()
+        return nodes[index] if 0 <= index < len(nodes) else None
 
     def _tag(self, kind: str) -> str:
         return self._scene.CreateNodeByClass(kind).GetNodeTagName()
@@ -149,6 +181,9 @@ class qMRMLNodeComboBox(StandIn, QWidget):
     editEnabled = stored(bool, False)
     showHidden = stored(bool, False, _refill)
     showChildNodeTypes = stored(bool, True, _refill)
+    hideChildNodeTypes = stored("QStringList", [], _refill)
+    nodeTypeLabel = stored(str, "")
+    sizeAdjustPolicy = stored(int, 1)
     selectNodeUponCreation = stored(bool, True)
     baseName = stored(str, "")
     noneDisplay = stored(str, "None", _refill)

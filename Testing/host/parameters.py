@@ -16,6 +16,7 @@ from .annotations import Choice, Decimals, Default, Maximum, Minimum, RangeBound
 from .connectors import Connector
 from .pythonqt import is_alive
 from .serializers import Field, FloatRange, isParameterPack, make_fields, parameterPack
+from .standins import observe
 
 __all__ = [
     "Choice", "Decimals", "Default", "FloatRange", "Maximum", "Minimum", "RangeBounds", "SingleStep", "WithinRange",
@@ -91,7 +92,7 @@ class _Methods:
         for name, connector in connectors.items():
             connector.show(self.getValue(name))
             connector.on_changed(self._reader(name, connector))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show())
+        observe(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self, type(self)._show)
         return tag
 
     def _field(self, name: str) -> Field:

@@ -249,10 +249,11 @@ def _refuse_unknown(target: Any, name: str) -> None:
     """AttributeError for what the class has in PySide, or as Python code, but not in Slicer."""
     known = members(_class_name(target))
     shown = known is None or name in known
-    if isinstance(target, StandIn) and not hasattr(QtWidgets.QWidget, name):
+    if isinstance(target, StandIn) and known is None:
+        base = next(cls for cls in type(target).__mro__ if _is_qt_class(cls))
         meta = target.metaObject()
         methods = {meta.method(index).name().data().decode() for index in range(meta.methodCount())}
-        shown = shown and (name in _ADDED or name in methods or _property(target, name) is not None)
+        shown = hasattr(base, name) or name in _ADDED | methods or _property(target, name) is not None
     if not shown:
         raise AttributeError(f"{_class_name(target)} has no attribute '{name}' in Slicer")
 

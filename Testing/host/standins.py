@@ -9,7 +9,25 @@ from typing import Any
 from PySide6.QtCore import Property
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
-__all__ = ["row", "stored"]
+__all__ = ["observe", "row", "stored"]
+
+_callbacks: list[Callable] = []
+
+
+def observe(node: Any, event: int | str, owner: Any, method: Callable[[Any], None]) -> int:
+    """Call ``method(owner)`` at each such event of a VTK object, as long as the owner lives; gives the observer's tag.
+
+    The callback is kept for ever. Python's garbage collector takes an observer for a part of the VTK object's wrapper,
+    and clears it with a cycle through the wrapper, although the object itself lives on and calls it: a crash.
+    """
+    reference = weakref.ref(owner)
+
+    def changed(*_: Any) -> None:
+        if reference() is not None:
+            method(reference())
+
+    _callbacks.append(changed)
+    return node.AddObserver(event, changed)
 
 
 def row(parent: QWidget, *children: QWidget) -> None:

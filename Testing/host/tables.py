@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import shiboken6
@@ -10,6 +11,7 @@ from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QTableView
 
 from .pythonqt import StandIn
+from .standins import observe
 
 __all__ = ["qMRMLTableView"]
 
@@ -26,20 +28,20 @@ class qMRMLTableView(StandIn, QTableView):
         self._observers: list[tuple[Any, int]] = []
         self.setModel(QStandardItemModel(self))
 
-    def _observe(self, node: Any, slot: Any) -> None:
-        def changed(*_: Any) -> None:
-            if shiboken6.isValid(self):
-                slot()
+    def _observe(self, node: Any, method: Callable[[qMRMLTableView], None]) -> None:
+        def changed(view: qMRMLTableView) -> None:
+            if shiboken6.isValid(view):
+                method(view)
 
         if node is not None:
-            self._observers.append((node, node.AddObserver("ModifiedEvent", changed)))
+            self._observers.append((node, observe(node, "ModifiedEvent", self, changed)))
 
     def _follow(self) -> None:
         for node, observer in self._observers:
             node.RemoveObserver(observer)
         self._observers = []
-        self._observe(self._table, self._fill)
-        self._observe(self._view, self._follow_view)
+        self._observe(self._table, qMRMLTableView._fill)
+        self._observe(self._view, qMRMLTableView._follow_view)
         self._fill()
 
     def _follow_view(self) -> None:
@@ -52,7 +54,7 @@ class qMRMLTableView(StandIn, QTableView):
         if table is None:
             return
         columns, rows = table.GetNumberOfColumns(), table.GetNumberOfRows()
-        if self._table.GetUseColumnNameAsColumnHeader():
+        if self._table.GetUseColumnTitleAsColumnHeader():
             model.setHorizontalHeaderLabels([table.GetColumnName(column) or "" for column in range(columns)])
         for row in range(rows):
             items = [QStandardItem(table.GetValue(row, column).ToString()) for column in range(columns)]

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..errors import InputError
 from .grid import Grid
-from .intensity import normalise_t1
 from .morphology import filled, millilitres
 from .preparation import Prepared
 from .quality import Verdict, check_scan
@@ -66,7 +65,7 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
         t1 = np.ascontiguousarray(clean.data, np.float32)
     else:
         brain = resample(clean.data, clean.affine, grid.shape, grid.affine)
-        t1 = normalise_t1(brain / np.maximum(share, 1e-3), inside)
+        t1 = np.where(inside, np.clip(brain / np.maximum(share, 1e-3), 0, 1.5), 0).astype(np.float32)
     usual = resample(template.t1.data, template.t1.affine, grid.shape, grid.affine)
     correlation = float(np.corrcoef(t1[both], usual[both])[0, 1])
     if not correlation >= _MIN_LIKENESS:
