@@ -1,7 +1,13 @@
-"""Pictures of a module at work: its window beside the three slice views, as in Slicer, in one PNG."""
+"""Pictures of a module at work: its window beside the three slice views, as in Slicer, in one PNG.
+
+    python Testing/screenshots.py [OUT]
+
+makes those of the README (by default in their place), in the test host, from the T1 that ships with DualGlow.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +16,14 @@ from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QFontDatabase, QImage, QPainter
 from PySide6.QtWidgets import QApplication, QWidget
 
-from host import views
+import host
+from host import gestures, views
 from host.pythonqt import unwrap
 
-__all__ = ["grab", "shot"]
+__all__ = ["grab", "pictures", "shot"]
+
+ROOT = Path(__file__).resolve().parent.parent
+WAIT = 600  # seconds; far more than any step takes
 
 _COLORS = {"Red": "#f34a33", "Green": "#6eb04b", "Yellow": "#edd54c"}  # of Slicer's views
 _BAR = 18  # px, the coloured bar over a view
@@ -84,3 +94,83 @@ def shot(window: Any, path: str | Path, size: tuple[int, int] | None = None) -> 
     if not picture.save(str(path), "PNG"):
         raise OSError(f"{path} can't be written.")
     return path
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Make every picture of the README, as a user would: open, Apply, show the spread, sweep the ages.
+
+    Args:
+        folder: to write to.
+
+    Returns:
+        The paths.
+
+    Raises:
+        RuntimeError: if a step fails; with what the window says.
+    """
+    slicer = host.start()
+    module = host.load(ROOT / "DualGlowSynthesis" / "DualGlowSynthesis.py")
+    volume = slicer.util.loadVolume(str(ROOT / "Resources" / "Template" / "mni152_t1.nii.gz"))
+    volume.SetName("DualGlowTemplateT1")
+    widget = module.open()
+    try:
+        return [_small(path) for path in _make(slicer, widget, volume, folder)]
+    finally:
+        module.close(widget)
+
+
+def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
+    ui, window = widget.ui, widget.window
+
+    def press(button: Any) -> None:
+        gestures.click(button)
+        if not host.pump(until=lambda: not window.run.isBusy, timeout=WAIT) or host.slot_errors:
+            raise RuntimeError(f"{button.text} failed: {ui.statusLabel.text} {host.slot_errors}")
+
+    gestures.choose(ui.sexBox, "female")
+    gestures.choose(ui.diagnosisBox, "cognitively normal (CN)")
+    ui.ageSlider.value = 70
+    press(ui.applyButton)
+    made = [_fitted(slicer, widget, folder / "demo.png")]
+
+    ui.ageSlider.value, ui.temperatureSlider.value, ui.samplesBox.value = 90, 1, 20
+    press(ui.applyButton)
+    gestures.choose(ui.shownBox, "standard deviation")
+    made.append(_fitted(slicer, widget, folder / "spread.png"))
+
+    ui.temperatureSlider.value = 0
+    ui.sweepCollapsibleButton.collapsed = False
+    grab(widget.parent)  # lays the section out: where nothing is drawn, nothing is clicked
+    press(ui.sweepButton)
+    montage = slicer.util.arrayFromVolume(volume.GetNodeReference("DualGlow.SweepMontage"))[0]
+    height, width, _ = montage.shape
+    pixels = np.ascontiguousarray(montage)
+    made.append(folder / "sweep.png")
+    QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).save(str(made[-1]), "PNG")
+    return made
+
+
+def _fitted(slicer: Any, widget: Any, path: Path) -> Path:
+    """``shot`` with the whole head in every view."""
+    size = (960, grab(widget.parent).height())
+    shot(widget, path, size)  # a view fits a volume to the size that it has
+    for name in views.names():
+        slicer.app.layoutManager().sliceWidget(name).sliceController().fitSliceToBackground()
+    return shot(widget, path, size)
+
+
+def _small(path: Path) -> Path:
+    """The same picture in 256 colours of its own."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    small.save(path, optimize=True)
+    return path
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "Screenshots")
+    for path in pictures(parser.parse_args().out):
+        print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")

@@ -7,6 +7,7 @@ weights are our own (Testing/benchmarks/brain_mask.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -38,11 +39,12 @@ _PLAUSIBLE_ML = (300.0, 3000.0)  # of a mask that is given
 _ON_HEAD = 0.6  # share of a given mask that must lie on the scan, and of that on something brighter than air
 
 
-def brain_mask(scan: Scan) -> Scan:
+def brain_mask(scan: Scan, progress: Callable[[float], None] | None = None) -> Scan:
     """The brain with its ventricles and sulci, without skull, scalp and neck.
 
     Args:
         scan: a T1 of a head, in any orientation, with or without skull.
+        progress: called with 0..1.
 
     Returns:
         A scan of bool voxels on the same lattice, one connected piece without holes; all False if the
@@ -53,6 +55,7 @@ def brain_mask(scan: Scan) -> Scan:
     """
     import torch
 
+    tell = progress or (lambda fraction: None)
     coarse_net, fine_net = _networks()
     shape, affine = _lattice(scan.affine, [(-0.5, n - 0.5) for n in scan.shape], COARSE)
     if max(shape) * COARSE > _LARGEST:
@@ -62,6 +65,7 @@ def brain_mask(scan: Scan) -> Scan:
         )
     background = float(scan.data.min())
     image = resample(scan.data, scan.affine, shape, affine, fill=background)
+    tell(0.2)
     low, high = intensity_range(image)
     with torch.inference_mode():
         probability = _search(coarse_net, scale_intensity(image, low, high))
@@ -72,10 +76,14 @@ def brain_mask(scan: Scan) -> Scan:
         spans = [np.flatnonzero(found.any(axis=rest))[[0, -1]] for rest in ((1, 2), (0, 2), (0, 1))]
         shape, fine_affine = _lattice(affine, spans, FINE, _MARGIN)
         image = resample(scan.data, scan.affine, shape, fine_affine, fill=background)
+        tell(0.5)
         prior = resample(np.where(dilated(found, 2), probability, 0), affine, shape, fine_affine)
         probability = _run(fine_net, np.stack([scale_intensity(image, low, high), prior]))
+    tell(0.8)
     inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
+    tell(0.9)
     inside = filled(largest_piece(inside))
+    tell(1.0)
     return scan.like(_already_stripped(scan.data > low + _FOREGROUND * (high - low), inside))
 
 

@@ -219,7 +219,8 @@ def _look(
 ) -> _Found:
     """Brain mask of the head turned by ``pose``, and registration of the head as it is."""
     report("brain mask", 0.0)
-    mask = brain_mask(Scan(scan.data, pose @ scan.affine, scan.source)).data
+    posed = Scan(scan.data, pose @ scan.affine, scan.source)
+    mask = brain_mask(posed, lambda fraction: report("brain mask", 0.35 * fraction)).data
     return _place(scan, mask, bias, report, start)
 
 
