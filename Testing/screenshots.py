@@ -83,11 +83,19 @@ def shot(window: Any, path: str | Path, size: tuple[int, int] | None = None) -> 
     picture.fill(panel.pixelColor(1, 1))
     painter = QPainter(picture)
     painter.drawImage(0, 0, panel)
-    left, main, half = panel.width() + _GAP, width * 3 // 5, (height - _GAP) // 2
-    side = width - main - _GAP
-    _draw_view(painter, "Red", QRect(left, 0, main, height))
-    _draw_view(painter, "Yellow", QRect(left + main + _GAP, 0, side, half))
-    _draw_view(painter, "Green", QRect(left + main + _GAP, half + _GAP, side, height - half - _GAP))
+    left = panel.width() + _GAP
+    if width > height:  # Red beside the others, else above them
+        main, half = width * 3 // 5, (height - _GAP) // 2
+        side = left + main + _GAP, width - main - _GAP
+        places = [(left, 0, main, height), (side[0], 0, side[1], half)]
+        places.append((side[0], half + _GAP, side[1], height - half - _GAP))
+    else:
+        main, half = height * 3 // 5, (width - _GAP) // 2
+        below = main + _GAP, height - main - _GAP
+        places = [(left, 0, width, main), (left, below[0], half, below[1])]
+        places.append((left + half + _GAP, below[0], width - half - _GAP, below[1]))
+    for name, place in zip(("Red", "Yellow", "Green"), places, strict=True):
+        _draw_view(painter, name, QRect(*place))
     painter.end()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +160,7 @@ def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
 
 def _fitted(slicer: Any, widget: Any, path: Path) -> Path:
     """``shot`` with the whole head in every view."""
-    size = (960, grab(widget.parent).height())
+    size = (860, grab(widget.parent).height())
     shot(widget, path, size)  # a view fits a volume to the size that it has
     for name in views.names():
         slicer.app.layoutManager().sliceWidget(name).sliceController().fitSliceToBackground()
@@ -160,12 +168,12 @@ def _fitted(slicer: Any, widget: Any, path: Path) -> Path:
 
 
 def _small(path: Path) -> Path:
-    """The same picture in 256 colours of its own."""
+    """The same picture in 256 colours of its own, dithered."""
     from PIL import Image
 
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
-    small.save(path, optimize=True)
+        full = picture.convert("RGB")
+    full.quantize(256, palette=full.quantize(256), dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     return path
 
 

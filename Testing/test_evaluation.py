@@ -11,7 +11,7 @@ import pytest
 
 from DualGlowLib.__main__ import main
 from DualGlowLib.bundle import DEFAULT_BUNDLE
-from DualGlowLib.evaluation import image_metrics
+from DualGlowLib.metrics import image_metrics, structural_similarity
 from DualGlowLib.resources import resource
 from DualGlowLib.simulate import simulate_cohort
 
@@ -31,6 +31,18 @@ def test_known_values(truth: np.ndarray) -> None:
     assert shifted.mae == pytest.approx(0.02)
     assert shifted.correlation == pytest.approx(1.0)
     assert image_metrics(truth + 0.02, truth, mask, data_range=4.0).psnr == pytest.approx(46.02, abs=0.01)
+
+
+def test_structural_similarity_is_that_of_scikit_image(truth: np.ndarray) -> None:
+    library = pytest.importorskip("skimage.metrics")
+    image = truth + np.random.default_rng(1).normal(0, 0.1, truth.shape)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
+    _, expected = library.structural_similarity(image, truth, data_range=3.0, **options)
+    np.testing.assert_allclose(structural_similarity(image, truth, 3.0), expected, rtol=1e-9)
+
+
+def test_flat_images_have_no_correlation(truth: np.ndarray) -> None:
+    assert math.isnan(image_metrics(0 * truth, truth, truth > 0.5, 1.0).correlation)
 
 
 def test_only_the_mask_counts(truth: np.ndarray) -> None:

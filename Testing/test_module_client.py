@@ -14,7 +14,7 @@ from loaded import host  # noqa: F401  makes qt and slicer importable
 
 from DualGlowSynthesisLib import client as clients  # isort: skip
 
-PROGRAM = '''
+PROGRAM = """
 import json, os, sys, time
 import numpy as np
 out = lambda **message: print(json.dumps(message), flush=True)
@@ -40,7 +40,7 @@ for line in sys.stdin:
         time.sleep(600)
     elif do == "cancel" and asked["cancel"] in waiting:
         out(id=asked["cancel"], event="cancelled")
-'''
+"""
 
 
 @pytest.fixture

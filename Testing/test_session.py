@@ -8,9 +8,7 @@ import torch
 
 from DualGlowLib import InputError
 from DualGlowLib.draws import Distribution
-from DualGlowLib.evaluation import image_metrics as metrics_of_evaluation
 from DualGlowLib.kept import Kept
-from DualGlowLib.metrics import image_metrics
 from DualGlowLib.regional import interval90, region_rows
 from DualGlowLib.scans import GRIDS, Grid, Prepared, Scan, load_template, prepare, resample, to_patient
 from DualGlowLib.scans.adoption import adopt
@@ -409,7 +407,7 @@ def test_pet_that_fits(session: Session, pets: tuple[Scan, Scan]) -> None:
     assert 0.4 < np.abs(found.z.data[inside]).mean() < 1.6
     assert not found.z.data[prepared.patient_edge == 0].any()
     assert np.median(np.abs([row["z"] for row in found.regions])) < 2.5
-    assert found.metrics["correlation"] > 0.85
+    assert found.metrics.correlation > 0.85
     assert 0 < found.percentile < 100
     expected = session.sample(70, temperature=1.0, samples=6).synthesis.mean.data
     core = prepared.patient_edge == 1
@@ -447,17 +445,6 @@ def test_registration_of_a_pet_is_kept(
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers
-
-
-def test_metrics_are_those_of_the_evaluation() -> None:
-    pytest.importorskip("skimage")
-    random = np.random.default_rng(3)
-    truth = random.random((14, 17, 12)) + np.linspace(0, 2, 12)
-    image = truth + 0.2 * random.normal(size=truth.shape)
-    mask = random.random(truth.shape) > 0.4
-    expected = metrics_of_evaluation(image, truth, mask, 3.0)
-    assert image_metrics(image, truth, mask, 3.0) == pytest.approx(vars(expected), rel=1e-6)
-    assert image_metrics(truth, truth, mask, 3.0)["psnr"] is None
 
 
 def law(samples: int, seed: int = 0) -> Distribution:

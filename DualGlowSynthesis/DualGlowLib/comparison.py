@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import image_metrics
+from .metrics import ImageMetrics, image_metrics
 from .regional import region_rows
 from .scans import PreparedPet, Scan, resample, to_patient
 from .scans.deformable import to_grid
@@ -40,7 +40,7 @@ class Comparison:
     pet: Scan
     difference: Scan
     z: Scan
-    metrics: dict
+    metrics: ImageMetrics
     regions: list[dict]
     bits_per_dim: float
     percentile: float

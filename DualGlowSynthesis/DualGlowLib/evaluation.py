@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .cases import Case, read_on_grid
-from .errors import InputError
 from .files import write_json
+from .metrics import image_metrics
 from .scans import read_scan
 from .synthesis import Synthesizer
 
-__all__ = ["ImageMetrics", "evaluate", "image_metrics", "write_report"]
-
-
-@dataclass(frozen=True)
-class ImageMetrics:
-    """Of a PET against the truth, inside a mask, in SUVR.
-
-    Attributes:
-        psnr: dB, with a fixed data range.
-        ssim: 3-D, Gaussian window of 1.5 voxels, K = 0.01 and 0.03, averaged over the mask.
-        mae: mean absolute error, SUVR.
-        correlation: Pearson, over voxels.
-    """
-
-    psnr: float
-    ssim: float
-    mae: float
-    correlation: float
-
-
-def image_metrics(image: np.ndarray, truth: np.ndarray, mask: np.ndarray, data_range: float) -> ImageMetrics:
-    """Metrics of one volume; all three arrays have one shape.
-
-    ``data_range`` (SUVR) is a constant of the model, not of the image: PSNR and SSIM would not compare otherwise.
-
-    Raises:
-        InputError: if scikit-image is not installed.
-    """
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError:
-        raise InputError("Evaluation needs scikit-image; install it, e.g. pip install dualglow[evaluation].") from None
-
-    image, truth = image.astype(np.float64), truth.astype(np.float64)
-    difference = (image - truth)[mask]
-    mse = float(np.mean(difference**2))
-    _, ssim = structural_similarity(
-        image, truth, data_range=data_range, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
-    )
-    return ImageMetrics(
-        psnr=math.inf if mse == 0 else 10 * math.log10(data_range**2 / mse),
-        ssim=float(ssim[mask].mean()),
-        mae=float(np.abs(difference).mean()),
-        correlation=float(np.corrcoef(image[mask], truth[mask])[0, 1]),
-    )
+__all__ = ["evaluate", "write_report"]
 
 
 def evaluate(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["image_metrics", "structural_similarity"]
+__all__ = ["ImageMetrics", "image_metrics", "structural_similarity"]
 
 _SIGMA, _RADIUS = 1.5, 5  # voxels: window of the structural similarity, cut at 3.5 sigma
 
@@ -33,23 +34,38 @@ def structural_similarity(image: np.ndarray, truth: np.ndarray, data_range: floa
     return brightness * (2 * covariance + high) / (variances + high)
 
 
-def image_metrics(image: np.ndarray, truth: np.ndarray, mask: np.ndarray, data_range: float) -> dict[str, float | None]:
-    """``mae`` (SUVR), ``psnr`` (dB), ``ssim`` (averaged over the mask) and ``correlation`` (Pearson) of one volume.
+@dataclass(frozen=True)
+class ImageMetrics:
+    """Of a PET against the truth, inside a mask, in SUVR.
 
-    The same numbers as ``evaluation.image_metrics``. ``psnr`` is None for equal images, ``correlation`` for flat ones.
+    Attributes:
+        psnr: dB, with a fixed data range; infinite for equal images.
+        ssim: 3-D, see ``structural_similarity``, averaged over the mask.
+        mae: mean absolute error, SUVR.
+        correlation: Pearson, over voxels; NaN for a flat image.
+    """
+
+    psnr: float
+    ssim: float
+    mae: float
+    correlation: float
+
+
+def image_metrics(image: np.ndarray, truth: np.ndarray, mask: np.ndarray, data_range: float) -> ImageMetrics:
+    """Metrics of one volume.
 
     Args:
         image, truth: of one shape.
         mask: bool, where to compare; not empty.
-        data_range: a constant of the model, not of the image.
+        data_range: SUVR; a constant of the model, not of the image: PSNR and SSIM would not compare otherwise.
     """
     inside = image[mask].astype(np.float64), truth[mask].astype(np.float64)
     difference = inside[0] - inside[1]
     mse = float(np.mean(difference**2))
     flat = min(part.std() for part in inside) == 0
-    return {
-        "mae": float(np.abs(difference).mean()),
-        "psnr": None if mse == 0 else 10 * math.log10(data_range**2 / mse),
-        "ssim": float(structural_similarity(image, truth, data_range)[mask].mean()),
-        "correlation": None if flat else float(np.corrcoef(*inside)[0, 1]),
-    }
+    return ImageMetrics(
+        psnr=math.inf if mse == 0 else 10 * math.log10(data_range**2 / mse),
+        ssim=float(structural_similarity(image, truth, data_range)[mask].mean()),
+        mae=float(np.abs(difference).mean()),
+        correlation=math.nan if flat else float(np.corrcoef(*inside)[0, 1]),
+    )

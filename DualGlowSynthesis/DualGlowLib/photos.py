@@ -31,7 +31,7 @@ def _skimage() -> object:
     try:
         import skimage
     except ImportError as error:
-        raise InputError('Photos need scikit-image; install it with: pip install "dualglow[evaluation]".') from error
+        raise InputError('Photos need scikit-image; install it with: pip install "dualglow[photos]".') from error
     return skimage
 
 

@@ -23,6 +23,7 @@ from slicer.i18n import tr as _
 __all__ = ["Request", "WorkerClient", "defaultCommand"]
 
 POLL_MS = 15
+YIELD_SECONDS = 0.001
 GRACE_SECONDS = 2.0
 """How long a cancelled request may take to end before the process is killed."""
 
@@ -55,8 +56,9 @@ class Request:
 class WorkerClient:
     """A worker process, started by the first request and again after its death.
 
-    A thread reads what it prints and a timer hands that over, so that callbacks run on the window's thread and the
-    window never waits. ``command``: gives the program from the folder for arrays; None: the one that ships.
+    A thread reads what it prints, and the arrays that this names; a timer hands both over, so that callbacks run on the
+    window's thread and the window never waits. ``command``: gives the program from the folder for arrays; None: the one
+    that ships.
     """
 
     def __init__(self, command: Callable[[Path], list[str]] | None = None) -> None:
@@ -65,7 +67,8 @@ class WorkerClient:
         self._requests: dict[int, Request] = {}
         self._process = None
         self._pid = None
-        self._lines: queue.Queue = queue.Queue()
+        self._messages: queue.Queue = queue.Queue()
+        self._arrays: dict[str, np.ndarray] = {}  # of the last message that came with some, by path
         self._folder = None
         self.starts = 0
         """How often a process was started: what one held is gone in the next."""
@@ -106,6 +109,7 @@ class WorkerClient:
         """Cancel everything and hear of nothing any more: the scene that asked is gone."""
         for asked in self._requests.values():
             asked.onDone = asked.onEvent = asked.onRefused = asked.onFailed = asked.onCancelled = None
+        self._arrays = {}
         self.cancelAll()
 
     def close(self) -> None:
@@ -113,6 +117,7 @@ class WorkerClient:
         self._requests.clear()
         self._timer.stop()
         self._kill()
+        self._arrays = {}
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -126,14 +131,12 @@ class WorkerClient:
             np.save(file, array)
         return path
 
-    @staticmethod
-    def load(path: str | None) -> np.ndarray | None:
-        """Read an array that the worker wrote, and delete the file."""
-        if path is None:
-            return None
-        array = np.load(path)
-        Path(path).unlink(missing_ok=True)
-        return array
+    def load(self, path: str | None) -> np.ndarray | None:
+        """An array that the worker wrote, and that the message now handed over names; its file is gone.
+
+        The array is the caller's own: nothing else refers to its memory.
+        """
+        return None if path is None else self._arrays.pop(path)
 
     @property
     def folder(self) -> Path:
@@ -145,7 +148,7 @@ class WorkerClient:
 
     def _start(self) -> None:
         self._kill()
-        self._lines = queue.Queue()
+        self._messages, self._arrays = queue.Queue(), {}
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
         hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
         self.starts += 1
@@ -161,9 +164,9 @@ class WorkerClient:
                 )
             except OSError as error:
                 log.write(str(error).encode())
-                self._lines.put(None)
+                self._messages.put(None)
                 return
-        threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
+        threading.Thread(target=_read, args=(self._process.stdout, self._messages), daemon=True).start()
 
     def _send(self, message: dict) -> None:
         try:
@@ -190,15 +193,17 @@ class WorkerClient:
 
     def poll(self) -> None:
         """Hand over what has come; called by the timer."""
+        # Slicer's event loop keeps Python's lock, so that other threads run only while Python code here waits.
+        time.sleep(YIELD_SECONDS)
         while True:
             try:
-                line = self._lines.get_nowait()
+                message = self._messages.get_nowait()
             except queue.Empty:
                 break
-            if line is None:
+            if message is None:
                 self._died()
                 return
-            self._heard(line)
+            self._heard(*message)
         late = [asked for asked in self._requests.values() if asked.deadline and time.monotonic() > asked.deadline]
         if late:
             self._kill()
@@ -206,11 +211,8 @@ class WorkerClient:
         if not self._requests:
             self._timer.stop()
 
-    def _heard(self, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except ValueError:
-            return
+    def _heard(self, message: dict, arrays: dict) -> None:
+        self._arrays = arrays or self._arrays
         if message.get("event") == "hello":
             self._pid = message["pid"]
         asked = self._requests.get(message.get("id"))
@@ -247,8 +249,27 @@ class WorkerClient:
                 tell(asked)
 
 
-def _read(stream, lines: queue.Queue) -> None:
-    """In a thread of its own: a pipe can't be waited for by the window."""
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
+def _read(stream, messages: queue.Queue) -> None:
+    """In a thread of its own: a pipe can't be waited for by the window, nor can large files."""
+    try:
+        for line in stream:
+            try:
+                message = json.loads(line)
+            except ValueError:  # printed by something else
+                continue
+            if isinstance(message, dict):
+                messages.put((message, _taken(message)))
+    finally:
+        messages.put(None)
+
+
+def _taken(message: dict) -> dict[str, np.ndarray]:
+    """The arrays that a message names, by path; their files are deleted, wanted or not."""
+    arrays = {}
+    for path in message.values():
+        if isinstance(path, str) and path.endswith(".npy"):
+            with contextlib.suppress(OSError, ValueError):
+                arrays[path] = np.load(path)
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+    return arrays

@@ -56,9 +56,7 @@ def _style(volumeNode, colorNodeID: str, window: tuple[float, float], threshold:
         display.ApplyThresholdOn()
 
 
-def styleUptake(
-    volumeNode, colorNodeID: str | None = None, window=SUVR_WINDOW, threshold: float = BACKGROUND
-) -> None:
+def styleUptake(volumeNode, colorNodeID: str | None = None, window=SUVR_WINDOW, threshold: float = BACKGROUND) -> None:
     """As a PET in SUVR.
 
     Inferno by default where the scene has it: PET-Heat spends its red and orange below SUVR 0.7, so that grey and white

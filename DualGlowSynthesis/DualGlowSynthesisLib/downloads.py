@@ -43,7 +43,8 @@ MAX_BYTES = 2**31
 """Of the archive, and of what is in it. The largest preset has a tenth of that."""
 
 _BLOCK = 1 << 16
-_POLL = 100  # ms
+_POLL = 40  # ms
+_YIELD = 0.01  # s
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NAME = re.compile(r"\.?\w[\w .()+-]*(?<! )(?<!\.)")
 
@@ -97,6 +98,8 @@ class Download:
         return bool(cls._running)
 
     def _poll(self) -> None:
+        # Slicer's event loop keeps Python's lock: the thread goes on only while Python code here waits.
+        time.sleep(_YIELD)
         onProgress, onDone, onFailed = self._callbacks
         result, stage = self._result, self._stage
         if self.cancelled:

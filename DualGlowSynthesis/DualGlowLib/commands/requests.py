@@ -188,7 +188,7 @@ class Commands:
         )  # fmt: skip
         return {
             **{name: self._scan_file(getattr(found, name), name) for name in ("pet", "difference", "z")},
-            "metrics": found.metrics,
+            "metrics": vars(found.metrics),
             "regions": found.regions,
             "bits_per_dim": found.bits_per_dim,
             "percentile": found.percentile,
