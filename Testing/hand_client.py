@@ -70,6 +70,7 @@ class HandClient:
             one.isCancelled = True
 
     def close(self) -> None:
+        self.forget()
         self.isClosed, self.isRunning = True, False
 
     def save(self, array: np.ndarray) -> np.ndarray:

@@ -173,7 +173,9 @@ def _small(path: Path) -> Path:
 
     with Image.open(path) as picture:
         full = picture.convert("RGB")
-    full.quantize(256, palette=full.quantize(256), dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    full.quantize(256, palette=full.quantize(256, Image.Quantize.MAXCOVERAGE), dither=Image.Dither.FLOYDSTEINBERG).save(
+        path, optimize=True
+    )
     return path
 
 

@@ -597,3 +597,53 @@ def test_missing_packages_are_told_and_nothing_starts(ui, module, client: HandCl
     assert "torch" in ui.missingLabel.text
     assert "torch" in ui.statusLabel.text
     assert ui.applyButton.text == "Apply"
+
+
+def test_scene_saved_in_the_middle_holds_no_preview(ui, module, client: HandClient, tmp_path) -> None:
+    t1()
+    apply(ui, client)
+    client.answer_frames()
+    ui.ageSlider.value = 75
+    assert module.window.run.preview.node is not None
+    settle(module)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    client.answer_sample(SHAPE)  # and what ran goes on
+    assert np.all(values(ui.outputSelector.currentNode()) == 75)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    assert sorted(names) == ["T1", "T1 synthetic FDG"]
+    module.initializeParameterNode()
+    assert module._parameterNode.age == 75
+    apply(ui, client)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
+
+
+def test_a_wrong_bundle_is_told_and_another_can_be_chosen(ui, module, client: HandClient) -> None:
+    t1()
+    ui.applyButton.click()
+    client.the("open").refuse(
+        "The weights in /models/other don't have the checksum that its config states; copy it anew."
+    )
+    assert "checksum" in ui.statusLabel.text
+    assert module.window.engine.prepared is None
+    apply(ui, client)
+    assert client.history[:4] == ["open", "open", "prepare", "sample"]
+
+
+def test_module_reloaded_while_it_runs(client: HandClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    import DualGlowSynthesis
+
+    monkeypatch.setattr(DualGlowSynthesis, "Window", lambda ui: Window(ui, Engine(client)))
+    widget = SYNTHESIS.open()
+    t1()
+    widget.ui.applyButton.click()
+    client.answer_readying()
+    late = client.the("sample")
+    SYNTHESIS.close(widget)  # as reloading does, before it makes another
+    assert client.isClosed
+    again = SYNTHESIS.open()
+    late.done(mean=None)  # heard by nobody
+    assert again.ui.applyButton.text == "Apply"
+    assert again.ui.applyButton.enabled
+    SYNTHESIS.close(again)

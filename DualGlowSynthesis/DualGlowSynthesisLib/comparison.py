@@ -37,13 +37,14 @@ class ComparisonNodes(NamedTuple):
     table: Any
 
 
-def writeComparison(inputVolume, petVolume, reply: Mapping) -> ComparisonNodes:
+def writeComparison(inputVolume, petVolume, reply: Mapping, isOwned: bool = False) -> ComparisonNodes:
     """Write a comparison into the scene, into the same nodes as the input's last one.
 
     Args:
         inputVolume: the T1.
         petVolume: the real PET as it was given.
         reply: what the worker says to ``compare``, with arrays (i, j, k, on the input's lattice) in place of paths.
+        isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
 
     Raises:
         ValueError: if an array lies on another lattice; the scene is as it was.
@@ -52,7 +53,7 @@ def writeComparison(inputVolume, petVolume, reply: Mapping) -> ComparisonNodes:
     if any(reply[key].shape != shape for key in ("pet", "difference", "z")):
         raise ValueError(f"The comparison does not lie on the lattice of {inputVolume.GetName()}.")
     name = inputVolume.GetName()
-    pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), reply["pet"])
+    pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), reply["pet"], isOwned)
     pet.SetAttribute("DualGlow.ResampledFrom", petVolume.GetName())
     pet.SetNodeReferenceID("DualGlow.ResampledFrom", petVolume.GetID())
     if pet.GetDisplayNode() is None:
@@ -61,11 +62,11 @@ def writeComparison(inputVolume, petVolume, reply: Mapping) -> ComparisonNodes:
     about |= {"RealPetToT1": reply.get("transform"), "RealPetVerdict": reply.get("verdict")}
     difference = _map(
         inputVolume, "Difference", _("{name} real minus synthetic").format(name=name), reply, DIFFERENCE_WINDOW,
-        {**about, "Content": "difference", "Units": "SUVR"},
+        {**about, "Content": "difference", "Units": "SUVR"}, isOwned,
     )  # fmt: skip
     z = _map(
         inputVolume, "Z", _("{name} real PET z-map").format(name=name), reply, Z_WINDOW,
-        {**about, "Content": "z", "Units": "standard deviations"},
+        {**about, "Content": "z", "Units": "standard deviations"}, isOwned,
     )  # fmt: skip
     table = companion(
         inputVolume, "ComparisonTable", "vtkMRMLTableNode", _("{name} real PET compared").format(name=name)
@@ -111,26 +112,20 @@ def _verdictText(percentile: float, samples: int | None) -> str:
     return text.format(percentile=f"{percentile:.0f}", samples=samples, least=_SAMPLES_OF_90)
 
 
-def _volume(inputVolume, role: str, name: str, array: np.ndarray):
+def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool):
     node = companion(inputVolume, role, "vtkMRMLScalarVolumeNode", name)
-    volumes.updateVolumeFromArray(node, array, inputVolume)
+    volumes.updateVolumeFromArray(node, array, inputVolume, isOwned)
     node.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
     return node
 
 
-def _map(inputVolume, role: str, name: str, reply: Mapping, window: float, provenance: dict):
+def _map(inputVolume, role: str, name: str, reply: Mapping, window: float, provenance: dict, isOwned: bool):
     """Difference or z: where it is not known, it is 0 and so not drawn."""
-    array = np.nan_to_num(reply[role.lower()], nan=0.0, posinf=0.0, neginf=0.0)
-    node = _volume(inputVolume, role, name, array)
+    array = np.nan_to_num(reply[role.lower()], copy=not isOwned, nan=0.0, posinf=0.0, neginf=0.0)
+    node = _volume(inputVolume, role, name, array, isOwned=True)
     volumes.markSynthetic(node, provenance)
     if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
-        shown = node.GetDisplayNode()
-        with slicer.util.NodeModify(shown):
-            shown.SetAndObserveColorNodeID(_divergingColors().GetID())
-            shown.AutoWindowLevelOff()
-            shown.SetWindowLevelMinMax(-window, window)
-            shown.ApplyThresholdOff()
+        display.styleMap(node, _divergingColors().GetID(), window)
     return node
 
 

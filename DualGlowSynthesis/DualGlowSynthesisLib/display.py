@@ -6,11 +6,15 @@ from slicer.i18n import tr as _
 __all__ = [
     "BACKGROUND",
     "SUVR_WINDOW",
+    "addLegend",
     "colorMaps",
     "hideLegends",
+    "isOurs",
+    "isOver",
     "showLegend",
     "showOverlay",
     "styleLike",
+    "styleMap",
     "styleProbability",
     "styleSpread",
     "styleUptake",
@@ -41,8 +45,13 @@ def _default() -> str:
 
 
 def _displayOf(volumeNode):
+    """Its display node; a new one without automatic window, whose histogram of all voxels would be felt."""
     if volumeNode.GetDisplayNode() is None:
-        volumeNode.CreateDefaultDisplayNodes()
+        display = slicer.vtkMRMLScalarVolumeDisplayNode()
+        display.SetSaveWithScene(volumeNode.GetSaveWithScene())
+        display.AutoWindowLevelOff()
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        volumeNode.SetAndObserveDisplayNodeID(slicer.mrmlScene.AddNode(display).GetID())
     return volumeNode.GetDisplayNode()
 
 
@@ -75,6 +84,16 @@ def styleProbability(volumeNode) -> None:
     _style(volumeNode, _default(), (0.0, 1.0), 0.01)
 
 
+def styleMap(volumeNode, colorNodeID: str, window: float) -> None:
+    """As a map of differences, from minus to plus ``window``; what is not drawn is up to the colours."""
+    display = _displayOf(volumeNode)
+    with slicer.util.NodeModify(display):
+        display.SetAndObserveColorNodeID(colorNodeID)
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(-window, window)
+        display.ApplyThresholdOff()
+
+
 def styleLike(volumeNode, other) -> None:
     """With the colours, window and threshold of another volume."""
     display = _displayOf(other)
@@ -83,18 +102,30 @@ def styleLike(volumeNode, other) -> None:
 
 
 def showOverlay(volumeNode, t1Node, opacity: float | None = None) -> None:
-    """Draw a volume over the T1 in every slice view; ``opacity`` None keeps the views', or 0.5 if they showed another.
+    """Draw a volume over the T1 in every slice view; ``opacity`` None keeps that of a synthetic one, or takes 0.5.
 
     Views that show the T1 already keep their place and zoom.
     """
     views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     shown = [view for view in views if view.GetBackgroundVolumeID() == t1Node.GetID()]
     if opacity is None:
-        over = [view.GetForegroundOpacity() for view in shown if view.GetForegroundVolumeID()]
+        over = [view.GetForegroundOpacity() for view in shown if isOurs(view)]
         opacity = over[0] if over else 0.5
     slicer.util.setSliceViewerLayers(
         background=t1Node, foreground=volumeNode, foregroundOpacity=opacity, fit=len(shown) < len(views)
     )
+
+
+def isOver(volumeNode) -> bool:
+    """Whether a slice view has the volume in its foreground."""
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return any(view.GetForegroundVolumeID() == volumeNode.GetID() for view in views)
+
+
+def isOurs(view) -> bool:
+    """Whether what a slice view has in its foreground is synthetic."""
+    node = slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+    return node is not None and node.GetAttribute("DualGlow.Synthetic") == "true"
 
 
 def _colorLogic():
@@ -104,10 +135,15 @@ def _colorLogic():
 
 def showLegend(volumeNode, unit: str) -> None:
     """A colour legend with the unit over the slice views, for this volume alone."""
+    hideLegends()
+    addLegend(volumeNode, unit)
+
+
+def addLegend(volumeNode, unit: str) -> None:
+    """The same beside those of other volumes; a view draws those of the volumes that it shows."""
     logic = _colorLogic()
     if logic is None:
         return
-    hideLegends()
     legend = logic.GetColorLegendDisplayNode(volumeNode) or logic.AddDefaultColorLegendDisplayNode(volumeNode)
     with slicer.util.NodeModify(legend):
         legend.SetTitleText(_("SYNTHETIC\n{unit}").format(unit=unit))
@@ -116,6 +152,7 @@ def showLegend(volumeNode, unit: str) -> None:
         legend.SetNumberOfLabels(3)
         legend.SetSize(0.1, 0.3)  # of the view; as large as it is by default it would hide a part of the brain
         legend.SetPosition(0.99, 0.02)
+        legend.SetSaveWithScene(volumeNode.GetSaveWithScene())
         legend.SetVisibility(True)
 
 

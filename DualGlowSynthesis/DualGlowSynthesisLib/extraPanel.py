@@ -18,7 +18,9 @@ COMPARED_SAMPLES = 32
 
 class ExtraPanel:
     def __init__(self, window) -> None:
-        self._window, self._ui = window, window.ui
+        self._window, self._ui, ui = window, window.ui, window.ui
+        self._exports = (ui.exportNiftiButton, ui.exportDicomButton, ui.exportReportButton, ui.exportTableButton)
+        self._tips = [button.toolTip for button in self._exports]
         self._ui.sweepButton.connect("clicked(bool)", self._onSweep)
         self._ui.compareButton.connect("clicked(bool)", self._onCompare)
         self._ui.exportNiftiButton.connect("clicked(bool)", lambda _checked: self._export(self._exportNifti))
@@ -46,8 +48,9 @@ class ExtraPanel:
         ):
             button.enabled, button.toolTip = not why, why or tip
         there = output is not None and volumes.isSynthetic(output)
-        for button in (ui.exportNiftiButton, ui.exportDicomButton, ui.exportReportButton):
-            button.enabled = there
+        why = "" if there else _("Press Apply first; there is no synthetic PET yet.")
+        for button, tip in zip(self._exports, self._tips, strict=True):
+            button.enabled, button.toolTip = there, why or tip
         ui.exportTableButton.enabled = there and results.resultOf(output, "table") is not None
 
     # ---- ages
@@ -73,8 +76,8 @@ class ExtraPanel:
             if patient[0].GetScene() is None:
                 raise InputError(_("The MRI was deleted while its PETs were computed; load it and try again."))
             provenance = {**steps[0]["provenance"], "Age": choices.age}  # it opens at the age that is set
-            made = sweep.makeSweep(patient[0], steps, provenance, reply.get("montage"))
-            window.showSweep(made)
+            made = sweep.makeSweep(patient[0], steps, provenance, reply.get("montage"), isOwned=True)
+            window.showSweep(made, patient[0])
 
         ages = self._ages(parameters)
         window.run.start(lambda **callbacks: window.engine.sweep(patient, choices, ages, **callbacks), done, event)
@@ -94,7 +97,7 @@ class ExtraPanel:
             arrays = {kind: load(reply[kind]) for kind in ("pet", "difference", "z")}
             found = {**reply, **arrays, "samples": COMPARED_SAMPLES}
             self._ui.compareText.text = comparison.summaryOf(found)
-            made = comparison.writeComparison(patient[0], pet, found)
+            made = comparison.writeComparison(patient[0], pet, found, isOwned=True)
             window.showComparison(made, patient[0])
 
         window.run.start(

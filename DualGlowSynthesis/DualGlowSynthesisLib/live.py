@@ -77,11 +77,12 @@ class Preview:
             node.SetIJKToRASMatrix(matrix)
             node.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
         display.styleLike(node, outputVolume)
+        display.addLegend(node, "SUVR")
         for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             if view.GetForegroundVolumeID() in (outputVolume.GetID(), node.GetID()):
                 view.SetForegroundVolumeID(node.GetID())
 
-    def hide(self, outputVolume) -> None:
+    def hide(self, outputVolume=None) -> None:
         """Put the output back where the preview lies."""
         if self.node is None:
             return
@@ -102,6 +103,4 @@ class Preview:
         node.SetSaveWithScene(False)
         self._node = slicer.mrmlScene.AddNode(node)
         volumes.markSynthetic(self._node, {"Content": "preview"})
-        self._node.CreateDefaultDisplayNodes()
-        self._node.GetDisplayNode().SetSaveWithScene(False)
         return self._node

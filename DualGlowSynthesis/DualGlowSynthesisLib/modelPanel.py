@@ -8,7 +8,7 @@ from DualGlowLib import InputError
 
 from . import models
 from .choosers import Chooser
-from .messages import showingErrors
+from .messages import showingErrors, showText
 
 __all__ = ["ModelPanel"]
 
@@ -149,7 +149,7 @@ class ModelPanel:
             self._window.refresh()
 
     def _onCard(self, _checked=False) -> None:
-        slicer.util.infoDisplay(self.facts.get("card", ""), windowTitle=self.facts.get("name", ""))
+        showText(self.facts.get("name", ""), self.facts.get("card", ""))
 
     def _onCheckDevices(self, _checked=False) -> None:
         self._ui.deviceButton.enabled = False

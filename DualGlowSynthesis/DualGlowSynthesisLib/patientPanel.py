@@ -54,7 +54,9 @@ class PatientPanel:
             parameters = self._window.parameters
             if parameters is not None and not low <= parameters.age <= high:
                 parameters.age = min(max(parameters.age, low), high)
-            self._ui.ageSlider.minimum, self._ui.ageSlider.maximum = low, high
+            slider = self._ui.ageSlider
+            if (slider.minimum, slider.maximum) != (low, high):
+                slider.minimum, slider.maximum = low, high
 
     def show(self, parameters) -> None:
         self._takeFromDicom(parameters)

@@ -26,18 +26,22 @@ class ResultPanel:
         self._ui.thresholdSlider.connect("valueChanged(double)", self._onStyle)
         self._ui.windowWidget.connect("valuesChanged(double,double)", self._onStyle)
         self._isShowing = False
+        self._table = None
+        styles = (self._ui.opacitySlider, self._ui.colorBox, self._ui.windowWidget, self._ui.thresholdSlider)
+        self._styles = [(widget, widget.toolTip) for widget in styles]
 
     def show(self, parameters) -> None:
         """Follow the nodes: what the output's display says, and which parts there are."""
         output = parameters.outputVolume
         there = output is not None and output.GetImageData() is not None
-        for widget in (self._ui.opacitySlider, self._ui.colorBox, self._ui.windowWidget, self._ui.thresholdSlider):
-            widget.enabled = there
+        why = "" if there else _("Press Apply first; there is no synthetic PET yet.")
+        for widget, tip in self._styles:
+            widget.enabled, widget.toolTip = there, why or tip
         self._shown.show(parameters.shown)
         self._ui.sampleBox.visible = parameters.shown == "sample"
         self._ui.sampleBox.maximum = max(parameters.samples, 1)
         self._ui.belowLabel.visible = self._ui.belowBox.visible = parameters.shown == "below"
-        self._ui.regionsView.setMRMLTableNode(results.resultOf(output, "table"))
+        self._showTable(results.resultOf(output, "table"))
         if not there or output.GetDisplayNode() is None:
             return
         shown = output.GetDisplayNode()
@@ -48,16 +52,22 @@ class ResultPanel:
             self._ui.windowWidget.setValues(shown.GetWindowLevelMin(), shown.GetWindowLevelMax())
             self._ui.thresholdSlider.value = shown.GetLowerThreshold()
             views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-            over = [view.GetForegroundOpacity() for view in views if view.GetForegroundVolumeID()]
+            over = [view.GetForegroundOpacity() for view in views if display.isOurs(view)]
             if over:
                 self._ui.opacitySlider.value = over[0]
         finally:
             self._isShowing = False
 
+    def _showTable(self, node) -> None:
+        """Only another one: the view would lose its place, and take its time, at each move of a slider."""
+        if node is not self._table:
+            self._table = node
+            self._ui.regionsView.setMRMLTableNode(node)
+
     def _onOpacity(self, value: float) -> None:
         if not self._isShowing:
             for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-                if view.GetForegroundVolumeID():
+                if display.isOurs(view):
                     view.SetForegroundOpacity(value)
 
     def _onStyle(self, *_values) -> None:

@@ -23,7 +23,7 @@ def resultOf(outputVolume, kind: str):
     return outputVolume.GetNodeReference(_REFERENCES[kind])
 
 
-def writeResult(inputVolume, outputVolume, arrays: dict, regions: list, provenance: dict):
+def writeResult(inputVolume, outputVolume, arrays: dict, regions: list, provenance: dict, isOwned: bool = False):
     """Write what ``sample`` gave; nodes are made where there are none, and kept where there are.
 
     Args:
@@ -31,27 +31,30 @@ def writeResult(inputVolume, outputVolume, arrays: dict, regions: list, provenan
         arrays: ``mean``, ``sd``, ``below`` on the input's lattice, indexed i, j, k; None for what there is not, whose
             node of an earlier result goes.
         regions: rows with ``region``, ``mean``, ``low`` and ``high``.
+        isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
 
     Returns:
         The output volume.
     """
     name = _("{name} synthetic FDG").format(name=inputVolume.GetName())
     isNew = outputVolume is None or outputVolume.GetImageData() is None
-    outputVolume = _write(outputVolume, name, arrays["mean"], inputVolume, provenance)
+    outputVolume = _write(outputVolume, name, arrays["mean"], inputVolume, provenance, isOwned)
     if isNew:
         display.styleUptake(outputVolume)
     titles = {"sd": _("{name} SD"), "below": _("{name} below threshold")}
     for kind, title in titles.items():
-        _writePart(outputVolume, kind, title.format(name=outputVolume.GetName()), arrays[kind], inputVolume, provenance)
+        partName = title.format(name=outputVolume.GetName())
+        _writePart(outputVolume, kind, partName, arrays[kind], inputVolume, provenance, isOwned)
     _writePart(outputVolume, "sample", "", None, inputVolume, provenance)  # it was one of another result
     _writeRegions(outputVolume, regions)
     return outputVolume
 
 
-def writeSample(inputVolume, outputVolume, array: np.ndarray, number: int, provenance: dict):
-    """Write one sample of a result; gives its node."""
+def writeSample(inputVolume, outputVolume, array: np.ndarray, number: int, provenance: dict, isOwned: bool = False):
+    """Write one sample of a result; gives its node. ``isOwned``: see ``volumes.imageOf``."""
     name = _("{name} sample").format(name=outputVolume.GetName())
-    node = _writePart(outputVolume, "sample", name, array, inputVolume, {**provenance, "SampleNumber": number})
+    about = {**provenance, "SampleNumber": number}
+    node = _writePart(outputVolume, "sample", name, array, inputVolume, about, isOwned)
     display.styleLike(node, outputVolume)
     return node
 
@@ -64,7 +67,7 @@ def showResult(outputVolume, inputVolume, kind: str, threshold: float, opacity: 
     display.showLegend(node, units.get(kind, "SUVR") if node is not outputVolume else "SUVR")
 
 
-def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenance: dict):
+def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenance: dict, isOwned: bool = False):
     node = resultOf(outputVolume, kind)
     if array is None:
         if node is not None:
@@ -72,18 +75,18 @@ def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenanc
         outputVolume.SetNodeReferenceID(_REFERENCES[kind], None)
         return None
     isNew = node is None
-    node = _write(node, name, array, inputVolume, {**provenance, "Content": kind})
+    node = _write(node, name, array, inputVolume, {**provenance, "Content": kind}, isOwned)
     if isNew:
         _STYLES[kind](node)
         outputVolume.SetNodeReferenceID(_REFERENCES[kind], node.GetID())
     return node
 
 
-def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict):
+def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict, isOwned: bool):
     if volume is None:
         unique = slicer.mrmlScene.GenerateUniqueName(name)
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
-    volumes.updateVolumeFromArray(volume, array, inputVolume)
+    volumes.updateVolumeFromArray(volume, array, inputVolume, isOwned)
     volumes.markSynthetic(volume, provenance)
     volume.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
     volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))

@@ -1,5 +1,6 @@
 """Apply, Cancel, progress, and the live overlay: when what is computed."""
 
+import logging
 import time
 
 import qt
@@ -7,8 +8,9 @@ from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-from . import results
+from . import display, results
 from .live import Frames, Preview
+from .messages import headline
 
 __all__ = ["RunPanel"]
 
@@ -68,7 +70,6 @@ class RunPanel:
         def ended() -> None:
             self._job = None
             self._ui.progressBar.reset()
-            self._window.refresh()
 
         def progress(text: str, fraction: float) -> None:
             self._ui.progressBar.value = round(100 * fraction)
@@ -76,17 +77,21 @@ class RunPanel:
 
         def done(reply: dict) -> None:
             ended()
-            with self._window.showing():
-                onDone(reply)
-            self._window.refresh()
+            try:
+                with self._window.showing():
+                    onDone(reply)
+            finally:
+                self._window.refresh()
 
         def problem(text: str, isFailure: bool) -> None:
             ended()
+            self._window.refresh()
             self._window.showProblem(text, isFailure)
 
         def cancelled() -> None:
             ended()
             self._window.say(_("Cancelled; nothing was changed."))
+            self._window.refresh()
 
         def event(message: dict) -> None:
             if message["event"] == "notice":
@@ -111,9 +116,21 @@ class RunPanel:
         self.preview.remove()
         self._ui.progressBar.reset()
 
+    def leave(self) -> None:
+        """The user goes to another module: nothing follows the sliders, and no preview stays over the MRI."""
+        self._settled.stop()
+        self._stopLive()
+        self.hidePreview()
+
+    def hidePreview(self) -> None:
+        """Put the output where the preview lies."""
+        parameters = self._window.parameters
+        self.preview.hide(parameters.outputVolume if parameters is not None else None)
+
     # ---- results
 
-    def _write(self, parameters, patient: tuple, choices, reply: dict) -> None:
+    def _write(self, parameters, patient: tuple, choices, reply: dict, isLive: bool = False) -> None:
+        """``isLive``: the user is at the sliders; the views keep what they show."""
         inputVolume = patient[0]
         load = self._window.engine.client.load
         arrays = {kind: load(reply[kind]) for kind in ("mean", "sd", "below")}
@@ -123,14 +140,16 @@ class RunPanel:
         output = parameters.outputVolume
         if output is inputVolume:
             raise InputError(_("Choose an output other than the input, which would be overwritten."))
-        output = results.writeResult(inputVolume, output, arrays, reply["regions"], reply["provenance"])
+        output = results.writeResult(inputVolume, output, arrays, reply["regions"], reply["provenance"], isOwned=True)
         parameters.outputVolume = output
         self._resultOf = (patient, choices)
         self._window.model.showDevice({**self._window.engine.description, "device": reply["device"]})
         self.preview.hide(output)
         if parameters.shown == "sample":
             self._showSample(parameters, patient, choices)
-        results.showResult(output, inputVolume, parameters.shown, choices.below)
+        isThere = display.isOver(results.resultOf(output, parameters.shown) or output)
+        if not (isLive and isThere and parameters.shown != "below"):  # its legend names the threshold
+            results.showResult(output, inputVolume, parameters.shown, choices.below)
 
     def showPart(self) -> None:
         """The user chose another part of the result to look at."""
@@ -140,6 +159,8 @@ class RunPanel:
             return
         if parameters.shown == "sample" and self._resultOf is not None and not self.isBusy:
             self._showSample(parameters, *self._resultOf)
+        elif results.resultOf(output, parameters.shown) is None:
+            self._window.say(_("Of one image there is the mean alone; take several samples at a temperature above 0."))
         results.showResult(output, inputVolume, parameters.shown, parameters.belowThreshold)
 
     def _showSample(self, parameters, patient: tuple, choices) -> None:
@@ -153,7 +174,7 @@ class RunPanel:
             output = parameters.outputVolume
             if output is None or patient[0].GetScene() is None or self._resultOf != (patient, choices):
                 return
-            results.writeSample(patient[0], output, array, number, reply["provenance"])
+            results.writeSample(patient[0], output, array, number, reply["provenance"], isOwned=True)
             if parameters.shown == "sample":
                 results.showResult(output, patient[0], "sample", choices.below)
 
@@ -164,7 +185,12 @@ class RunPanel:
     def choicesChanged(self) -> None:
         """Called whenever a parameter changed."""
         parameters, window = self._window.parameters, self._window
-        if self._job is not None or self._resultOf is None or parameters.outputVolume is None:
+        if self._job is not None or self._resultOf is None:
+            return
+        if parameters.outputVolume is None or self._resultOf[0][0].GetScene() is None:  # one of them was deleted
+            self._resultOf = None
+            self._settled.stop()
+            self.preview.remove()
             return
         patient, choices = window.patientChoice(), window.choices()
         if self._resultOf == (patient, choices):
@@ -194,10 +220,12 @@ class RunPanel:
             return
 
         def done(reply: dict) -> None:
+            if window.parameters is None:
+                return
             if (window.patientChoice(), window.choices()) != (patient, choices):
                 self._settled.start()  # it has moved on meanwhile; the frames show where
             with window.showing():
-                self._write(parameters, patient, choices, reply)
+                self._write(parameters, patient, choices, reply, isLive=True)
                 self._afterExact(patient, choices)
             window.refresh()
 
@@ -238,7 +266,9 @@ class RunPanel:
 
         def problem(text: str, isFailure: bool) -> None:
             self._live = None
-            self._window.say(text.splitlines()[0])
+            if isFailure:
+                logging.error(text)
+            self._window.say(headline(text))
 
         def cancelled() -> None:
             if self._live is job:

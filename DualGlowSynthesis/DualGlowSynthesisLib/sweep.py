@@ -40,7 +40,9 @@ def sweepOf(inputVolume) -> SweepNodes | None:
     return nodes if all(nodes) else None
 
 
-def makeSweep(inputVolume, steps: Iterable[Mapping], provenance: Mapping, montagePath=None) -> SweepNodes:
+def makeSweep(
+    inputVolume, steps: Iterable[Mapping], provenance: Mapping, montagePath=None, isOwned: bool = False
+) -> SweepNodes:
     """Write an age sweep into the scene, into the same nodes as the input's last one.
 
     The proxy and each volume of the sequence are marked synthetic; the proxy has the input's parent transform and takes
@@ -53,6 +55,8 @@ def makeSweep(inputVolume, steps: Iterable[Mapping], provenance: Mapping, montag
             two None for a single sample) and perhaps ``provenance``.
         provenance: what holds for all ages.
         montagePath: PNG of all ages, loaded as the colour volume that the input refers to as ``DualGlow.SweepMontage``.
+
+        isOwned: whether the memory of the steps' arrays may become the sequence's, see ``volumes.imageOf``.
 
     Raises:
         ValueError: if there is no step, or one lies on another lattice; the scene is as it was.
@@ -69,7 +73,7 @@ def makeSweep(inputVolume, steps: Iterable[Mapping], provenance: Mapping, montag
     )
     shown = _shownAge(browser, sequence)
     with slicer.util.NodeModify(browser), slicer.util.NodeModify(sequence):
-        _fillSequence(sequence, inputVolume, steps, provenance)
+        _fillSequence(sequence, inputVolume, steps, provenance, isOwned)
         _settle(browser, sequence)
     age = provenance.get("Age") if shown is None else shown
     ages = [float(step["age"]) for step in steps]
@@ -89,7 +93,7 @@ def _shownAge(browser, sequence) -> float | None:
     return float(sequence.GetNthIndexValue(number)) if 0 <= number < sequence.GetNumberOfDataNodes() else None
 
 
-def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping) -> None:
+def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwned: bool) -> None:
     sequence.SetIndexName("age")
     sequence.SetIndexUnit("year")
     sequence.SetIndexTypeFromString("numeric")
@@ -108,17 +112,7 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping) -> No
         empty.SetIJKToRASMatrix(matrix)
         about = {**provenance, **step.get("provenance", {}), "Age": float(step["age"])}
         volumes.markSynthetic(empty, about)
-        sequence.SetDataNodeAtValue(empty, value).SetAndObserveImageData(_image(step["mean"]))
-
-
-def _image(array: np.ndarray) -> vtk.vtkImageData:
-    """An array (i, j, k) as VTK's own float32 voxels: one copy."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(array.shape)
-    image.AllocateScalars(vtk.VTK_FLOAT, 1)
-    voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-    voxels.reshape(array.shape[::-1])[:] = array.transpose(2, 1, 0)
-    return image
+        sequence.SetDataNodeAtValue(empty, value).SetAndObserveImageData(volumes.imageOf(step["mean"], isOwned))
 
 
 def _settle(browser, sequence) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from vtk.util import numpy_support
 
 from DualGlowLib import InputError
 
@@ -14,6 +15,7 @@ __all__ = [
     "affineIn",
     "affineOf",
     "firstAcquired",
+    "imageOf",
     "isSynthetic",
     "markSynthetic",
     "maskOn",
@@ -131,10 +133,11 @@ def updateVolumeFromScan(volumeNode, scan, referenceNode) -> None:
     updateVolumeFromArray(volumeNode, scan.data, referenceNode)
 
 
-def updateVolumeFromArray(volumeNode, data: np.ndarray, referenceNode) -> None:
+def updateVolumeFromArray(volumeNode, data: np.ndarray, referenceNode, isOwned: bool = False) -> None:
     """Write an array (i, j, k) on the reference volume's lattice into a node, which gets that geometry and parent.
 
-    An array in Fortran order, i fastest, is as VTK keeps it and needs one copy only.
+    Args:
+        isOwned: see ``imageOf``.
 
     Raises:
         ValueError: if it has another shape.
@@ -144,10 +147,25 @@ def updateVolumeFromArray(volumeNode, data: np.ndarray, referenceNode) -> None:
     matrix = vtk.vtkMatrix4x4()
     referenceNode.GetIJKToRASMatrix(matrix)
     with slicer.util.NodeModify(volumeNode):
-        voxels = np.ascontiguousarray(data.transpose(2, 1, 0), dtype=np.float32)
-        slicer.util.updateVolumeFromArray(volumeNode, voxels)
+        volumeNode.SetAndObserveImageData(imageOf(data, isOwned))
         volumeNode.SetIJKToRASMatrix(matrix)
         volumeNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+
+
+def imageOf(data: np.ndarray, isOwned: bool = False) -> vtk.vtkImageData:
+    """An array (i, j, k) as VTK's float32 voxels.
+
+    Args:
+        isOwned: nobody else will use the array: if it is float32 in Fortran order, i fastest, as VTK keeps voxels, its
+            memory becomes the image's. For large volumes the copy takes long enough to be felt in a window.
+    """
+    voxels = np.ascontiguousarray(data.transpose(2, 1, 0), dtype=np.float32)
+    scalars = numpy_support.numpy_to_vtk(voxels.reshape(-1), deep=not (isOwned and np.shares_memory(voxels, data)))
+    scalars.SetName("ImageScalars")
+    image = vtk.vtkImageData()
+    image.SetDimensions(data.shape)
+    image.GetPointData().SetScalars(scalars)
+    return image
 
 
 def markSynthetic(volumeNode, provenance: Mapping) -> None:

@@ -3,7 +3,6 @@
 import logging
 from contextlib import contextmanager
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -13,7 +12,7 @@ from . import dependencies, display, volumes
 from .choosers import Chooser
 from .engine import Engine
 from .extraPanel import ExtraPanel
-from .messages import showingErrors
+from .messages import headline, showingErrors, showPicture
 from .modelPanel import ModelPanel
 from .parameters import Choices
 from .patientPanel import PatientPanel
@@ -29,7 +28,7 @@ class Window:
     def __init__(self, ui, engine: Engine | None = None) -> None:
         self.ui, self.engine = ui, engine or Engine()
         self.parameters = None
-        self._dialog = None
+        self._said = ""
         self._isRefreshing = False
         self._preparation = Chooser(ui.preparationBox, lambda value: self.choose("preparation", value))
         self._preparation.fill([(_("automatic"), "automatic"), (_("already prepared by DualGlow"), "prepared")])
@@ -45,9 +44,9 @@ class Window:
 
     def close(self) -> None:
         self.parameters = None
-        self.run.forget()
+        self.engine.close()  # first: whatever else fails, no process may stay
         self.model.close()
-        self.engine.close()
+        self.run.forget()
 
     def forget(self) -> None:
         """The scene is about to be closed."""
@@ -59,11 +58,14 @@ class Window:
 
     def setParameters(self, parameters) -> None:
         """After ``connectGui``; None while the module is not shown."""
+        if parameters is None:
+            self.run.leave()
         self.parameters = parameters
         if parameters is not None:
             self.model.fill()
             self._showMissing()
             self.refresh()
+            self.run.choicesChanged()
 
     def choose(self, name: str, value) -> None:
         """What a widget without a connection of its own says."""
@@ -104,6 +106,7 @@ class Window:
             button = self.ui.applyButton
             button.text = _("Cancel") if isBusy else _("Apply")
             button.enabled = isBusy or not reason
+            self.ui.statusLabel.text = self._said or ("" if isBusy else reason)
             tip = _("Synthesize the FDG-PET of this MRI and show it over the MRI.")
             button.toolTip = _("End what is running; the scene stays as it is.") if isBusy else reason or tip
             temperature = parameters.temperature
@@ -131,15 +134,17 @@ class Window:
     # ---- words to the user
 
     def say(self, text: str) -> None:
-        """In the line below the bar."""
+        """In the line below the bar, which otherwise says why nothing can be computed."""
+        self._said = text
         self.ui.statusLabel.text = text
 
     def showProblem(self, text: str, isFailure: bool) -> None:
         """One sentence for what the user can mend; for a failure its details too."""
-        self.say(text.splitlines()[0] if text and not isFailure else _("The computation failed.") if isFailure else "")
+        self.say(headline(text))
         if isFailure:
             logging.error(text)
-            slicer.util.errorDisplay(_("The computation failed."), detailedText=text)
+            sentence = _("The computation failed: {reason}").format(reason=headline(text))
+            slicer.util.errorDisplay(sentence, detailedText=text)
         elif text:
             slicer.util.errorDisplay(text)
 
@@ -189,13 +194,7 @@ class Window:
             self.ui.verdictLabel.text = text.format(reasons="; ".join(verdict["reasons"]))
 
     def _onVerdict(self, _checked=False) -> None:
-        self._dialog = qt.QDialog(self.ui.verdictButton.window())
-        self._dialog.setWindowTitle(_("The template's brain over the MRI"))
-        layout = qt.QVBoxLayout(self._dialog)
-        picture = qt.QLabel()
-        picture.setPixmap(qt.QPixmap(self.engine.prepared["picture"]))
-        layout.addWidget(picture)
-        self._dialog.show()
+        showPicture(_("The template's brain over the MRI"), self.engine.prepared["picture"])
 
     def _onDice(self, _checked=False) -> None:
         import random
@@ -204,9 +203,9 @@ class Window:
 
     # ---- what the extra sections made
 
-    def showSweep(self, made) -> None:
+    def showSweep(self, made, inputVolume) -> None:
         """The sweep's proxy over the MRI, its browser in the tool bar, its plot beside the slices."""
-        display.showOverlay(made.proxy, self.parameters.inputVolume if self.parameters else None)
+        display.showOverlay(made.proxy, inputVolume)
         display.showLegend(made.proxy, "SUVR")
         if getattr(slicer.modules, "sequences", None):
             slicer.modules.sequences.toolBar().setActiveBrowserNode(made.browser)

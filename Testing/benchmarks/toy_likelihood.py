@@ -1,6 +1,6 @@
 """How near a trained model comes to a conditional density that is known in closed form.
 
-    python Testing/benchmarks/toy_likelihood.py [--dims 2] [--steps 1500] [--people 20] [--samples 400]
+    python Testing/benchmarks/toy_likelihood.py [--dims 2] [--steps 4000] [--people 20] [--samples 100]
 
 The law is that of ``Testing/toy_cohort.py``. Printed are the bits per dimension that the model loses against the truth,
 and how far means and spreads of samples lie from the true ones, in standard errors.
@@ -23,7 +23,7 @@ from toy_cohort import train_toy
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("dims", 2), ("steps", 1500), ("batch", 64), ("people", 20), ("samples", 400)):
+    for name, value in (("dims", 2), ("steps", 4000), ("batch", 64), ("people", 20), ("samples", 100)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=6e-3)
     arguments = parser.parse_args()
