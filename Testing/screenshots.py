@@ -173,9 +173,8 @@ def _small(path: Path) -> Path:
 
     with Image.open(path) as picture:
         full = picture.convert("RGB")
-    full.quantize(256, palette=full.quantize(256, Image.Quantize.MAXCOVERAGE), dither=Image.Dither.FLOYDSTEINBERG).save(
-        path, optimize=True
-    )
+    palette = full.quantize(256, Image.Quantize.MAXCOVERAGE)
+    full.quantize(256, palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     return path
 
 

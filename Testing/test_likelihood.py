@@ -192,6 +192,29 @@ def test_parts_of_a_log_likelihood(trained: tuple[Synthesizer, ToyLaw]) -> None:
     assert quiet["nats"] == pytest.approx(direct.item(), rel=1e-5)
 
 
+def test_what_lies_outside_can_be_left_out(trained: tuple[Synthesizer, ToyLaw]) -> None:
+    synthesizer, law = trained
+    mri, codes, persons = people(law, 1)
+    pet = law.draw(mri, codes, torch.Generator().manual_seed(3))[0, 0].numpy() * PET_SCALE
+    encoding = synthesizer.encode_prepared(mri[0, 0].numpy())
+    inside = np.zeros(law.shape, bool)
+    inside[1:6, 2:] = True
+    hot = np.where(inside, pet, pet + 5)  # a scalp that takes up far more than any image that the model knows
+    options = {"samples": 9, "seed": 4}
+    clean, spoilt = (synthesizer.log_likelihood(encoding, one, persons[0], **options) for one in (pet, hot))
+    assert spoilt["nats"] < clean["nats"] - 1000
+    judged = [
+        synthesizer.log_likelihood(encoding, one, persons[0], within=inside, **options)
+        for one in (pet, hot, np.where(inside, pet + 5, pet))
+    ]
+    assert judged[0]["nats"] == judged[1]["nats"]
+    assert judged[0]["percentile"] == judged[1]["percentile"]
+    assert judged[2]["nats"] < judged[0]["nats"] - 1000
+    assert judged[2]["percentile"] < 10
+    everywhere = synthesizer.log_likelihood(encoding, pet, persons[0], within=np.ones(law.shape, bool), **options)
+    assert everywhere["nats"] == clean["nats"]
+
+
 def test_log_likelihood_of_the_mri(trained: tuple[Synthesizer, ToyLaw]) -> None:
     synthesizer, law = trained
     mri, _, _ = people(law, 1)

@@ -32,7 +32,8 @@ class Comparison:
         metrics: of the samples' mean against the PET in the brain, on the grid (``metrics.image_metrics``).
         regions: rows with ``region``, ``real``, ``mean``, ``sd``, ``low``, ``high`` and ``z``; ``real`` and ``z`` are
             None where the PET has not measured a tenth or more of the region.
-        bits_per_dim, percentile: of the PET's likelihood, see ``Synthesizer.log_likelihood``.
+        bits_per_dim, percentile: of the likelihood of what the PET shows in the brain, see
+            ``Synthesizer.log_likelihood`` (``within``).
         prepared: the PET's registration with its verdict.
         device: where the samples were drawn.
     """
@@ -79,7 +80,8 @@ def compare(
     )  # fmt: skip
     fit = synthesizer.log_likelihood(
         patient.encoding, pet.suvr, covariates,
-        samples=samples, seed=seed, progress=lambda share: tell("likelihood", 0.35 + 0.5 * share),
+        within=prepared.mask & seen, samples=samples, seed=seed,
+        progress=lambda share: tell("likelihood", 0.35 + 0.5 * share),
     )  # fmt: skip
 
     tell("resampling", 0.85)

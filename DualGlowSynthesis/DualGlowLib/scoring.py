@@ -32,6 +32,7 @@ class Scoring:
         covariates: dict,
         *,
         mask: np.ndarray | None = None,
+        within: np.ndarray | None = None,
         samples: int = 0,
         seed: int = 0,
         noise: bool = True,
@@ -52,6 +53,9 @@ class Scoring:
             pet: on the grid, SUVR, as the PETs of the training were (not cut to the brain if those weren't).
             covariates: by name; one that is left out is unknown.
             mask: bool, on the grid; adds ``masked``.
+            within: bool, on the grid: only what the PET shows there is judged. Everywhere else it, and the samples that
+                it is ranked among, get the voxels of one further sample; a scalp that takes up FDG says nothing about
+                the brain, and is infinitely unlikely under a model that has seen brains alone.
             samples: K samples of the same law at temperature 1 to rank it among.
             seed: of the noise and of the samples.
             noise: False leaves the noise out.
@@ -74,7 +78,13 @@ class Scoring:
         image = self._image(pet)
         if noise:
             image = self.model.add_noise(image, image[:0], torch.Generator().manual_seed(_NOISE + seed))[0]
-        found = pet_likelihood(self.model, image, law)
+        code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
+        ones = self.check(1.0, max(samples, 1))
+        kept, elsewhere = torch.ones((), dtype=torch.bool, device=self.device), image
+        if within is not None:
+            kept = self._on_grid(np.asarray(within, dtype=bool), "mask") > 0.5
+            elsewhere = self._drawn(encoding, code, ones, seed, samples, law=law)
+        found = pet_likelihood(self.model, torch.where(kept, image, elsewhere), law)
         result = numbers(found)
         result["surprise"] = found.energy[0].float().cpu().numpy()
         if mask is not None:
@@ -88,12 +98,10 @@ class Scoring:
                 "image": found.image_density[0][inside].sum().item(),
             }
         if samples:
-            code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
-            ones = self.check(1.0, samples)
             others = []
             for index in range(samples):
                 drawn = self._drawn(encoding, code, ones, seed, index, law=law)
-                others.append(pet_likelihood(self.model, drawn, law).total.item())
+                others.append(pet_likelihood(self.model, torch.where(kept, drawn, elsewhere), law).total.item())
                 if progress:
                     progress((index + 1) / samples)
             result |= rank(result["nats"], others)

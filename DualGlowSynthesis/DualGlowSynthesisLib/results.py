@@ -89,7 +89,8 @@ def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict, 
     volumes.updateVolumeFromArray(volume, array, inputVolume, isOwned)
     volumes.markSynthetic(volume, provenance)
     volume.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
-    volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))
+    if provenance.get("Content") != "below":  # which is a probability
+        volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))
     volume.SetVoxelValueUnits(_coded("{ratio}", "UCUM", "ratio"))
     placeBeside(volume, inputVolume)
     return volume

@@ -56,7 +56,7 @@ def synthesisOfTheTemplate() -> None:
         assert float(slicer.util.arrayFromVolume(output)[inside].mean()) < 0.99 * young
         assert widget.ui.outputSelector.currentNode() is output
         slicer.mrmlScene.Clear()
-        assert not widget.ui.applyButton.enabled
+        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     finally:
         _end(widget)
 
@@ -65,12 +65,12 @@ def cancelLeavesTheScene() -> None:
     """Cancel ends the computation soon, and no node is new."""
     _volume, widget = _begin()
     try:
-        before = slicer.mrmlScene.GetNumberOfNodes()
+        before = _nodeNames()
         widget.ui.applyButton.click()
         _wait(lambda: widget.window.engine.client.isRunning and widget.ui.progressBar.value > 0)
         widget.ui.applyButton.click()
         _wait(lambda: not widget.window.run.isBusy)
-        assert slicer.mrmlScene.GetNumberOfNodes() == before
+        assert _nodeNames() == before
         assert widget.ui.applyButton.text == _("Apply")
     finally:
         _end(widget)
@@ -90,7 +90,10 @@ def _begin() -> tuple:
         raise unittest.SkipTest(dependencies.missingText(missing))
     volume = slicer.util.loadVolume(str(resource("Template", "mni152_t1.nii.gz")))
     widget = slicer.util.getModuleWidget("DualGlowSynthesis")
-    slicer.util.selectModule("DualGlowSynthesis")
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule("DualGlowSynthesis")
+    else:
+        widget.enter()
     widget.ui.inputSelector.setCurrentNode(volume)
     assert widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip
     return volume, widget
@@ -98,7 +101,15 @@ def _begin() -> tuple:
 
 def _end(widget) -> None:
     widget.window.engine.close()
-    slicer.util.selectModule("Volumes")
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule("Volumes")
+    else:
+        widget.exit()
+
+
+def _nodeNames() -> list[str]:
+    nodes = (slicer.mrmlScene.GetNthNode(index) for index in range(slicer.mrmlScene.GetNumberOfNodes()))
+    return [f"{node.GetID()} {node.GetName()}" for node in nodes]
 
 
 def _apply(widget):
