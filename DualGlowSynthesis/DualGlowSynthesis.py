@@ -60,7 +60,6 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartSaveEvent, self.onSceneStartSave)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -85,9 +84,6 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def onSceneEndClose(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
-
-    def onSceneStartSave(self, caller, event) -> None:
-        self.window.run.hidePreview()  # it is not saved, and the views would refer to it
 
     def initializeParameterNode(self) -> None:
         """Make or find the parameter node, and choose the scene's first acquired volume if none is chosen."""

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import math
 import os
 import queue
 import shutil
@@ -94,11 +95,11 @@ class WorkerClient:
         self._send({"id": asked.number, "do": do, **arguments})
         return asked.number
 
-    def cancel(self, number: int) -> None:
-        """End a request as soon as possible; the process is killed if it doesn't heed."""
+    def cancel(self, number: int, isPatient: bool = False) -> None:
+        """End a request as soon as possible; the process is killed if it doesn't heed, unless ``isPatient``."""
         asked = self._requests.get(number)
         if asked is not None and asked.deadline is None:
-            asked.deadline = time.monotonic() + GRACE_SECONDS
+            asked.deadline = math.inf if isPatient else time.monotonic() + GRACE_SECONDS
             self._send({"id": next(self._numbers), "do": "cancel", "cancel": number})
 
     def cancelAll(self) -> None:

@@ -121,7 +121,8 @@ def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool)
 
 def _map(inputVolume, role: str, name: str, reply: Mapping, window: float, provenance: dict, isOwned: bool):
     """Difference or z: where it is not known, it is 0 and so not drawn."""
-    array = np.nan_to_num(reply[role.lower()], copy=not isOwned, nan=0.0, posinf=0.0, neginf=0.0)
+    array = reply[role.lower()] if isOwned else reply[role.lower()].copy(order="K")
+    array[~np.isfinite(array)] = 0
     node = _volume(inputVolume, role, name, array, isOwned=True)
     volumes.markSynthetic(node, provenance)
     if node.GetDisplayNode() is None:

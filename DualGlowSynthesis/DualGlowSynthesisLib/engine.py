@@ -39,12 +39,14 @@ class Job:
         self._before = 0.0
         self._number = None
         self.started = time.monotonic()
-        self.isOver = False
+        self.isOver = self._isCancelled = False
         self._next()
 
-    def cancel(self) -> None:
+    def cancel(self, isPatient: bool = False) -> None:
+        """``isPatient``: nobody waits for the end, so that a worker that is slow to heed may live."""
         if not self.isOver:
-            self._engine.client.cancel(self._number)
+            self._isCancelled = True
+            self._engine.client.cancel(self._number, isPatient)
 
     def _next(self) -> None:
         do, arguments, heard = self._steps.pop(0)
@@ -80,6 +82,9 @@ class Job:
         self._before += _WEIGHTS[do]
         if heard:
             heard(reply)
+        if self._isCancelled:  # too late for this step, not for the next
+            self._cancelled()
+            return
         if self._steps:
             self._next()
             return

@@ -268,6 +268,7 @@ class RunPanel:
             self._live = None
             if isFailure:
                 logging.error(text)
+            self.hidePreview()  # no exact image will take its place
             self._window.say(headline(text))
 
         def cancelled() -> None:
@@ -288,7 +289,7 @@ class RunPanel:
 
     def _stopLive(self) -> None:
         if self._live is not None:
-            self._live.cancel()
+            self._live.cancel(isPatient=True)  # killed, the worker would lose the patient
             self._live = None
 
 

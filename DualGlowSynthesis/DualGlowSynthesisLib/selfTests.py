@@ -70,7 +70,7 @@ def cancelLeavesTheScene() -> None:
         _wait(lambda: widget.window.engine.client.isRunning and widget.ui.progressBar.value > 0)
         widget.ui.applyButton.click()
         _wait(lambda: not widget.window.run.isBusy)
-        assert _nodeNames() == before
+        assert _nodeNames() == before, set(_nodeNames()) ^ set(before)
         assert widget.ui.applyButton.text == _("Apply")
     finally:
         _end(widget)

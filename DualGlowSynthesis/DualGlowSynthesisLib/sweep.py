@@ -74,11 +74,11 @@ def makeSweep(
     shown = _shownAge(browser, sequence)
     with slicer.util.NodeModify(browser), slicer.util.NodeModify(sequence):
         _fillSequence(sequence, inputVolume, steps, provenance, isOwned)
-        _settle(browser, sequence)
-    age = provenance.get("Age") if shown is None else shown
-    ages = [float(step["age"]) for step in steps]
-    nearest = 0 if age is None else int(np.argmin(np.abs(np.array(ages) - age)))
-    proxy = _showThrough(browser, sequence, inputVolume, nearest)
+        age = provenance.get("Age") if shown is None else shown
+        ages = [float(step["age"]) for step in steps]
+        nearest = 0 if age is None else int(np.argmin(np.abs(np.array(ages) - age)))
+        proxy = _showThrough(browser, sequence, inputVolume, nearest)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     table = companion(inputVolume, "SweepTable", "vtkMRMLTableNode", _("{name} age sweep regions").format(name=name))
     regions = _fillTable(table, steps)
     chart = companion(inputVolume, "SweepChart", "vtkMRMLPlotChartNode", _("{name} age sweep chart").format(name=name))
@@ -115,25 +115,25 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwn
         sequence.SetDataNodeAtValue(empty, value).SetAndObserveImageData(volumes.imageOf(step["mean"], isOwned))
 
 
-def _settle(browser, sequence) -> None:
+def _showThrough(browser, sequence, inputVolume, number: int):
+    """The proxy volume, which is to show item ``number``.
+
+    It is there and styled before the browser is done with: Slicer would make another one, with a histogram of all
+    voxels for its window.
+    """
+    name = _("{name} synthetic FDG by age").format(name=inputVolume.GetName())
+    proxy = companion(inputVolume, "SweepPet", "vtkMRMLScalarVolumeNode", name)
+    if proxy.GetDisplayNode() is None:
+        display.styleUptake(proxy)
     if not browser.IsSynchronizedSequenceNode(sequence, True):
         browser.AddSynchronizedSequenceNode(sequence)
         browser.SetPlaybackRateFps(2.0)
         browser.SetIndexDisplayFormat("%.4g")
-
-
-def _showThrough(browser, sequence, inputVolume, number: int):
-    """The proxy volume, showing item ``number``."""
-    name = _("{name} synthetic FDG by age").format(name=inputVolume.GetName())
-    proxy = companion(inputVolume, "SweepPet", "vtkMRMLScalarVolumeNode", name)
     if browser.GetProxyNode(sequence) is not proxy:
         browser.AddProxyNode(proxy, sequence, False)
     proxy.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
     proxy.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
     browser.SetSelectedItemNumber(number)
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-    if proxy.GetDisplayNode() is None:
-        display.styleUptake(proxy)
     placeBeside(proxy, inputVolume)
     return proxy
 

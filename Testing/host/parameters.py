@@ -69,12 +69,8 @@ class _Methods:
     def dataType(self, name: str) -> Any:
         return self._find(name).hint
 
-    def connectGui(self, gui: Any) -> None:
-        """Tie the widgets, of what childWidgetVariables gave or below a widget, that name a field.
-
-        As in Slicer it returns nothing, although the template of modules keeps the result as the tag for disconnectGui;
-        so what it ties stays tied. connectParametersToGui returns a tag.
-        """
+    def connectGui(self, gui: Any) -> int:
+        """Tie the widgets, of what childWidgetVariables gave or below a widget, that name a field; gives the tag."""
         if hasattr(gui, "findChildren"):
             import qt
 
@@ -82,7 +78,7 @@ class _Methods:
         else:
             widgets = vars(gui).values()
         named = ((widget.property("SlicerParameterName"), widget) for widget in widgets)
-        self.connectParametersToGui({name: widget for name, widget in named if name})
+        return self.connectParametersToGui({name: widget for name, widget in named if name})
 
     def connectParametersToGui(self, mapping: Mapping[str, Any]) -> int:
         """Tie widgets to the fields that they are mapped to; gives the tag for disconnectGui."""
