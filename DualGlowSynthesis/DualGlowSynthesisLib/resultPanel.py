@@ -63,6 +63,7 @@ class ResultPanel:
         if node is not self._table:
             self._table = node
             self._ui.regionsView.setMRMLTableNode(node)
+            self._ui.regionsView.resizeColumnsToContents()
 
     def _onOpacity(self, value: float) -> None:
         if not self._isShowing:
