@@ -215,7 +215,7 @@ for line in sys.stdin:
     asked = json.loads(line)
     if asked["do"] == "sleep":
         time.sleep(asked["seconds"])
-        path = os.path.join(sys.argv[1], "out.npy")
+        path = os.path.join(sys.argv[1], f"out-{asked['id']}.npy")
         np.save(path, np.ones(3))
         print(json.dumps({"id": asked["id"], "event": "done", "path": path}), flush=True)
 """

@@ -269,7 +269,7 @@ def _taken(message: dict) -> dict[str, np.ndarray]:
     arrays = {}
     for path in message.values():
         if isinstance(path, str) and path.endswith(".npy"):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, EOFError):
                 arrays[path] = np.load(path)
             with contextlib.suppress(OSError):
                 Path(path).unlink()

@@ -208,7 +208,7 @@ class Commands:
     def _array(self, array: np.ndarray, what: str) -> str:
         path = self._path(what, ".npy")
         try:
-            np.save(path, np.ascontiguousarray(array, np.float32))
+            np.save(path, np.asfortranarray(array, np.float32))  # as VTK keeps volumes: the window copies nothing
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror or error}; free some space there.") from None
         return str(path)
