@@ -28,7 +28,8 @@ def head(slicer: object) -> object:
     lattice = np.diag([-1.0, -1.0, 1.0, 1.0])
     lattice[:3, 3] = [128.0, 108.0, -70.0]
     t1 = load_template().t1
-    data = np.rint(1000 * resample(t1.data, t1.affine, (256, 256, 170), lattice)).astype(np.int16)
+    data = resample(t1.data / t1.data.max(), t1.affine, (256, 256, 170), lattice)
+    data = np.rint(1000 * data).astype(np.int16)
     return slicer.util.addVolumeFromArray(data.transpose(2, 1, 0), lattice, "T1")
 
 
