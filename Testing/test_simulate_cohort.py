@@ -14,6 +14,7 @@ from DualGlowLib.simulate import case_seed, find_pairs, load_anatomies, simulate
 from DualGlowLib.simulate import labels as muse
 from DualGlowLib.simulate.lattice import WORK
 from DualGlowLib.simulate.regions import PARTITION, REGIONS
+from DualGlowLib.simulate.shape import Covariates
 
 GRID = GRIDS["small"]
 
@@ -106,13 +107,14 @@ def test_jobs_and_resuming_do_not_change_a_voxel(cohort, tmp_path):
     assert (out / "participants.tsv").read_bytes() == (cohort / "participants.tsv").read_bytes()
 
 
-def test_anatomies_can_be_independent_of_age(cohort, tmp_path):
+def test_anatomies_can_be_independent_of_the_covariates(cohort, tmp_path):
     out = simulate_cohort(tmp_path / "out", 2, "small", 21, independent_anatomy=True)
     before, after = (json.loads((path / "truth" / "sub-0002.json").read_text()) for path in (cohort, out))
     assert after["age"] == before["age"] != after["anatomy_age"]
     assert "anatomy_age" not in before
     persons = {"seed": after["seed"], "anatomies": [template_anatomy()], "grid": GRIDS["small"]}
-    case = simulate_case(**persons, anatomy_age=after["anatomy_age"])
+    body = Covariates(after["anatomy_age"], "F", after["anatomy_diagnosis"])
+    case = simulate_case(**persons, anatomy_covariates=body)
     assert case.covariates.age == after["age"]
     for row, expected in zip(after["regions"], case.region_rows(), strict=True):
         assert row["drawn"] == pytest.approx(expected["drawn"], abs=2e-5)

@@ -99,7 +99,7 @@ def test_cases_scatter_about_their_means_as_stated(anatomies):
 
 def test_age_slope_is_the_change_of_the_mean(anatomies, ill):
     aged = replace(ill.covariates, age=94.0)
-    older = simulate_case(11, anatomies, GRID, covariates=aged, anatomy_age=ill.covariates.age)
+    older = simulate_case(11, anatomies, GRID, covariates=aged, anatomy_covariates=ill.covariates)
     assert older.covariates == aged
     assert torch.equal(older.t1, ill.t1)
     assert torch.allclose(older.mean, ill.law.mean_at(94.0), atol=1e-5)

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--anatomy", action="append", metavar="DIR", help="folder of T1s with region labels; repeatable")
     sub.add_argument(
-        "--independent-anatomy", action="store_true", help="age acts on uptake alone, not on the anatomy too"
+        "--independent-anatomy", action="store_true", help="age and diagnosis act on uptake alone, not on anatomy"
     )
     sub.add_argument("--jobs", type=int, default=1, help="processes")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -94,7 +94,7 @@ def simulate_case(
     *,
     anatomy: int | None = None,
     covariates: Covariates | None = None,
-    anatomy_age: float | None = None,
+    anatomy_covariates: Covariates | None = None,
 ) -> SimulatedCase:
     """Draw one case; the same arguments give the same case.
 
@@ -104,8 +104,8 @@ def simulate_case(
         grid: where the images are wanted. The same seed gives the same person on every grid.
         anatomy: take this one of ``anatomies``, instead of a drawn one.
         covariates: instead of drawn ones; they also set how atrophied the anatomy is.
-        anatomy_age: instead of the person's age, for the anatomy alone. Cases that differ in age but not in this one
-            differ by what age does at fixed anatomy.
+        anatomy_covariates: instead of the person's, for the anatomy alone. Cases that differ in covariates but not in
+            these differ by what the covariates do at fixed anatomy.
 
     Returns:
         The case. Its images lie on the anatomies' device.
@@ -115,8 +115,7 @@ def simulate_case(
     drawn, choice = draw_covariates(generator), float(torch.rand((), generator=generator, device=device))
     covariates = covariates or drawn
     person = anatomies[int(choice * len(anatomies)) if anatomy is None else anatomy]
-    body = covariates if anatomy_age is None else replace(covariates, age=anatomy_age)
-    shape = draw_shape(generator, person, body)
+    shape = draw_shape(generator, person, anatomy_covariates or covariates)
     t1 = blend_t1(generator, shape)
     tissue = shape.place(torch.stack([t1, person.mask, shape.csf]))
     t1, mask = photograph(generator, tissue[0], tissue[1], grid)

@@ -23,10 +23,11 @@ from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
 from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
-from .case import AGES, SimulatedCase, simulate_case
+from .case import SimulatedCase, draw_covariates, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
 from .regions import PONS, REGIONS
+from .shape import Covariates
 from .uptake import DIAGNOSES, FACTORS
 
 __all__ = ["case_seed", "simulate_cohort"]
@@ -70,8 +71,9 @@ def simulate_cohort(
         jobs: processes to work in. More than 1 starts new Python processes: a script that does so needs the usual
             ``if __name__ == "__main__"``.
         progress: called with a message and how much of the whole is done.
-        independent_anatomy: atrophy goes with an age that is drawn for the anatomy alone. Age then acts on uptake only,
-            so that the slopes of ``truth/`` are all that age does, not only what it does at fixed anatomy.
+        independent_anatomy: atrophy goes with an age and a diagnosis that are drawn for the anatomy alone. Those of the
+            person then act on uptake only: the law of a PET given its anatomy and covariates is the same, but neither
+            can stand for the other, as in a randomised trial, and the slopes of ``truth/`` are all that age does.
 
     Returns:
         The folder.
@@ -91,7 +93,7 @@ def simulate_cohort(
     _begin(out, {**settings, "independent_anatomy": independent_anatomy})
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
-    missing = [(name, one, _age_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
+    missing = [(name, one, _covariates_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
     anatomies = [template_anatomy()]
     if missing and anatomy is not None:
         anatomies += load_anatomies(anatomy, lambda message, fraction: report(message, 0.1 * fraction))
@@ -181,13 +183,14 @@ def _is_complete(out: Path, name: str) -> bool:
     return _truth_file(out, name).is_file() and all((out / path).is_file() for path in _volumes(name).values())
 
 
-def _age_of_anatomy(seed: int) -> float:
-    """An age for a case's anatomy alone, of the same law as that of persons and independent of it."""
-    return round(float(np.random.default_rng([seed, 1]).uniform(*AGES)), 1)
+def _covariates_of_anatomy(seed: int) -> Covariates:
+    """Covariates for a case's anatomy alone, of the same law as those of persons and independent of them."""
+    own = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> 1)
+    return draw_covariates(torch.Generator().manual_seed(own))
 
 
-_Missing = tuple[str, int, "float | None"]
-"""A case that is still to be made: its name, its seed, and the age of its anatomy if that is not the person's."""
+_Missing = tuple[str, int, "Covariates | None"]
+"""A case that is still to be made: its name, its seed, and its anatomy's covariates if they are not the person's."""
 
 
 def _work(out: Path, grid: Grid, missing: list[_Missing], anatomies: list[Anatomy], jobs: int) -> Iterator[str]:
@@ -221,9 +224,10 @@ def _case_in_worker(*one: str | float | None) -> str:
     return _make_case(*_worker, *one)
 
 
-def _make_case(out: Path, grid: Grid, anatomies: list[Anatomy], name: str, seed: int, anatomy_age: float | None) -> str:
-    case = simulate_case(seed, anatomies, grid, anatomy_age=anatomy_age)
-    _write_case(out, name, case, {} if anatomy_age is None else {"anatomy_age": anatomy_age})
+def _make_case(out: Path, grid: Grid, anatomies: list[Anatomy], name: str, seed: int, body: Covariates | None) -> str:
+    case = simulate_case(seed, anatomies, grid, anatomy_covariates=body)
+    about = {} if body is None else {"anatomy_age": body.age, "anatomy_diagnosis": body.diagnosis}
+    _write_case(out, name, case, about)
     return name
 
 
