@@ -17,6 +17,7 @@ from DualGlowLib.model import (
     Covariate,
     DualGlow,
     LinkConfig,
+    LinkOutput,
     ModelConfig,
     columns,
     encode_covariates,
@@ -37,7 +38,7 @@ def tiny(name: str, dims: int) -> ModelConfig:
     }  # fmt: skip
     link = config.link
     if link.kind == "unet":
-        link = replace(link, widths=(8, 8), context=(4, 4))
+        link = replace(link, widths=(8, 8), context=(4, 4), patterns=3)
     return replace(config, shape=SHAPES[dims], link=link, **flows)
 
 
@@ -89,6 +90,13 @@ def test_pet_log_prob_against_autograd(model: DualGlow) -> None:
     torch.testing.assert_close(model.pet_log_prob(pet, law)[0], expected, rtol=1e-5, atol=1e-6)
 
 
+def image_distribution(law: LinkOutput) -> torch.distributions.Distribution:
+    """The link's image law as torch has it, over flattened images."""
+    mean, scale = law.image.mean.flatten(1), law.image.log_scale.exp().flatten(1)
+    factors = (law.image.patterns.flatten(2) * scale[:, None]).mT
+    return torch.distributions.LowRankMultivariateNormal(mean, factors, scale.square())
+
+
 def test_objective_is_equation_12(model: DualGlow) -> None:
     pet, mri, covariates = images(model.config, 2)
     objective = model(pet, mri, covariates)
@@ -98,9 +106,12 @@ def test_objective_is_equation_12(model: DualGlow) -> None:
     per_dim = math.log(2) * model.config.voxels
     expected = -(pet_log + model.config.mri_weight * mri_log) / per_dim + 8 * (1 + model.config.mri_weight)
     if law.image is not None:
-        mean, log_scale = law.image
-        image_log = torch.distributions.Normal(mean, log_scale.exp()).log_prob(pet - 0.5).flatten(1).sum(1)
-        expected = expected + model.config.link.image_weight * (8 - image_log / per_dim)
+        image, flat = image_distribution(law), (pet - 0.5).flatten(1)
+        voxels = torch.distributions.Normal(image.mean, image.variance.sqrt()).log_prob(flat).sum(1)
+        expected = expected + model.config.link.image_weight * (8 - voxels / per_dim)
+        alone = model(pet, mri, covariates, image_only=True)
+        torch.testing.assert_close(alone.pet_bits, 8 - image.log_prob(flat) / per_dim)
+        torch.testing.assert_close(alone.mri_bits, objective.mri_bits)
     if model.config.discriminators.weight:
         assert set(objective.discriminators) == {"mri_1", "mri_2", "pet"}
         expected = expected + 0.01 * sum(objective.discriminators.values())
@@ -144,7 +155,51 @@ def test_temperature_zero_is_the_links_mean_image(model: DualGlow) -> None:
         for z, mean in zip(latents, law.means, strict=True):
             torch.testing.assert_close(z, mean.expand_as(z))
     else:
-        torch.testing.assert_close(sample, law.image[0] + 0.5)
+        torch.testing.assert_close(sample, law.image.mean + 0.5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_samples_vary_together_as_the_patterns_say(dims: int) -> None:
+    """A flow that does nothing yet leaves the image law: its covariance is that of many samples."""
+    torch.manual_seed(0)
+    config = tiny("standard", dims)
+    model = DualGlow(replace(config, pet=replace(config.pet, cosine_top=False))).eval()
+    shape = (1, *config.shape)
+    model.link.set_base(torch.full(shape, 0.1), torch.full(shape, 0.1))
+    with torch.no_grad():
+        model.link.loadings.mul_(10)
+        model.link.amplitudes.weight.normal_(0, 0.3)
+        _, mri, covariates = images(config, 1, torch.float32)
+        encoding = model.encode(mri)
+        law = model.link.decode(encoding.features, covariates)
+        count = 4000
+        noise = torch.Generator().manual_seed(1)
+        drawn = model.sample(encoding, covariates.expand(count, -1), 1.0, noise).flatten(1) - 0.5
+        told = law.image.patterns
+        other = model.link.decode(encoding.features, covariates + 0.5).image.patterns
+    expected = image_distribution(law).covariance_matrix[0]
+    spread = torch.sqrt(expected.diag()[:, None] * expected.diag() + expected.square()) / count**0.5
+    assert ((torch.cov(drawn.T) - expected) / spread).square().mean().sqrt() == pytest.approx(1, abs=0.4)
+    assert (expected - torch.diag(expected.diag())).abs().max() > 0.3 * expected.diag().max()
+    assert not torch.equal(told, other)
+
+
+def test_the_top_latent_begins_with_the_variances_of_the_data() -> None:
+    torch.manual_seed(0)
+    config = tiny("standard", 3)
+    model = DualGlow(config)
+    shape = (1, *config.shape)
+    model.link.set_base(torch.zeros(shape), torch.full(shape, 0.1))
+    pet, mri, covariates = images(config, 11, torch.float32)
+    slow = torch.linspace(-1, 1, 11).reshape(-1, 1, 1, 1, 1)  # every image is higher or lower as a whole
+    pet = 0.5 + 0.2 * slow + 0.02 * torch.randn(pet.shape)
+    model.initialize(pet, mri, covariates)
+    with torch.no_grad():
+        law = model.link.decode(model.encode(mri).features, covariates)
+        z = model.pet_latents(pet, law)[0][-1]
+    log_sigma = law.log_sigmas[-1][0]
+    assert log_sigma[0, 0, 0, 0] > log_sigma[1:].max() + 0.3
+    assert (z / law.log_sigmas[-1].exp()).square().mean().item() == pytest.approx(1, abs=0.35)
 
 
 def test_several_samples_of_one_mri(model: DualGlow) -> None:
@@ -269,7 +324,7 @@ def test_changes_of_a_preset() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [({"kernel": 3}, "'kernel' is no setting"), ({"link": {"kernal": 3}}, "model, link: 'kernal' is no setting"),
-     ({"mri_weight": "high"}, "a value like 0.001"), ({"link": 3}, "link is 3"), ({"shape": [8, 8, 8]}, "not set here"),
+     ({"mri_weight": "high"}, "a value like 0.01"), ({"link": 3}, "link is 3"), ({"shape": [8, 8, 8]}, "not set here"),
      ({"mri": {"depths": [1]}}, "depth and a width per level"), ({"covariates": ["apoe"]}, "must be"),
      ({"covariates": 3}, "must be"), ({"link": 3, "conditioning": "none"}, "link is 3"),
      ({"conditioning": "paper"}, "kind unet can do film, residual, none"), ({"conditioning": "magic"}, "'magic'"),

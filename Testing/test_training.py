@@ -36,7 +36,14 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    training = {"steps": STEPS, "warmup": 2, "initialize_with": 4, "checkpoint_every": 4, "validate_every": 3}
+    training = {
+        "steps": STEPS,
+        "warmup": 4,
+        "initialize_with": 6,
+        "learning_rate": 2e-4,
+        "checkpoint_every": 4,
+        "validate_every": 3,
+    }
     path = tmp_path_factory.mktemp("settings") / "settings.json"
     path.write_text(json.dumps({"preset": "standard", "training": {**training, "validation": 0.2}}))
     return path

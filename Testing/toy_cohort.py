@@ -73,7 +73,7 @@ def toy_config(dims: int) -> ModelConfig:
         shape=SHAPES[dims],
         mri=replace(config.mri, depths=(1, 1), widths=(8, 8)),
         pet=replace(config.pet, depths=(1, 1), widths=(8, 8)),
-        link=replace(config.link, widths=(16, 24), context=(2, 2)),
+        link=replace(config.link, widths=(16, 24), context=(2, 2), patterns=2),
         covariates=COVARIATES,
         mri_noise=0.0,
     )

@@ -5,6 +5,7 @@ from .convolve import Conv, convolve
 from .coupling import AffineCoupling, CentredNet, CouplingNet, NormConv, ZeroConv
 from .frequency import CosineTransform
 from .invconv import DenseConv, PLUConv, RotationConv
+from .lowrank import LowRankWhitening
 from .multiscale import FlowConfig, FlowStep, MultiScaleFlow
 from .reversible import MEMORY_MODES, set_memory
 from .squeeze import haar_squeeze, haar_unsqueeze, squeeze, unsqueeze
@@ -22,6 +23,7 @@ __all__ = [
     "DenseConv",
     "FlowConfig",
     "FlowStep",
+    "LowRankWhitening",
     "MultiScaleFlow",
     "NormConv",
     "PLUConv",

@@ -17,12 +17,20 @@ def _mix(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(matrix, x.flatten(2)).reshape(x.shape)
 
 
-def _random_rotation(channels: int, generator: torch.Generator | None) -> Tensor:
-    return torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64, generator=generator))[0]
+def _random_rotation(channels: int, generator: torch.Generator | None, still: int) -> Tensor:
+    """A random rotation of all channels but the first ``still``, float64."""
+    turned = channels - still
+    rotation = torch.eye(channels, dtype=torch.float64)
+    rotation[still:, still:] = torch.linalg.qr(torch.randn(turned, turned, dtype=torch.float64, generator=generator))[0]
+    return rotation
 
 
 class _Mixing(Transform):
-    """Common part: subclasses give the matrix and its log|det|; the inverse is kept while weights stand still."""
+    """Common part: subclasses give the matrix and its log|det|; the inverse is kept while weights stand still.
+
+    Args of all: channels; generator: of the rotation that it starts with; still: so many of the first channels are left
+    out of it (they start as they are, and learn to mix like the others).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,9 +77,9 @@ class _Mixing(Transform):
 class DenseConv(_Mixing):
     """A free square matrix, first a random rotation; log|det| by LU in float64 at every call."""
 
-    def __init__(self, channels: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, channels: int, generator: torch.Generator | None = None, still: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(_random_rotation(channels, generator).float())
+        self.weight = nn.Parameter(_random_rotation(channels, generator, still).float())
 
     def matrix(self) -> Tensor:
         return self.weight
@@ -87,9 +95,11 @@ class PLUConv(_Mixing):
     direction can explode.
     """
 
-    def __init__(self, channels: int, generator: torch.Generator | None = None, bound: float = 3.0) -> None:
+    def __init__(
+        self, channels: int, generator: torch.Generator | None = None, still: int = 0, bound: float = 3.0
+    ) -> None:
         super().__init__()
-        permutation, lower, upper = torch.linalg.lu(_random_rotation(channels, generator))
+        permutation, lower, upper = torch.linalg.lu(_random_rotation(channels, generator, still))
         diagonal = upper.diagonal()
         self.bound = bound
         self.register_buffer("permutation", permutation.float())
@@ -118,10 +128,12 @@ class RotationConv(_Mixing):
     whose own likelihood counts little, as the MRI's (λ = 0.001), learns to press some directions flat.
     """
 
-    def __init__(self, channels: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, channels: int, generator: torch.Generator | None = None, still: int = 0) -> None:
         super().__init__()
         # The spread that turns the planes of the rotation by all angles from −π to π.
-        self.weight = nn.Parameter(1.1 / math.sqrt(channels) * torch.randn(channels, channels, generator=generator))
+        weight = 1.1 / math.sqrt(channels) * torch.randn(channels, channels, generator=generator)
+        weight[:still], weight[:, :still] = 0, 0
+        self.weight = nn.Parameter(weight)
 
     def matrix(self) -> Tensor:
         return torch.matrix_exp((self.weight - self.weight.T).double())  # in float32 it is no rotation to 1e-5

@@ -32,7 +32,8 @@ class FlowConfig:
         scale: ``"exp"`` or ``"sigmoid"`` (``AffineCoupling``).
         bound: of a coupling's log-scale with ``"exp"``.
         mixing: ``"plu"``, ``"dense"`` or ``"rotation"``: the invertible 1×1 convolution.
-        squeeze: ``"reorder"`` (Glow) or ``"haar"``.
+        squeeze: ``"reorder"`` (Glow) or ``"haar"``, whose mean band the mixings leave alone at the start: what varies
+            slowly then goes on to the next level, instead of leaving with half of the channels it was mixed into.
         edge: let coupling networks see the image's edge (Glow's extra channel).
         cosine_top: cosine transform over space at the end of the top level.
         centred: the flow maps 0 to 0, so that the latent mode is the image 0. In a common flow the networks meet at the
@@ -68,7 +69,7 @@ class FlowStep(Transform):
     def __init__(self, channels: int, width: int, dims: int, config: FlowConfig, context: int = 0) -> None:
         super().__init__()
         self.actnorm = ActNorm(channels, dims, config.centred)
-        self.mixing = _MIXING[config.mixing](channels)
+        self.mixing = _MIXING[config.mixing](channels, still=channels // 2**dims if config.squeeze == "haar" else 0)
         self.coupling = AffineCoupling(
             channels, width, dims, config.scale, context, config.edge, config.bound, config.centred
         )

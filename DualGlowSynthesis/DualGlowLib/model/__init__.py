@@ -5,7 +5,7 @@ from .covariates import DEFAULT_COVARIATES, Covariate, columns, encode_covariate
 from .discriminators import Discriminator, Discriminators, covariate_loss
 from .dualglow import DualGlow, Encoding, Objective
 from .likelihood import LevelTerms, LogLikelihood, chi_square_percentile, mri_likelihood, pet_likelihood, transport
-from .link import LevelwiseLink, LinkOutput, UNetLink
+from .link import ImageLaw, LevelwiseLink, LinkOutput, UNetLink
 from .reversal import reverse_gradient
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Discriminators",
     "DualGlow",
     "Encoding",
+    "ImageLaw",
     "LevelTerms",
     "LevelwiseLink",
     "LinkConfig",

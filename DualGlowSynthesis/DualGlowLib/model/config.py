@@ -35,7 +35,9 @@ class LinkConfig:
         widths: channels of the U-Net at each level.
         context: channels that it gives to the PET's coupling networks at each level.
         max_log_sigma: log-sigma is bounded softly at ± this.
-        image_weight: of the U-Net's mean image and scale as a Gaussian of their own in the loss.
+        groups: of the U-Net's group normalisations; 0: none.
+        patterns: covariance patterns of the U-Net's image law (``UNetLink``).
+        image_weight: of the voxels' bits under the U-Net's image law in the loss.
         guess_weight: of the loss of the guess of ``"residual"``.
     """
 
@@ -49,6 +51,8 @@ class LinkConfig:
     widths: tuple[int, ...] = ()
     context: tuple[int, ...] = ()
     max_log_sigma: float = 3.0
+    groups: int = 0
+    patterns: int = 0
     image_weight: float = 1.0
     guess_weight: float = 0.01
 
@@ -246,9 +250,11 @@ def _standard(shape: Sequence[int]) -> ModelConfig:
     return ModelConfig(
         preset="standard",
         shape=shape,
-        mri=FlowConfig(depths=(2, 2, 2), widths=(24, 32, 48)),
+        # The MRI's own likelihood counts little; free to stretch, its flow presses directions flat and loses digits.
+        mri=FlowConfig(depths=(2, 2, 2), widths=(24, 32, 48), mixing="rotation", bound=1.0),
         pet=FlowConfig(depths=(3, 4, 4), widths=(24, 48, 64), squeeze="haar", cosine_top=True, centred=True),
-        link=LinkConfig(kind="unet", widths=(24, 64, 96), context=(8, 16, 16)),
+        link=LinkConfig(kind="unet", widths=(24, 64, 96), context=(8, 16, 16), patterns=16),
+        mri_weight=0.01,
         noise="gaussian",
     )
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..flow import ConditionalAffine, MultiScaleFlow, initialize, spatial_sum
+from ..flow import ConditionalAffine, LowRankWhitening, MultiScaleFlow, initialize, spatial_sum
 from .config import ModelConfig
 from .discriminators import Discriminators, covariate_loss
-from .link import LinkOutput, build_link
+from .link import ImageLaw, LinkOutput, build_link
 
 __all__ = ["DualGlow", "Encoding", "Objective"]
 
@@ -64,8 +64,13 @@ class DualGlow(nn.Module):
         self.pet_flow = MultiScaleFlow(config.channels[1], config.dims, config.pet, contexts)
         shapes = [flow.latent_shapes(config.shape) for flow in (self.mri_flow, self.pet_flow)]
         self.link = build_link(config, *shapes)
-        self.standardise = ConditionalAffine() if config.link.kind == "unet" else None
+        self.standardise, self.whiten = ConditionalAffine(), LowRankWhitening()
         self.discriminators = Discriminators(config, *shapes) if config.discriminators.weight else None
+
+    @property
+    def link_has_image(self) -> bool:
+        """Whether the link gives a law of the PET image itself (``LinkOutput.image``)."""
+        return self.config.link.kind == "unet"
 
     # ---- the MRI
 
@@ -84,17 +89,27 @@ class DualGlow(nn.Module):
 
     def pet_latents(self, pet: Tensor, law: LinkOutput) -> tuple[list[Tensor], Tensor]:
         """Latents of a PET under a law, finest first, and log|det dz_p/dx_p| of shape ``(B,)``."""
-        x, log_det = pet - 0.5, 0.0
-        if self.standardise is not None:
-            x, log_det = self.standardise(x, law.image)
+        x, log_det = self.standardised(pet, law.image)
         latents, change = self.pet_flow(x, law.contexts)
         return latents, log_det + change
+
+    def standardised(self, pet: Tensor, image: ImageLaw | None) -> tuple[Tensor, Tensor]:
+        """The PET whitened by the link's image law, as its flow is given it; and that step's log|det|, ``(B,)``."""
+        x, log_det = pet - 0.5, pet.new_zeros(len(pet))
+        if image is not None:
+            x, log_det = self.standardise(x, image[:2])
+            if image.patterns is not None:
+                x, change = self.whiten(x, image.patterns)
+                log_det = log_det + change
+        return x, log_det
 
     def pet_from_latents(self, latents: Sequence[Tensor], law: LinkOutput) -> Tensor:
         """Inverse of ``pet_latents`` under the same law."""
         x = self.pet_flow.inverse(latents, law.contexts)
-        if self.standardise is not None:
-            x = self.standardise.inverse(x, law.image)
+        if law.image is not None:
+            if law.image.patterns is not None:
+                x = self.whiten.inverse(x, law.image.patterns)
+            x = self.standardise.inverse(x, law.image[:2])
         return x + 0.5
 
     def pet_log_prob(self, pet: Tensor, law: LinkOutput) -> Tensor:
@@ -151,35 +166,49 @@ class DualGlow(nn.Module):
         covariates: Tensor,
         targets: Tensor | None = None,
         progress: float = 1.0,
+        image_only: bool = False,
     ) -> Objective:
         """Eq. 12 (16, with covariates) in bits per dimension, −(log p(z_p|z_m, c) + log|det| + λ log p(x_m)).
 
         No noise is added. Discriminators, where there are some, add their losses times the configured weight.
 
-        Where the link gives the PET a mean image and a scale, the loss has one more term: the PET's bits under that
-        Gaussian alone. The flow can make up for any mean and scale, so the term does not move the optimum of the
-        others; it settles which of them is taken: the conditional mean and standard deviation, learned from the first
-        step on as fast as a regression.
+        Where the link gives the PET an image law (mean, scale, covariance patterns), the loss has one more term: the
+        bits of the PET's voxels under that Gaussian, one by one. The mean learns from that term alone, and so as fast
+        as a least-squares regression. Under the joint law an error that looks like a pattern costs nearly nothing, and
+        the mean would learn last what matters most: how high the uptake is.
 
         Args:
             pet, mri: ``(B, channels, *spatial)``.
             covariates: what the link is told, ``(B, n)``.
             targets: what the discriminators are to find, ``(B, n)``, if that is more than what the link is told.
             progress: share of the training done, 0 to 1, for the schedule of the gradient reversal.
+            image_only: leave the PET's flow and the discriminators out: the link's image law is the law of the PET
+                (``pet_bits`` are its bits).
+
+        Raises:
+            ValueError: for ``image_only`` with a link that has no image law.
         """
         mri_log_prob, latents = self.mri_log_prob(mri)
         law = self.link.decode(self.link.encode(latents), covariates)
-        pet_latents, log_det = self.pet_latents(pet, law)
-        pet_bits = self._bits(self._pet_log_prob(pet_latents, log_det, law), self.config.channels[1])
+        if image_only and law.image is None:
+            raise ValueError("This link gives no image law to train alone.")
+        fixed = None if law.image is None else law.image._replace(mean=law.image.mean.detach())
+        x, log_det = self.standardised(pet, fixed)
+        if image_only:
+            zero = x.new_zeros(1)
+            pet_log_prob = log_det + gaussian_log_prob(x, zero, zero)
+        else:
+            pet_latents, change = self.pet_flow(x, law.contexts)
+            pet_log_prob = self._pet_log_prob(pet_latents, log_det + change, law)
+        pet_bits = self._bits(pet_log_prob, self.config.channels[1])
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
         loss = pet_bits + self.config.mri_weight * mri_bits
         if law.image is not None:
-            mean, log_scale = law.image
-            image_log_prob = gaussian_log_prob(pet - 0.5, mean, log_scale.expand_as(pet))
-            loss = loss + self.config.link.image_weight * self._bits(image_log_prob, self.config.channels[1])
+            marginal = gaussian_log_prob(pet - 0.5, law.image.mean, law.image.marginal_log_sd().expand_as(pet))
+            loss = loss + self.config.link.image_weight * self._bits(marginal, self.config.channels[1])
         targets = covariates if targets is None else targets
         found: dict[str, Tensor] = {}
-        if self.discriminators is not None:
+        if self.discriminators is not None and not image_only:
             found = self.discriminators(latents, pet_latents, targets, progress)
             loss = loss + self.config.discriminators.weight * sum(found.values())
         if law.guess is not None:
@@ -202,6 +231,14 @@ class DualGlow(nn.Module):
             out.append(image + noise)
         return out[0], out[1]
 
-    def initialize(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> None:
-        """Set every ActNorm from data; give it some 8 to 32 cases."""
-        initialize(self, [(pet, mri, covariates)])
+    def initialize(self, pet: Tensor, mri: Tensor, covariates: Tensor, image_only: bool = False) -> None:
+        """Set every ActNorm, and the variances of the top latent, from data; give it some 8 to 32 cases.
+
+        With ``image_only`` the PET's flow is left for a second call, when the link has learned what it is to expect.
+        """
+        initialize(self, [(pet, mri, covariates, None, 1.0, image_only)])
+        if self.link_has_image and not image_only:
+            sound = torch.stack([x.flatten(1).isfinite().all(1) for x in (pet, mri, covariates)]).all(0)
+            with torch.no_grad():
+                law = self.link.decode(self.encode(mri[sound]).features, covariates[sound])
+                self.link.set_top(self.pet_latents(pet[sound], law)[0][-1])

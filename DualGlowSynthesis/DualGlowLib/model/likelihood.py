@@ -53,8 +53,8 @@ class LogLikelihood:
     Attributes:
         total: ``(B,)``, a density over images in the model's units, which span 0..1.
         levels: finest first.
-        image: log-determinant of the standardisation by the link's mean image and scale, ``(B,)``; 0 without one.
-        image_density: the same by place, ``(B, *spatial)``.
+        image: log-determinant of the standardisation by the link's image law, ``(B,)``; 0 without one.
+        image_density: the same by place, ``(B, *spatial)``; what the covariance patterns add is spread evenly.
     """
 
     total: Tensor
@@ -146,10 +146,15 @@ def pet_likelihood(model: DualGlow, pet: Tensor, law: LinkOutput) -> LogLikeliho
     """
     with _log_dets(model.pet_flow) as log_dets:
         latents, total = model.pet_latents(pet, law)
-    log_scale = torch.zeros_like(pet) if law.image is None else law.image[1].expand_as(pet)
+    image = model.standardised(pet, law.image)[1]
+    log_scale = torch.zeros_like(pet) if law.image is None else law.image.log_scale.expand_as(pet)
+    even = (image + spatial_sum(log_scale)) / math.prod(pet.shape[2:])
     levels = _terms(model.pet_flow, pet.shape[2:], latents, law.means, law.log_sigmas, log_dets)
     return LogLikelihood(
-        total + sum(level.gaussian for level in levels), levels, -spatial_sum(log_scale), -log_scale.sum(1)
+        total + sum(level.gaussian for level in levels),
+        levels,
+        image,
+        even.reshape(-1, *[1] * (pet.dim() - 2)) - log_scale.sum(1),
     )
 
 

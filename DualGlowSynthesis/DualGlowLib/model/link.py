@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,29 @@ from ..flow.actnorm import LOG_SCALE_FACTOR
 from .config import LinkConfig, ModelConfig
 from .discriminators import Discriminator, surprise
 
-__all__ = ["LevelwiseLink", "LinkOutput", "UNetLink", "build_link"]
+__all__ = ["ImageLaw", "LevelwiseLink", "LinkOutput", "UNetLink", "build_link"]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_LOADING_STEP = 4  # voxels between the nodes of a covariance pattern's loading
+
+
+class ImageLaw(NamedTuple):
+    """A Gaussian law of the PET image less 0.5: covariance s (I + UᵀU) s, with s = exp(log_scale) per voxel.
+
+    Attributes:
+        mean, log_scale: ``(B, C, *spatial)`` each.
+        patterns: the rows of U, ``(B, K, C, *spatial)``: how the image varies as a whole, in units of s; or None.
+    """
+
+    mean: Tensor
+    log_scale: Tensor
+    patterns: Tensor | None = None
+
+    def marginal_log_sd(self) -> Tensor:
+        """Of each voxel by itself, ``(B, C, *spatial)``."""
+        if self.patterns is None:
+            return self.log_scale
+        return self.log_scale + 0.5 * torch.log1p(self.patterns.square().sum(1))
 
 
 @dataclass
@@ -28,14 +49,14 @@ class LinkOutput:
     Attributes:
         means, log_sigmas: one tensor per level, finest first, shaped as (or broadcasting to) that level's latent.
         contexts: input of the PET's coupling networks per level, or None.
-        image: mean and log-scale of the PET image itself, each ``(B, 1, *spatial)``, or None.
+        image: what standardises the PET image before its flow, or None.
         guess: what the link takes the covariates to be from the MRI alone (a discriminator's outputs), or None.
     """
 
     means: list[Tensor]
     log_sigmas: list[Tensor]
     contexts: list[Tensor] | None = None
-    image: tuple[Tensor, Tensor] | None = None
+    image: ImageLaw | None = None
     guess: Tensor | None = None
 
 
@@ -174,10 +195,14 @@ class LevelwiseLink(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions around a shortcut; covariates scale and shift the channels between them (FiLM)."""
+    """Two convolutions around a shortcut; covariates scale and shift the channels between them (FiLM).
 
-    def __init__(self, width: int, dims: int, covariates: int = 0) -> None:
+    With ``groups`` the input of both is normalised in so many groups of channels.
+    """
+
+    def __init__(self, width: int, dims: int, groups: int, covariates: int = 0) -> None:
         super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(groups, width) for _ in range(2 if groups else 0))
         self.first = Conv(width, width, 3, dims)
         self.second = Conv(width, width, 3, dims)
         nn.init.zeros_(self.second.weight)
@@ -185,7 +210,8 @@ class _ResidualBlock(nn.Module):
         self.film = nn.Linear(covariates, 2 * width) if covariates else None
 
     def forward(self, x: Tensor, covariates: Tensor | None = None) -> Tensor:
-        h = self.first(F.silu(x))
+        h = self.first(F.silu(self.norms[0](x) if self.norms else x))
+        h = self.norms[1](h) if self.norms else h
         if self.film is not None:
             scale, shift = _as_map(self.film(covariates), x).chunk(2, 1)
             h = h * (1 + scale) + shift
@@ -209,6 +235,13 @@ class UNetLink(nn.Module):
     the age slider costs only it. It gives the PET a mean image and a scale, which start at the training cohort's
     voxelwise mean and standard deviation, and the flow, which has what is left over, the log-sigma of each level's
     latent. All of the mean lies in the image; that of the latents is 0.
+
+    What varies over the whole brain at once (one person's uptake is higher everywhere, another's lower in front) is a
+    sum of ``LinkConfig.patterns`` covariance patterns of relative change, one Gaussian score each, as in the scaled
+    subprofile model of FDG-PET (Moeller et al., JCBFM 7, 1987): pattern k is ``a_k(c) · l_k(x) · mean(x)`` with a
+    smooth loading l_k in template space and an amplitude a_k that the covariates change. Couplings see some
+    centimetres of the image and a diagonal law of the latents takes places for independent: without the patterns the
+    means over regions come out far too certain.
 
     Age is easier to learn from than what age does to a brain. With plain FiLM a link that has not learned all of the
     anatomy lets age stand for atrophy too, and the slider shows both effects as one. ``"residual"`` conditioning
@@ -235,9 +268,9 @@ class UNetLink(nn.Module):
         self.stem = Conv(model.channels[0] * 2**dims + self.position.shape[1], widths[0], 3, dims)
         self.down = nn.ModuleList(_CONV[dims](a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(Conv(b, a, 1, dims) for a, b in itertools.pairwise(widths))
-        self.before = nn.ModuleList(_ResidualBlock(width, dims) for width in widths)
-        self.after = nn.ModuleList(_ResidualBlock(width, dims, emb) for width in widths)
-        self.finish = _ResidualBlock(widths[0], dims, emb)
+        self.before = nn.ModuleList(_ResidualBlock(width, dims, config.groups) for width in widths)
+        self.after = nn.ModuleList(_ResidualBlock(width, dims, config.groups, emb) for width in widths)
+        self.finish = _ResidualBlock(widths[0], dims, config.groups, emb)
         self.heads = nn.ModuleList(ZeroConv(w, s[0], 1, dims) for w, s in zip(widths, shapes, strict=True))
         self.contexts = nn.ModuleList(Conv(w, c, 1, dims) for w, c in zip(widths, config.context, strict=True))
         self.image = ZeroConv(widths[0], 2 * model.channels[1] * 2**dims, 3, dims)
@@ -246,11 +279,29 @@ class UNetLink(nn.Module):
             self.guess = Discriminator((widths[-1], *shapes[-1][1:]), model.covariates, 32, 64)
         # The top level's latent lies in frequency space, where every coefficient has its own variance.
         self.top_log_sigma = nn.Parameter(torch.zeros(1, *shapes[-1]))
+        self.loadings = self.amplitudes = None
+        if config.patterns:
+            coarse = [max(2, side // _LOADING_STEP) for side in model.shape]
+            self.loadings = nn.Parameter(0.02 * torch.randn(config.patterns, model.channels[1], *coarse))
+            if emb:
+                self.amplitudes = nn.Linear(emb, config.patterns)
+                nn.init.zeros_(self.amplitudes.weight)
+                nn.init.zeros_(self.amplitudes.bias)
 
     def set_base(self, mean: Tensor, sd: Tensor) -> None:
         """Take the training cohort's voxelwise mean and sd, each ``(channels, *spatial)``, as where to start from."""
         self.base_mean.copy_(mean[None])
         self.base_log_scale.copy_(torch.log(sd[None]))
+
+    def set_top(self, latent: Tensor) -> None:
+        """Let the law of the top latent begin with the variance that each of its numbers has in ``latent``, ``(B, …)``.
+
+        Few cases tell little: as if four more had had variance 1.
+        """
+        power = (latent.square().sum(0, keepdim=True) + 4) / (len(latent) + 4)
+        bound = self.config.max_log_sigma
+        share = (0.5 * torch.log(power) / bound).clamp(-0.95, 0.95)
+        self.top_log_sigma.data.copy_(bound * torch.atanh(share))
 
     def encode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """What does not depend on the covariates: kept once per scan. One tensor per level, finest first.
@@ -298,7 +349,21 @@ class UNetLink(nn.Module):
         # No voxel is more certain than the noise that was added to it: without this floor a brain's edge that lies
         # elsewhere than foreseen is hundreds of standard deviations away, and one such case wrecks the model.
         log_scale = 0.5 * torch.logaddexp(2 * log_scale, self.log_floor)
-        return LinkOutput(means, log_sigmas, contexts, (mean, log_scale), guess)
+        return LinkOutput(
+            means, log_sigmas, contexts, ImageLaw(mean, log_scale, self._patterns(mean, log_scale, code)), guess
+        )
+
+    def _patterns(self, mean: Tensor, log_scale: Tensor, code: Tensor | None) -> Tensor | None:
+        """``(B, K, C, *spatial)``, in units of exp(log_scale)."""
+        if self.loadings is None:
+            return None
+        space = mean.shape[2:]
+        smooth = {2: "bilinear", 3: "trilinear"}[len(space)]
+        relative = F.interpolate(self.loadings, size=space, mode=smooth, align_corners=False)[None]
+        if self.amplitudes is not None:
+            relative = relative * (1 + self.amplitudes(code)).reshape(-1, relative.shape[1], *[1] * (1 + len(space)))
+        uptake = (mean.detach() + 0.5).clamp_min(0) * torch.exp(-log_scale)
+        return relative * uptake[:, None]
 
 
 def build_link(model: ModelConfig, mri: list[tuple[int, ...]], pet: list[tuple[int, ...]]) -> LevelwiseLink | UNetLink:

@@ -27,6 +27,7 @@ from .settings import TrainingSettings
 __all__ = ["Interrupted", "Trainer"]
 
 _OUTLIER = 20.0
+_LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
 _CHECKPOINT, _HISTORY, _BUNDLE = "checkpoint.pt", "history.jsonl", "bundle"
 
 
@@ -93,6 +94,9 @@ class Trainer:
         self.stop = stop or (lambda: False)
         self.about = dict(about or {})
         self.step = self.skipped = 0
+        self.joint = True  # whether the PET's flow is trained
+        self.since = 0  # the step at which the learning rate began to rise
+        self.lost = 0  # steps skipped in a row
         self.usual = math.inf  # norm of the gradient, averaged over the last steps
         self.seconds = 0.0
         torch.manual_seed(settings.seed)
@@ -137,10 +141,9 @@ class Trainer:
 
     def _learning_rate(self, step: int) -> float:
         settings = self.settings
-        if step < settings.warmup:
-            return settings.learning_rate * (step + 1) / settings.warmup
-        done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        rise = min(1.0, (step - self.since + 1) / max(1, settings.warmup))
+        done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
+        return settings.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     def _take_step(self) -> dict:
         for group in self.optimizer.param_groups:
@@ -148,21 +151,28 @@ class Trainer:
         pet, mri, known = self._tensors(self.train_cases, self._indices(self.step), self.step, augment=True)
         share, stream = self.settings.covariate_dropout, self._generator(self.step, 4)
         told = hide_covariates(self.config.covariates, known, share, stream)
-        objective = self.model(pet, mri, told, known, self.step / self.settings.steps)
+        objective = self.model(pet, mri, told, known, self.step / self.settings.steps, not self.joint)
         loss = objective.loss.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
         # points nowhere good.
-        if torch.isfinite(loss) and norm.item() < _OUTLIER * self.usual:
+        size, limit = norm.item(), _OUTLIER * self.usual
+        if torch.isfinite(loss) and size < limit:
             self.optimizer.step()
             self.average.update(self.model, self.step)
-            self.usual = norm.item() if math.isinf(self.usual) else 0.95 * self.usual + 0.05 * norm.item()
+            self.lost = 0
         else:
             self.skipped += 1
+            self.lost += 1
+            if self.lost == _LOST:
+                self._begin_anew()
+        if math.isfinite(size):
+            # Cut off, so that one case moves it little; large gradients that stay are taken as usual in a few steps.
+            self.usual = size if math.isinf(self.usual) else 0.95 * self.usual + 0.05 * min(size, limit)
         numbers = {key: value.mean().item() for key, value in _parts(objective).items()}
-        return {**numbers, "gradient": norm.item()}
+        return {**numbers, "gradient": size}
 
     @torch.no_grad()
     def validate(self) -> dict:
@@ -172,7 +182,7 @@ class Trainer:
         for start in range(0, count, batch):
             indices = list(range(start, min(count, start + batch)))
             pet, mri, covariates = self._tensors(self.validation_cases, indices, start, augment=False)
-            objective = self.average.model(pet, mri, covariates)
+            objective = self.average.model(pet, mri, covariates, image_only=not self.joint)
             for key, value in _parts(objective).items():
                 sums[key] = sums.get(key, 0.0) + value.sum().item()
         return {f"validation_{key}": value / count for key, value in sums.items()}
@@ -193,6 +203,8 @@ class Trainer:
             if self.stop():
                 self._save()
                 raise Interrupted(f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume.")
+            if not self.joint and self.step >= self.settings.image_share * self.settings.steps:
+                self._begin_joint()
             event = self._take_step()
             self.step += 1
             now = time.monotonic()
@@ -220,10 +232,28 @@ class Trainer:
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
             self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
-        indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
-        first = indices[: self.settings.initialize_with].tolist()
-        self.model.initialize(*self._tensors(self.train_cases, first, 0, augment=True))
+        self.joint = not (self.settings.image_share and self.model.link_has_image and self.model.discriminators is None)
+        self.model.initialize(*self._first_cases(), not self.joint)
         self.average = _Average(self.model, self.settings.ema)
+
+    def _first_cases(self) -> tuple[torch.Tensor, ...]:
+        indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
+        return self._tensors(
+            self.train_cases, indices[: self.settings.initialize_with].tolist(), self.step, augment=True
+        )
+
+    def _begin_joint(self) -> None:
+        """From now on with the PET's flow, set from what the link, as averaged so far, leaves over."""
+        self.joint = True
+        self._begin_anew()
+        self.model.initialize(*self._first_cases())
+        self.average.model.load_state_dict(self.model.state_dict())
+
+    def _begin_anew(self) -> None:
+        """Go on from the averaged weights, slowly at first."""
+        self.model.load_state_dict(self.average.model.state_dict())
+        self.optimizer = self._optimizer()
+        self.usual, self.since, self.lost = math.inf, self.step, 0
 
     def _record(self, event: dict) -> None:
         with (self.folder / _HISTORY).open("a", encoding="utf-8") as file:
@@ -238,6 +268,9 @@ class Trainer:
             "step": self.step,
             "skipped": self.skipped,
             "usual": self.usual,
+            "lost": self.lost,
+            "joint": self.joint,
+            "since": self.since,
             "seconds": self.seconds,
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
@@ -259,8 +292,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.skipped, self.usual = state["step"], state["skipped"], state["usual"]
-        self.seconds = state["seconds"]
+        for name in ("step", "skipped", "usual", "lost", "joint", "since", "seconds"):
+            setattr(self, name, state[name])
         history = self.folder / _HISTORY
         lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]

@@ -25,6 +25,9 @@ class TrainingSettings:
         seed: of the order of cases, augmentation, noise and starting weights.
         validation: share of the subjects kept out of training to watch the loss on.
         initialize_with: cases that set the ActNorms.
+        image_share: share of the steps that train the link's image law alone, where it has one (``UNetLink``): mean,
+            scale and covariance patterns. It costs a fraction of a whole step, and the PET's flow, which begins
+            after it, then meets what is to stay. Not in runs with discriminators.
         covariate_dropout: share of the cases of which some covariates are hidden (``model.hide_covariates``), so that
             the model knows what to make of an unknown one.
         memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
@@ -42,6 +45,7 @@ class TrainingSettings:
     seed: int = 0
     validation: float = 0.05
     initialize_with: int = 16
+    image_share: float = 0.4
     covariate_dropout: float = 0.2
     memory: str = "plain"
     checkpoint_every: int = 500
