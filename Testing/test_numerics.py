@@ -18,7 +18,7 @@ from DualGlowLib.cases import Case
 from DualGlowLib.flow import transform
 from DualGlowLib.model import DualGlow, ModelConfig, preset
 from DualGlowLib.scans import Grid
-from DualGlowLib.training import Cohort, Trainer, TrainingSettings
+from DualGlowLib.training import Cohort, Interrupted, Trainer, TrainingSettings
 
 DEVICES = [
     "cpu",
@@ -296,3 +296,54 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_bundled(tmp_path: P
     bundled = load_bundle(run.folder / "bundle").model
     for name, parameter in run.average.model.named_parameters():
         torch.testing.assert_close(bundled.get_parameter(name), parameter, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_flow_begins_after_the_image_law(tmp_path: Path) -> None:
+    """And a run that was interrupted on either side of it takes the steps that it would have taken."""
+    settings = {"steps": 16, "image_share": 0.5, "checkpoint_every": 100, "learning_rate": 5e-4}
+    whole = trainer(tmp_path / "whole", cohort(6), **settings)
+    start = {name: p.clone() for name, p in whole.model.named_parameters()}
+    whole.run()
+    lines = history(whole)
+    assert [line["step"] for line in lines] == list(range(1, 17))
+    for stop_at in (5, 11):
+        run = trainer(tmp_path / str(stop_at), cohort(6), **settings)
+        run.stop = lambda run=run, stop_at=stop_at: run.step == stop_at
+        with pytest.raises(Interrupted):
+            run.run()
+        moved = any(not torch.equal(p, start[n]) for n, p in run.model.named_parameters() if n.startswith("pet_flow"))
+        assert moved == run.joint == (stop_at > 8)
+        again = trainer(tmp_path / str(stop_at), cohort(6), **settings)
+        again.run(resume=True)
+        kept = ("step", "loss", "pet_bits", "validation_loss")
+        mine, theirs = ([{key: line.get(key) for key in kept} for line in history(r)] for r in (again, whole))
+        assert mine == theirs
+        for name, parameter in whole.average.model.named_parameters():
+            assert torch.equal(again.average.model.get_parameter(name), parameter), name
+
+
+def test_large_gradients_that_stay_are_taken_as_usual(tmp_path: Path) -> None:
+    run = trainer(tmp_path, cohort(6), steps=40, image_share=0.0, learning_rate=1e-4)
+    run._start(False)
+    run.usual = 1e-6  # as if everything had been far easier so far
+    for _ in range(40):
+        run._take_step()
+        run.step += 1
+    assert 0 < run.skipped < 25
+
+
+def test_weights_that_are_lost_come_back_from_their_average(tmp_path: Path) -> None:
+    run = trainer(tmp_path, cohort(6), steps=60, image_share=0.0, learning_rate=1e-4)
+    run._start(False)
+    for _ in range(4):
+        run._take_step()
+        run.step += 1
+    with torch.no_grad():
+        next(run.model.pet_flow.parameters()).fill_(math.nan)
+    losses = []
+    for _ in range(30):
+        losses.append(run._take_step()["loss"])
+        run.step += 1
+    assert run.skipped == 25
+    assert all(map(math.isnan, losses[:25]))
+    assert all(map(math.isfinite, losses[25:]))

@@ -37,7 +37,7 @@ class LinkConfig:
         max_log_sigma: log-sigma is bounded softly at ± this.
         groups: of the U-Net's group normalisations; 0: none.
         patterns: covariance patterns of the U-Net's image law (``UNetLink``).
-        image_weight: of the voxels' bits under the U-Net's image law in the loss.
+        image_weight: of the squared error of the U-Net's mean image in the loss.
         guess_weight: of the loss of the guess of ``"residual"``.
     """
 
@@ -253,7 +253,7 @@ def _standard(shape: Sequence[int]) -> ModelConfig:
         # The MRI's own likelihood counts little; free to stretch, its flow presses directions flat and loses digits.
         mri=FlowConfig(depths=(2, 2, 2), widths=(24, 32, 48), mixing="rotation", bound=1.0),
         pet=FlowConfig(depths=(3, 4, 4), widths=(24, 48, 64), squeeze="haar", cosine_top=True, centred=True),
-        link=LinkConfig(kind="unet", widths=(24, 64, 96), context=(8, 16, 16), patterns=16),
+        link=LinkConfig(kind="unet", widths=(32, 64, 96), context=(8, 16, 16), groups=8, patterns=16, image_weight=4.0),
         mri_weight=0.01,
         noise="gaussian",
     )

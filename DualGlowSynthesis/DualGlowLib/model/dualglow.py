@@ -172,10 +172,10 @@ class DualGlow(nn.Module):
 
         No noise is added. Discriminators, where there are some, add their losses times the configured weight.
 
-        Where the link gives the PET an image law (mean, scale, covariance patterns), the loss has one more term: the
-        bits of the PET's voxels under that Gaussian, one by one. The mean learns from that term alone, and so as fast
-        as a least-squares regression. Under the joint law an error that looks like a pattern costs nearly nothing, and
-        the mean would learn last what matters most: how high the uptake is.
+        Where the link gives the PET an image law (mean, scale, covariance patterns), the mean learns from one more term
+        alone, its squared error (as the bits of a Gaussian whose sd is that of the cohort, the same for all voxels).
+        Under the law itself an error that looks like a pattern costs nearly nothing, and so does one where the scale
+        is large: the mean would learn last what matters most, how high the uptake is where it is high.
 
         Args:
             pet, mri: ``(B, channels, *spatial)``.
@@ -204,8 +204,8 @@ class DualGlow(nn.Module):
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
         loss = pet_bits + self.config.mri_weight * mri_bits
         if law.image is not None:
-            marginal = gaussian_log_prob(pet - 0.5, law.image.mean, law.image.marginal_log_sd().expand_as(pet))
-            loss = loss + self.config.link.image_weight * self._bits(marginal, self.config.channels[1])
+            error = gaussian_log_prob(pet - 0.5, law.image.mean, self.link.typical_log_sd())
+            loss = loss + self.config.link.image_weight * self._bits(error, self.config.channels[1])
         targets = covariates if targets is None else targets
         found: dict[str, Tensor] = {}
         if self.discriminators is not None and not image_only:

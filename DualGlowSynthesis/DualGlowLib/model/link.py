@@ -35,12 +35,6 @@ class ImageLaw(NamedTuple):
     log_scale: Tensor
     patterns: Tensor | None = None
 
-    def marginal_log_sd(self) -> Tensor:
-        """Of each voxel by itself, ``(B, C, *spatial)``."""
-        if self.patterns is None:
-            return self.log_scale
-        return self.log_scale + 0.5 * torch.log1p(self.patterns.square().sum(1))
-
 
 @dataclass
 class LinkOutput:
@@ -292,6 +286,11 @@ class UNetLink(nn.Module):
         """Take the training cohort's voxelwise mean and sd, each ``(channels, *spatial)``, as where to start from."""
         self.base_mean.copy_(mean[None])
         self.base_log_scale.copy_(torch.log(sd[None]))
+
+    def typical_log_sd(self) -> Tensor:
+        """Log of the cohort's standard deviation where it has one: each voxel counts as much as its variance."""
+        variance = torch.exp(2 * self.base_log_scale)
+        return 0.5 * torch.log(variance.square().sum() / variance.sum())
 
     def set_top(self, latent: Tensor) -> None:
         """Let the law of the top latent begin with the variance that each of its numbers has in ``latent``, ``(B, …)``.
