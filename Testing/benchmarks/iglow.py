@@ -52,10 +52,9 @@ def main() -> None:
     model.fit(cohort, options.steps, options.batch, options.rate, report=events.append)
     last = events[-100:]
     bits = sum(event["bits"] for event in last) / len(last)
-    print(
-        f"{options.levels} × {options.depth} couplings of width {options.width}, {options.steps} steps of {options.batch}"
-        f" cases, {time.monotonic() - started:.0f} s, {events[-1]['skipped']} skipped; training {bits:.3f} bits/dim\n"
-    )
+    size = f"{options.levels} × {options.depth} couplings of width {options.width}"
+    took = f"{options.steps} steps of {options.batch} cases, {time.monotonic() - started:.0f} s"
+    print(f"{size}, {took}, {events[-1]['skipped']} skipped; training {bits:.3f} bits/dim\n")
     batch = test.batch(range(len(cases)))
     print(
         "| steps up the gradient | PSNR dB | bits/dim of T1 and PET together | the same with the PET that was drawn |"
