@@ -108,6 +108,7 @@ def test_objective_is_equation_12(model: DualGlow) -> None:
     if law.image is not None:
         image, flat = image_distribution(law), (pet - 0.5).flatten(1)
         error = torch.distributions.Normal(image.mean, 0.3).log_prob(flat).sum(1)  # 0.3: set_base, above
+        expected = expected + (8 - image.log_prob(flat) / per_dim)
         expected = expected + model.config.link.image_weight * (8 - error / per_dim)
         alone = model(pet, mri, covariates, image_only=True)
         torch.testing.assert_close(alone.pet_bits, 8 - image.log_prob(flat) / per_dim)

@@ -32,6 +32,11 @@ class LowRankWhitening(Transform):
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         return rows, torch.linalg.cholesky(gram + eye), eye, rows @ x.double().flatten(1)[:, :, None]
 
+    def scores(self, x: Tensor, patterns: Tensor) -> Tensor:
+        """How much of each pattern is in x, ``(B, K)``, float64: of variance 1 where x is white, if they are strong."""
+        _, lower, _, scores = self._prepared(x, patterns)
+        return torch.linalg.solve_triangular(lower, scores, upper=False)[..., 0]
+
     @in_float32
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Args: x ``(B, C, *spatial)``; context: the patterns, ``(B or 1, K, C, *spatial)``."""

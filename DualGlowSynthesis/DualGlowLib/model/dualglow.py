@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class DualGlow(nn.Module):
         if image is not None:
             x, log_det = self.standardise(x, image[:2])
             if image.patterns is not None:
-                x, change = self.whiten(x, image.patterns)
+                x, change = self.whiten(x, image.patterns / image.density**0.5)
                 log_det = log_det + change
         return x, log_det
 
@@ -108,7 +109,7 @@ class DualGlow(nn.Module):
         x = self.pet_flow.inverse(latents, law.contexts)
         if law.image is not None:
             if law.image.patterns is not None:
-                x = self.whiten.inverse(x, law.image.patterns)
+                x = self.whiten.inverse(x, law.image.patterns / law.image.density**0.5)
             x = self.standardise.inverse(x, law.image[:2])
         return x + 0.5
 
@@ -172,10 +173,12 @@ class DualGlow(nn.Module):
 
         No noise is added. Discriminators, where there are some, add their losses times the configured weight.
 
-        Where the link gives the PET an image law (mean, scale, covariance patterns), the mean learns from one more term
-        alone, its squared error (as the bits of a Gaussian whose sd is that of the cohort, the same for all voxels).
-        Under the law itself an error that looks like a pattern costs nearly nothing, and so does one where the scale
-        is large: the mean would learn last what matters most, how high the uptake is where it is high.
+        Where the link gives the PET an image law (mean, scale, covariance patterns), that law learns from two more
+        terms alone: the mean from its squared error (as the bits of a Gaussian whose sd is that of the cohort, the same
+        for all voxels), scale and patterns from the PET's bits under the law. The flow takes it as given. Left to the
+        likelihood of the whole, an error of the mean that looks like a pattern costs nearly nothing, and so does a flow
+        that does the work of the patterns badly: sixteen directions of 100 000 hardly count, but they are what a
+        person's uptake as a whole is made of.
 
         Args:
             pet, mri: ``(B, channels, *spatial)``.
@@ -192,20 +195,25 @@ class DualGlow(nn.Module):
         law = self.link.decode(self.link.encode(latents), covariates)
         if image_only and law.image is None:
             raise ValueError("This link gives no image law to train alone.")
-        fixed = None if law.image is None else law.image._replace(mean=law.image.mean.detach())
-        x, log_det = self.standardised(pet, fixed)
+        channels = self.config.channels[1]
+        x, log_det, image_loss = pet - 0.5, pet.new_zeros(len(pet)), pet.new_zeros(len(pet))
+        zero = x.new_zeros(1)
+        if law.image is not None:
+            fixed = law.image._replace(mean=law.image.mean.detach())
+            x, log_det = self.standardised(pet, fixed._replace(density=1.0))
+            joint = log_det + gaussian_log_prob(x, zero, zero)
+            error = gaussian_log_prob(pet - 0.5, law.image.mean, self.link.typical_log_sd())
+            image_loss = self._bits(joint, channels) + self.config.link.image_weight * self._bits(error, channels)
+            with torch.no_grad():
+                x, log_det = self.standardised(pet, fixed)
         if image_only:
-            zero = x.new_zeros(1)
-            pet_log_prob = log_det + gaussian_log_prob(x, zero, zero)
+            pet_log_prob = joint.detach()
         else:
             pet_latents, change = self.pet_flow(x, law.contexts)
             pet_log_prob = self._pet_log_prob(pet_latents, log_det + change, law)
-        pet_bits = self._bits(pet_log_prob, self.config.channels[1])
+        pet_bits = self._bits(pet_log_prob, channels)
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
-        loss = pet_bits + self.config.mri_weight * mri_bits
-        if law.image is not None:
-            error = gaussian_log_prob(pet - 0.5, law.image.mean, self.link.typical_log_sd())
-            loss = loss + self.config.link.image_weight * self._bits(error, self.config.channels[1])
+        loss = pet_bits + self.config.mri_weight * mri_bits + image_loss
         targets = covariates if targets is None else targets
         found: dict[str, Tensor] = {}
         if self.discriminators is not None and not image_only:
@@ -236,9 +244,32 @@ class DualGlow(nn.Module):
 
         With ``image_only`` the PET's flow is left for a second call, when the link has learned what it is to expect.
         """
+        if not image_only and self.config.link.patterns:
+            trial = copy.deepcopy(self)
+            initialize(trial, [(pet, mri, covariates)])
+            self.link.density.fill_(trial._density_of_patterns(pet, mri, covariates))
         initialize(self, [(pet, mri, covariates, None, 1.0, image_only)])
         if self.link_has_image and not image_only:
-            sound = torch.stack([x.flatten(1).isfinite().all(1) for x in (pet, mri, covariates)]).all(0)
-            with torch.no_grad():
-                law = self.link.decode(self.encode(mri[sound]).features, covariates[sound])
-                self.link.set_top(self.pet_latents(pet[sound], law)[0][-1])
+            self._set_top(pet, mri, covariates)
+
+    @torch.no_grad()
+    def _set_top(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> LinkOutput:
+        """The law of the sound ones of the cases, with the top latent's variances set from their PETs."""
+        sound = torch.stack([x.flatten(1).isfinite().all(1) for x in (pet, mri, covariates)]).all(0)
+        law = self.link.decode(self.encode(mri[sound]).features, covariates[sound])
+        self.link.set_top(self.pet_latents(pet[sound], law)[0][-1])
+        return self.link.decode(self.encode(mri[sound]).features, covariates[sound])
+
+    @torch.no_grad()
+    def _density_of_patterns(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> float:
+        """The variance that the flow as it begins gives to the scores of the patterns; at least 1."""
+        law = self._set_top(pet, mri, covariates)
+        generator = torch.Generator().manual_seed(0)
+        shapes = self.pet_flow.latent_shapes(self.config.shape)
+        latents = []
+        for shape, log_sigma in zip(shapes, law.log_sigmas, strict=True):
+            noise = torch.randn(len(law.image.mean), *shape, generator=generator).to(log_sigma)
+            latents.append(torch.exp(log_sigma) * noise)
+        x = self.pet_flow.inverse(latents, law.contexts)
+        scores = self.whiten.scores(x, law.image.patterns)
+        return max(1.0, float(scores.square().mean()))

@@ -29,11 +29,15 @@ class ImageLaw(NamedTuple):
     Attributes:
         mean, log_scale: ``(B, C, *spatial)`` each.
         patterns: the rows of U, ``(B, K, C, *spatial)``: how the image varies as a whole, in units of s; or None.
+        density: variance of what is not a pattern but varies as slowly as one, in units of s²; a number. Noise is
+            smooth, so it is above 1. Before the flow the patterns are whitened down to it, not to 1: a flow that takes
+            all places for alike can't give a few directions less than their neighbours have.
     """
 
     mean: Tensor
     log_scale: Tensor
     patterns: Tensor | None = None
+    density: Tensor | float = 1.0
 
 
 @dataclass
@@ -275,6 +279,8 @@ class UNetLink(nn.Module):
         self.top_log_sigma = nn.Parameter(torch.zeros(1, *shapes[-1]))
         self.loadings = self.amplitudes = None
         if config.patterns:
+            self.register_buffer("density", torch.tensor(1.0))
+        if config.patterns:
             coarse = [max(2, side // _LOADING_STEP) for side in model.shape]
             self.loadings = nn.Parameter(0.02 * torch.randn(config.patterns, model.channels[1], *coarse))
             if emb:
@@ -348,14 +354,13 @@ class UNetLink(nn.Module):
         # No voxel is more certain than the noise that was added to it: without this floor a brain's edge that lies
         # elsewhere than foreseen is hundreds of standard deviations away, and one such case wrecks the model.
         log_scale = 0.5 * torch.logaddexp(2 * log_scale, self.log_floor)
-        return LinkOutput(
-            means, log_sigmas, contexts, ImageLaw(mean, log_scale, self._patterns(mean, log_scale, code)), guess
-        )
+        image = ImageLaw(mean, log_scale)
+        if self.loadings is not None:
+            image = image._replace(patterns=self._patterns(mean, log_scale, code), density=self.density)
+        return LinkOutput(means, log_sigmas, contexts, image, guess)
 
-    def _patterns(self, mean: Tensor, log_scale: Tensor, code: Tensor | None) -> Tensor | None:
+    def _patterns(self, mean: Tensor, log_scale: Tensor, code: Tensor | None) -> Tensor:
         """``(B, K, C, *spatial)``, in units of exp(log_scale)."""
-        if self.loadings is None:
-            return None
         space = mean.shape[2:]
         smooth = {2: "bilinear", 3: "trilinear"}[len(space)]
         relative = F.interpolate(self.loadings, size=space, mode=smooth, align_corners=False)[None]

@@ -19,7 +19,8 @@ class TrainingSettings:
         steps: optimiser steps.
         batch: cases a step. On a CPU at least 2: see ``flow.convolve``.
         learning_rate: at its highest, after ``warmup`` steps from 0; then down a cosine to a hundredth at the end.
-        clip: bound of the gradient's norm.
+        clip: bound of the gradient's norm, for outliers (one that acts at most steps gives every batch the same
+            weight, however large its error).
         ema: decay of the average of the weights that is evaluated and bundled.
         optimizer: ``"adam"``, ``"adamax"`` (Kingma & Ba's) or ``"authors"`` (their variant of it).
         seed: of the order of cases, augmentation, noise and starting weights.
@@ -39,7 +40,7 @@ class TrainingSettings:
     batch: int = 2
     learning_rate: float = 6e-4
     warmup: int = 200
-    clip: float = 1.0
+    clip: float = 10.0
     ema: float = 0.999
     optimizer: str = "adam"
     seed: int = 0
