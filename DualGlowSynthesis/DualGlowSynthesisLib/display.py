@@ -75,8 +75,8 @@ def styleUptake(volumeNode, colorNodeID: str | None = None, window=SUVR_WINDOW, 
 
 
 def styleSpread(volumeNode) -> None:
-    """As a standard deviation in SUVR: a tenth of the uptake's window."""
-    _style(volumeNode, _default(), (0.0, SUVR_WINDOW[1] / 10), 0.005)
+    """As a standard deviation in SUVR: a fifth of the uptake's window."""
+    _style(volumeNode, _default(), (0.0, SUVR_WINDOW[1] / 5), 0.005)
 
 
 def styleProbability(volumeNode) -> None:
