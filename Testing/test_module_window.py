@@ -124,7 +124,7 @@ def test_synthetic_volume_is_neither_chosen_nor_taken() -> None:
 
 def test_patient_section_offers_what_the_model_knows(ui, module) -> None:
     assert (ui.ageSlider.minimum, ui.ageSlider.maximum) == (40, 100)
-    assert "ages 41 to 100" in ui.trainedLabel.text
+    assert "ages 40 to 100" in ui.trainedLabel.text
     sexes = [ui.sexBox.itemText(index) for index in range(ui.sexBox.count)]
     assert sexes == ["unknown", "female", "male"]
     assert ui.diagnosisBox.count == 4
