@@ -100,7 +100,7 @@ class DualGlow(nn.Module):
         if image is not None:
             x, log_det = self.standardise(x, image[:2])
             if image.patterns is not None:
-                x, change = self.whiten(x, image.patterns / image.density**0.5)
+                x, change = self.whiten(x, image.whitened())
                 log_det = log_det + change
         return x, log_det
 
@@ -109,7 +109,7 @@ class DualGlow(nn.Module):
         x = self.pet_flow.inverse(latents, law.contexts)
         if law.image is not None:
             if law.image.patterns is not None:
-                x = self.whiten.inverse(x, law.image.patterns / law.image.density**0.5)
+                x = self.whiten.inverse(x, law.image.whitened())
             x = self.standardise.inverse(x, law.image[:2])
         return x + 0.5
 

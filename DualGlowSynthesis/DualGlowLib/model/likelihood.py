@@ -145,13 +145,13 @@ def pet_likelihood(model: DualGlow, pet: Tensor, law: LinkOutput) -> LogLikeliho
         law: of the link, for one or for each of them.
     """
     with _log_dets(model.pet_flow) as log_dets:
-        latents, total = model.pet_latents(pet, law)
-    image = model.standardised(pet, law.image)[1]
+        x, image = model.standardised(pet, law.image)
+        latents, change = model.pet_flow(x, law.contexts)
     log_scale = torch.zeros_like(pet) if law.image is None else law.image.log_scale.expand_as(pet)
     even = (image + spatial_sum(log_scale)) / math.prod(pet.shape[2:])
     levels = _terms(model.pet_flow, pet.shape[2:], latents, law.means, law.log_sigmas, log_dets)
     return LogLikelihood(
-        total + sum(level.gaussian for level in levels),
+        image + change + sum(level.gaussian for level in levels),
         levels,
         image,
         even.reshape(-1, *[1] * (pet.dim() - 2)) - log_scale.sum(1),

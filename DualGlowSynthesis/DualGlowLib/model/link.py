@@ -39,6 +39,10 @@ class ImageLaw(NamedTuple):
     patterns: Tensor | None = None
     density: Tensor | float = 1.0
 
+    def whitened(self) -> Tensor:
+        """The patterns as they are whitened before the flow."""
+        return self.patterns / self.density**0.5
+
 
 @dataclass
 class LinkOutput:
@@ -280,7 +284,6 @@ class UNetLink(nn.Module):
         self.loadings = self.amplitudes = None
         if config.patterns:
             self.register_buffer("density", torch.tensor(1.0))
-        if config.patterns:
             coarse = [max(2, side // _LOADING_STEP) for side in model.shape]
             self.loadings = nn.Parameter(0.02 * torch.randn(config.patterns, model.channels[1], *coarse))
             if emb:
