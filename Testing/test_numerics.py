@@ -197,7 +197,9 @@ def test_a_coupling_with_a_half_precision_network_returns_exactly(scale: str, de
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_whole_model_in_mixed_precision(device: str) -> None:
     """Bits per dimension stay those of float32 to the noise of the networks, and a training step is finite."""
-    config = tiny("standard")
+    # Twice tiny: with two planes left at the coarsest level, oneDNN's bfloat16 conv3d leaves a part of the gradient
+    # of its weights unset, at random (torch 2.13, AVX-512).
+    config = replace(tiny("standard"), shape=(16, 16, 16))
     model = DualGlow(config).to(device)
     pet, mri = (torch.rand(2, 1, *config.shape, device=device) for _ in range(2))
     covariates = torch.zeros(2, sum(covariate.size for covariate in config.covariates), device=device)

@@ -253,23 +253,20 @@ class DualGlow(nn.Module):
             self._set_top(pet, mri, covariates)
 
     @torch.no_grad()
-    def _set_top(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> LinkOutput:
-        """The law of the sound ones of the cases, with the top latent's variances set from their PETs."""
+    def _set_top(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> tuple[Encoding, Tensor]:
+        """Set the top latent's variances from the PETs of the sound ones of the cases: their MRIs and covariates."""
         sound = torch.stack([x.flatten(1).isfinite().all(1) for x in (pet, mri, covariates)]).all(0)
-        law = self.link.decode(self.encode(mri[sound]).features, covariates[sound])
+        encoding, covariates = self.encode(mri[sound]), covariates[sound]
+        law = self.link.decode(encoding.features, covariates)
         self.link.set_top(self.pet_latents(pet[sound], law)[0][-1])
-        return self.link.decode(self.encode(mri[sound]).features, covariates[sound])
+        return encoding, covariates
 
     @torch.no_grad()
     def _density_of_patterns(self, pet: Tensor, mri: Tensor, covariates: Tensor) -> float:
         """The variance that the flow as it begins gives to the scores of the patterns; at least 1."""
-        law = self._set_top(pet, mri, covariates)
+        encoding, covariates = self._set_top(pet, mri, covariates)
+        law = self.link.decode(encoding.features, covariates)
         generator = torch.Generator().manual_seed(0)
-        shapes = self.pet_flow.latent_shapes(self.config.shape)
-        latents = []
-        for shape, log_sigma in zip(shapes, law.log_sigmas, strict=True):
-            noise = torch.randn(len(law.image.mean), *shape, generator=generator).to(log_sigma)
-            latents.append(torch.exp(log_sigma) * noise)
-        x = self.pet_flow.inverse(latents, law.contexts)
+        x, _ = self.standardised(self.sample(encoding, covariates, generator=generator, law=law), law.image)
         scores = self.whiten.scores(x, law.image.patterns)
         return max(1.0, float(scores.square().mean()))
