@@ -2,12 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .transform import Transform, in_float32
 
 __all__ = ["LowRankWhitening"]
+
+_PIECE = 1 << 16  # voxels that are in float64 at a time
+
+
+def _pieces(rows: Tensor) -> Iterator[slice]:
+    for start in range(0, rows.shape[-1], _PIECE):
+        yield slice(start, start + _PIECE)
+
+
+class _Products(torch.autograd.Function):
+    """``UUᵀ`` and ``Ux`` in float64, of U ``(B, K, n)`` and x ``(B, 1, n)``.
+
+    What 100 000 voxels have in common is scaled a thousandfold, and so is the rounding of these products; but K images
+    in float64, and as many for their gradient, would be most of what a training step holds.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(rows, x)
+        count = rows.shape[1]
+        gram = rows.new_zeros((len(rows), count, count), dtype=torch.float64)
+        scores = gram.new_zeros((len(rows), count, 1))
+        for piece in _pieces(rows):
+            some = rows[..., piece].double()
+            gram += some @ some.mT
+            scores += some @ x[..., piece].double().mT
+        return gram, scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, to_gram: Tensor, to_scores: Tensor) -> tuple[Tensor, Tensor]:
+        rows, x = ctx.saved_tensors
+        to_rows, to_x = torch.empty_like(rows), torch.empty_like(x)
+        twice = to_gram + to_gram.mT
+        for piece in _pieces(rows):
+            some = rows[..., piece].double()
+            to_rows[..., piece] = twice @ some + to_scores @ x[..., piece].double()
+            to_x[..., piece] = to_scores.mT @ some
+        return to_rows, to_x
+
+
+class _Combination(torch.autograd.Function):
+    """``sᵀU``, ``(B, 1, n)`` of U's precision, of U ``(B, K, n)`` and float64 s ``(B, K, 1)``."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, scores: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, scores)
+        out = rows.new_empty((len(rows), 1, rows.shape[2]))
+        for piece in _pieces(rows):
+            out[..., piece] = scores.mT @ rows[..., piece].double()
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, to_out: Tensor) -> tuple[Tensor, Tensor]:
+        rows, scores = ctx.saved_tensors
+        to_rows, to_scores = torch.empty_like(rows), torch.zeros_like(scores)
+        for piece in _pieces(rows):
+            some = to_out[..., piece].double()
+            to_rows[..., piece] = scores @ some
+            to_scores += rows[..., piece].double() @ some.mT
+        return to_rows, to_scores
 
 
 class LowRankWhitening(Transform):
@@ -23,14 +88,11 @@ class LowRankWhitening(Transform):
 
     @staticmethod
     def _prepared(x: Tensor, patterns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """U ``(B, K, n)``, L, I (both K × K) and Ux, in float64.
-
-        What 100 000 voxels have in common is scaled a thousandfold, and so is the rounding of UUᵀ.
-        """
-        rows = patterns.flatten(2).double()
-        gram = rows @ rows.mT
+        """U ``(B, K, n)``; L, I (both K × K) and Ux in float64."""
+        rows = patterns.flatten(2).expand(len(x), -1, -1)
+        gram, scores = _Products.apply(rows, x.flatten(1)[:, None])
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        return rows, torch.linalg.cholesky(gram + eye), eye, rows @ x.double().flatten(1)[:, :, None]
+        return rows, torch.linalg.cholesky(gram + eye), eye, scores
 
     def scores(self, x: Tensor, patterns: Tensor) -> Tensor:
         """How much of each pattern is in x, ``(B, K)``, float64: of variance 1 where x is white, if they are strong."""
@@ -44,10 +106,10 @@ class LowRankWhitening(Transform):
         scores = torch.linalg.solve_triangular(lower, scores, upper=False)
         scores = torch.linalg.solve_triangular(lower.mT + eye, scores, upper=True)
         log_det = -lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return x - (rows.mT @ scores).reshape(x.shape).to(x.dtype), log_det.to(x.dtype).expand(len(x))
+        return x - _Combination.apply(rows, scores).reshape(x.shape), log_det.to(x.dtype)
 
     @in_float32
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         rows, lower, eye, scores = self._prepared(z, context)
         scores = torch.linalg.solve_triangular(lower + eye, scores, upper=False)
-        return z + (rows.mT @ scores).reshape(z.shape).to(z.dtype)
+        return z + _Combination.apply(rows, scores).reshape(z.shape)

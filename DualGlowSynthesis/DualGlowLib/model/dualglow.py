@@ -200,7 +200,7 @@ class DualGlow(nn.Module):
         zero = x.new_zeros(1)
         if law.image is not None:
             fixed = law.image._replace(mean=law.image.mean.detach())
-            x, log_det = self.standardised(pet, fixed._replace(density=1.0))
+            x, log_det = self.standardised(pet, fixed._replace(density=None))
             joint = log_det + gaussian_log_prob(x, zero, zero)
             error = gaussian_log_prob(pet - 0.5, law.image.mean, self.link.typical_log_sd())
             image_loss = self._bits(joint, channels) + self.config.link.image_weight * self._bits(error, channels)

@@ -31,17 +31,17 @@ class ImageLaw(NamedTuple):
         patterns: the rows of U, ``(B, K, C, *spatial)``: how the image varies as a whole, in units of s; or None.
         density: variance of what is not a pattern but varies as slowly as one, in units of s²; a number. Noise is
             smooth, so it is above 1. Before the flow the patterns are whitened down to it, not to 1: a flow that takes
-            all places for alike can't give a few directions less than their neighbours have.
+            all places for alike can't give a few directions less than their neighbours have. None: 1.
     """
 
     mean: Tensor
     log_scale: Tensor
     patterns: Tensor | None = None
-    density: Tensor | float = 1.0
+    density: Tensor | None = None
 
     def whitened(self) -> Tensor:
         """The patterns as they are whitened before the flow."""
-        return self.patterns / self.density**0.5
+        return self.patterns if self.density is None else self.patterns / self.density**0.5
 
 
 @dataclass
