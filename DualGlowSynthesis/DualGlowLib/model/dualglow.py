@@ -196,19 +196,18 @@ class DualGlow(nn.Module):
         if image_only and law.image is None:
             raise ValueError("This link gives no image law to train alone.")
         channels = self.config.channels[1]
-        x, log_det, image_loss = pet - 0.5, pet.new_zeros(len(pet)), pet.new_zeros(len(pet))
-        zero = x.new_zeros(1)
+        image_loss = pet.new_zeros(len(pet))
         if law.image is not None:
-            fixed = law.image._replace(mean=law.image.mean.detach())
-            x, log_det = self.standardised(pet, fixed._replace(density=None))
+            x, log_det = self.standardised(pet, law.image._replace(mean=law.image.mean.detach(), density=None))
+            zero = x.new_zeros(1)
             joint = log_det + gaussian_log_prob(x, zero, zero)
             error = gaussian_log_prob(pet - 0.5, law.image.mean, self.link.typical_log_sd())
             image_loss = self._bits(joint, channels) + self.config.link.image_weight * self._bits(error, channels)
-            with torch.no_grad():
-                x, log_det = self.standardised(pet, fixed)
         if image_only:
             pet_log_prob = joint.detach()
         else:
+            with torch.no_grad():
+                x, log_det = self.standardised(pet, law.image)
             pet_latents, change = self.pet_flow(x, law.contexts)
             pet_log_prob = self._pet_log_prob(pet_latents, log_det + change, law)
         pet_bits = self._bits(pet_log_prob, channels)
