@@ -7,6 +7,12 @@ import numpy as np
 __all__ = ["Asked", "HandClient"]
 
 
+def provenance(arguments: dict) -> dict:
+    """What the worker says of an image that was asked for so."""
+    names = ("Age", "Sex", "Diagnosis", "Temperature", "Samples", "Seed")
+    return {"Synthetic": True, **{name: arguments.get(name.lower()) for name in names}}
+
+
 class Asked:
     """One request; ``done``, ``refuse``, ``fail`` and ``event`` are the worker's part."""
 
@@ -106,7 +112,7 @@ class HandClient:
         row = {"region": "left_frontal", "mean": 1.5, "sd": 0.1, "low": 1.4 if many else None, "high": 1.6}
         reply = {
             "mean": mean, "sd": mean / 100 if many else None, "below": mean / 1000 if many else None, "grid_mean": None,
-            "regions": [row], "provenance": {"Synthetic": True, "Age": asked.arguments["age"]}, "device": "cpu",
+            "regions": [row], "provenance": provenance(asked.arguments), "device": "cpu",
         }  # fmt: skip
         asked.done(**reply | changes)
 

@@ -15,6 +15,7 @@ from DualGlowLib.scans.morphology import filled
 from host import Gaps, gestures, pump, views
 from loaded import SYNTHESIS, host, slicer
 
+from DualGlowSynthesisLib import volumes  # isort: skip
 from DualGlowSynthesisLib.results import resultOf  # isort: skip
 
 WAIT = 300  # seconds; far more than it takes
@@ -62,8 +63,10 @@ def finish(module) -> None:
 
 def settled(module, **choices) -> bool:
     """Whether the result shown is the exact one for these choices."""
-    shown = module.window.run._resultOf
-    return shown is not None and all(getattr(shown[1], name) == value for name, value in choices.items())
+    output = module._parameterNode.outputVolume
+    about = {} if output is None else volumes.provenanceOf(output)
+    agrees = output is not None and not module.window.run.disagreements()
+    return agrees and all(about[name.capitalize()] == value for name, value in choices.items())
 
 
 def voxels(node) -> np.ndarray:
