@@ -159,6 +159,7 @@ def start() -> types.ModuleType:
     slicer.modules = logics.make_modules(core)
     slicer.selfTests = {}
     slicer.app = window.Application(qapplication, core, folder)
+    slicer.dicomDatabase = slicer.app.dicomDatabase()
     for cls in qmrml:
         setattr(slicer, cls.__name__, pythonqt.wrapper_class(cls))
     slicer.qSlicerScriptedLoadableModule = LoadedModule
