@@ -311,11 +311,32 @@ def test_sequence_browser_shows_the_chosen_item():
         slicer.mrmlScene.RemoveNode(node)
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    slicer.modules.sequences.toolBar().setActiveBrowserNode(browser)
     for index, age in enumerate((50, 60, 70)):
         browser.SetSelectedItemNumber(index)
         assert slicer.util.arrayFromVolume(browser.GetProxyNode(sequence))[0, 0, 0] == age
-    assert slicer.modules.sequences.toolBar().activeBrowserNode() is browser
+
+
+def test_tool_bar_of_sequences_is_hidden_until_it_is_shown(tmp_path):
+    module, bar = slicer.modules.sequences, slicer.modules.sequences.toolBar()
+    module.setToolBarVisible(False)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    assert bar.activeBrowserNode() is None
+    bar.setActiveBrowserNode(browser)
+    assert (bar.activeBrowserNode(), bar.visible, module.isToolBarVisible()) == (browser, False, False)
+    module.autoShowToolBar = False
+    assert module.showSequenceBrowser(browser)
+    assert not bar.visible
+    module.autoShowToolBar = True
+    assert module.showSequenceBrowser(browser)
+    assert (bar.visible, module.toolBarVisible) == (True, True)
+    bar.visible = False
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert bar.activeBrowserNode() is None
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert host.pump(until=lambda: bar.visible)
+    assert bar.activeBrowserNode().GetName() == "Browser"
+    module.setToolBarVisible(False)
 
 
 MODULE = """
