@@ -155,8 +155,50 @@ def test_node_selector_shows_the_nodes_that_fit():
     assert (selector.nodeCount(), selector.currentNode()) == (0, None)
     selector.removeAttribute("vtkMRMLScalarVolumeNode", "DualGlow.Synthetic")
     selector.setCurrentNode(one)
-    slicer.mrmlScene.RemoveNode(one)
-    assert selector.currentNode() is None
+    one.SetName("Uno")
+    host.gestures.choose(selector, "Uno")
+    assert (selector.nodeCount(), selector.currentNode()) == (2, one)
+    slicer.mrmlScene.Clear(0)
+    assert (selector.nodeCount(), selector.currentNode()) == (0, None)
+
+
+@pytest.mark.parametrize("with_actions", [True, False], ids=["with actions", "bare"])
+@pytest.mark.parametrize("with_none", [True, False], ids=["with None", "without None"])
+@pytest.mark.parametrize(
+    ("names", "deleted", "expected"),
+    [("ABC", "A", "B"), ("ABC", "B", "C"), ("ABC", "C", "B"), ("AB", "B", "A"), ("A", "A", None)],
+)
+def test_node_selector_goes_to_a_neighbour_when_its_node_goes(names, deleted, expected, with_none, with_actions):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.noneEnabled = ["vtkMRMLScalarVolumeNode"], with_none
+    selector.addEnabled = selector.removeEnabled = selector.renameEnabled = with_actions
+    selector.setMRMLScene(slicer.mrmlScene)
+    nodes, heard = {name: volume(name) for name in names}, []
+    selector.setCurrentNode(nodes[deleted])
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    slicer.mrmlScene.RemoveNode(nodes[deleted])
+    assert selector.currentNode() is nodes.get(expected)
+    assert heard[-1] is nodes.get(expected)
+    assert selector.nodeCount() == len(names) - 1
+
+
+def test_node_selector_without_none_takes_the_first_node():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.addEnabled, selector.removeEnabled = ["vtkMRMLScalarVolumeNode"], False, False
+    selector.setMRMLScene(slicer.mrmlScene)
+    one, two = volume("One"), volume("Two")
+    assert selector.currentNode() is one
+    selector.setCurrentNode(two)
+    later = slicer.qMRMLNodeComboBox()
+    later.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    asked = slicer.qMRMLNodeComboBox()
+    asked.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    asked.setCurrentNode(two)
+    for box in (later, asked):
+        assert not box.enabled
+        box.setMRMLScene(slicer.mrmlScene)
+        assert box.enabled
+    assert (later.currentNode(), asked.currentNode()) == (one, two)
 
 
 def test_collapsible_boxes_hide_what_is_in_them():
@@ -269,11 +311,32 @@ def test_sequence_browser_shows_the_chosen_item():
         slicer.mrmlScene.RemoveNode(node)
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    slicer.modules.sequences.toolBar().setActiveBrowserNode(browser)
     for index, age in enumerate((50, 60, 70)):
         browser.SetSelectedItemNumber(index)
         assert slicer.util.arrayFromVolume(browser.GetProxyNode(sequence))[0, 0, 0] == age
-    assert slicer.modules.sequences.toolBar().activeBrowserNode() is browser
+
+
+def test_tool_bar_of_sequences_is_hidden_until_it_is_shown(tmp_path):
+    module, bar = slicer.modules.sequences, slicer.modules.sequences.toolBar()
+    module.setToolBarVisible(False)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    assert bar.activeBrowserNode() is None
+    bar.setActiveBrowserNode(browser)
+    assert (bar.activeBrowserNode(), bar.visible, module.isToolBarVisible()) == (browser, False, False)
+    module.autoShowToolBar = False
+    assert module.showSequenceBrowser(browser)
+    assert not bar.visible
+    module.autoShowToolBar = True
+    assert module.showSequenceBrowser(browser)
+    assert (bar.visible, module.toolBarVisible) == (True, True)
+    bar.visible = False
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert bar.activeBrowserNode() is None
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert host.pump(until=lambda: bar.visible)
+    assert bar.activeBrowserNode().GetName() == "Browser"
+    module.setToolBarVisible(False)
 
 
 MODULE = """

@@ -166,6 +166,33 @@ def test_legend_is_drawn_beside_the_brain():
     assert np.array_equal(host.views.render("Red", *SIZE), bare)
 
 
+def test_legend_does_not_see_that_code_shows_another_volume():
+    """Slicer's own displayable manager looks again when the user chooses a layer, or when the legend is modified."""
+    volume = head(False)
+    pet = overlay(volume, slicer.util.arrayFromVolume(volume), 60)
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, volume, "Other")
+    logic = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+    composite = logic.GetSliceCompositeNode()
+    composite.SetForegroundVolumeID(other.GetID())
+    bare = host.views.render("Red", *SIZE)
+    composite.SetForegroundVolumeID(pet.GetID())
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(pet)
+
+    def is_drawn() -> bool:
+        return bool((host.views.render("Red", *SIZE) != bare)[:, SIZE[0] * 3 // 4 :].any())
+
+    for shown in (other.GetID(), None):
+        composite.SetForegroundVolumeID(shown)
+        assert is_drawn()
+    legend.Modified()
+    assert not is_drawn()
+    for shown in (pet, other):
+        logic.StartSliceCompositeNodeInteraction(composite.ForegroundVolumeFlag)
+        composite.SetForegroundVolumeID(shown.GetID())
+        logic.EndSliceCompositeNodeInteraction()
+        assert is_drawn() is (shown is pet)
+
+
 def test_a_scene_looks_the_same_after_saving_closing_and_loading(tmp_path):
     volume = head(True)
     pet = overlay(volume, slicer.util.arrayFromVolume(volume), 60)

@@ -143,9 +143,9 @@ def start() -> types.ModuleType:
     folder = Path(tempfile.mkdtemp(prefix="host-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
-    from . import layouts, logics, window
+    from . import layouts, logics, sequences, window
 
-    qmrml = (*widgets.QMRML, *layouts.WIDGETS, *window.WIDGETS)
+    qmrml = (*widgets.QMRML, *layouts.WIDGETS, *sequences.WIDGETS, *window.WIDGETS)
     stand_ins = {cls.__name__: cls for cls in (*widgets.CTK, *qmrml)}
     qt = pythonqt.namespace()
     qt.QUiLoader = uiloader.loader_class(stand_ins)
@@ -159,6 +159,7 @@ def start() -> types.ModuleType:
     slicer.modules = logics.make_modules(core)
     slicer.selfTests = {}
     slicer.app = window.Application(qapplication, core, folder)
+    slicer.dicomDatabase = slicer.app.dicomDatabase()
     for cls in qmrml:
         setattr(slicer, cls.__name__, pythonqt.wrapper_class(cls))
     slicer.qSlicerScriptedLoadableModule = LoadedModule

@@ -57,7 +57,10 @@ def choose(box: Any, text: str) -> None:
     index = combo.findText(text)
     if index < 0:
         raise ValueError(f"There is no entry {text!r}; there are {[combo.itemText(i) for i in range(combo.count())]}.")
-    combo.setCurrentIndex(index)
+    row = combo.model().index(index, combo.modelColumn(), combo.rootModelIndex())
+    if row.flags() & Qt.ItemFlag.ItemIsSelectable:  # else it is pressed like a button
+        combo.view().setCurrentIndex(row)
+        combo.setCurrentIndex(index)
     combo.activated.emit(index)
 
 
