@@ -363,7 +363,9 @@ def test_modules_are_selected_left_and_reloaded(tmp_path):
     host.load(path)
     slicer.util.selectModule("HostTrial")
     first = slicer.modules.HostTrialWidget
+    assert (first.parent.visible, first.parent.width) == (True, host.PANEL_WIDTH)
     slicer.util.selectModule("Volumes")
+    assert not first.parent.visible
     assert first.calls == ["setup", "enter", "exit"]
     assert slicer.util.selectedModule() == "Volumes"
     path.write_text(MODULE.replace("{word}", "setup again"))
@@ -373,6 +375,26 @@ def test_modules_are_selected_left_and_reloaded(tmp_path):
     assert first.calls[-1] == "cleanup"
     assert slicer.modules.HostTrialWidget.calls == ["setup again"]
     assert slicer.modules.HostTrialWidget.parent == first.parent
+
+
+def test_a_window_is_as_wide_as_the_module_panel_unless_it_needs_more(tmp_path):
+    path = tmp_path / "HostPanelTrial.py"
+    setup = """
+        import qt
+        self.table = qt.QTableWidget(2, 4)
+        self.layout.addWidget(self.table)
+        self.button = qt.QPushButton("x")
+        self.layout.addWidget(self.button)"""
+    text = MODULE.replace("HostTrial", "HostPanelTrial").replace('self.calls.append("{word}")', setup)
+    path.write_text(text)
+    module = host.load(path)
+    widget = module.open()
+    assert widget.table.viewport().width < host.PANEL_WIDTH == widget.table.width == widget.button.width
+    assert sum(widget.table.columnWidth(column) for column in range(4)) > widget.table.viewport().width  # cut
+    widget.button.setMinimumWidth(500)
+    host.lay_out(widget.parent)
+    assert widget.parent.width == 500
+    module.close(widget)
 
 
 def test_gaps_of_the_event_loop_are_measured():

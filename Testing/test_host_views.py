@@ -236,7 +236,7 @@ def test_screenshot_shows_the_window_and_the_views(tmp_path):
     layout = qt.QVBoxLayout(panel)
     layout.addWidget(qt.QPushButton("Synthesize"))
     picture = QImage(str(screenshots.shot(panel, tmp_path / "new" / "window.png", size=(600, 400))))
-    assert (picture.width(), picture.height()) == (440 + 2 + 600, 400)
-    assert picture.pixelColor(440 + 2 + 4, 2).name() == "#f34a33"  # the bar of the view Red
+    assert (picture.width(), picture.height()) == (host.PANEL_WIDTH + 2 + 600, 400)
+    assert picture.pixelColor(host.PANEL_WIDTH + 2 + 4, 2).name() == "#f34a33"  # the bar of the view Red
     letters = QFontMetrics(QLabel().font())
     assert letters.horizontalAdvance("iiii") < letters.horizontalAdvance("WWWW") / 2  # letters, not boxes

@@ -18,6 +18,20 @@ from . import gestures, latency, views
 from .application import LoadedModule, load, start
 from .dicom import load_dicom
 from .latency import Gaps, pump
+from .panel import PANEL_WIDTH, lay_out
 from .pythonqt import slot_errors
 
-__all__ = ["Gaps", "LoadedModule", "gestures", "latency", "load", "load_dicom", "pump", "slot_errors", "start", "views"]
+__all__ = [
+    "PANEL_WIDTH",
+    "Gaps",
+    "LoadedModule",
+    "gestures",
+    "latency",
+    "lay_out",
+    "load",
+    "load_dicom",
+    "pump",
+    "slot_errors",
+    "start",
+    "views",
+]

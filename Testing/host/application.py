@@ -16,6 +16,7 @@ from typing import Any
 from PySide6 import QtWidgets
 
 from . import pythonqt, uiloader, widgets
+from .panel import lay_out
 
 __all__ = ["LoadedModule", "load", "start"]
 
@@ -96,7 +97,10 @@ class LoadedModule:
         return widget
 
     def open(self) -> Any:
-        """Make the window, as when the user first selects the module, and enter it; gives the module's widget."""
+        """Make the window, as when the user first selects the module, and enter it; gives the module's widget.
+
+        It is laid out as wide as Slicer's module panel is by default.
+        """
         widget = self._make()
         self.enter(widget)
         return widget
@@ -111,6 +115,7 @@ class LoadedModule:
             self.exit(self.panel._object.window)
 
     def enter(self, widget: Any) -> None:
+        lay_out(self.panel)
         self.panel._object.entered = True
         if hasattr(widget, "enter"):
             widget.enter()
@@ -119,6 +124,7 @@ class LoadedModule:
         self.panel._object.entered = False
         if hasattr(widget, "exit"):
             widget.exit()
+        self.panel._object.hide()
 
     def close(self, widget: Any) -> None:
         """As when the application closes."""

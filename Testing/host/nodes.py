@@ -44,7 +44,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        QVBoxLayout(self)
+        QVBoxLayout(self).setContentsMargins(0, 0, 0, 0)
         self.entered = False
         self.window = None  # the module's widget class's instance
         self.reloading: Callable[[], Any] | None = None  # makes another instance
