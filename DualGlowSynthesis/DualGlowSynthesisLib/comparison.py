@@ -52,7 +52,7 @@ def writeComparison(inputVolume, petVolume, reply: Mapping, isOwned: bool = Fals
     shape = inputVolume.GetImageData().GetDimensions()
     if any(reply[key].shape != shape for key in ("pet", "difference", "z")):
         raise ValueError(f"The comparison does not lie on the lattice of {inputVolume.GetName()}.")
-    name = inputVolume.GetName()
+    name = belonging.patientTitle(inputVolume)
     pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), reply["pet"], isOwned)
     pet.SetAttribute("DualGlow.ResampledFrom", petVolume.GetName())
     pet.SetNodeReferenceID("DualGlow.ResampledFrom", petVolume.GetID())

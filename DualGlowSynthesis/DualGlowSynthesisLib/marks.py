@@ -19,7 +19,9 @@ def describe(node) -> str:
     if node is None or not volumes.isSynthetic(node):
         return ""
     about = volumes.provenanceOf(node)
-    lines = [_("SYNTHETIC FDG, research use only"), belonging.scanName(node), _content(about), _covariates(about)]
+    said = ", ".join(part for part in (_content(about), _covariates(about)) if part)
+    said = [said] if len(said) <= _WIDTH else [_content(about), _covariates(about)]
+    lines = [_("SYNTHETIC FDG, research use only"), belonging.scanName(node), *said]
     return "\n".join(_cut(line) for line in lines if line)
 
 

@@ -95,6 +95,8 @@ class PatientPanel:
         self._inputVolume = self._age = self._observer = None
 
     def _onInputModified(self, _caller, _event) -> None:
+        if self._inputVolume is None:  # no longer observed, in the middle of this very event
+            return
         if " ".join(instancesOf(self._inputVolume)) != (self._inputVolume.GetAttribute(_READ) or ""):
             self._window.onParametersChanged()
         self._window.showAgreement()

@@ -53,7 +53,7 @@ def writeResult(
     reason = belonging.reasonAgainstOutput(outputVolume, inputVolume)
     if reason:
         raise InputError(reason)
-    name = _("{name} synthetic FDG").format(name=inputVolume.GetName())
+    name = _("{name} synthetic FDG").format(name=belonging.patientTitle(inputVolume))
     isNew = outputVolume is None or outputVolume.GetImageData() is None
     outputVolume = _write(outputVolume, name, arrays["mean"], inputVolume, provenance, isOwned)
     if isNew:

@@ -66,7 +66,7 @@ def makeSweep(
     if not steps or any(step["mean"].shape != shape for step in steps):
         raise ValueError(f"A sweep needs ages, each on the lattice of {inputVolume.GetName()}.")
     montage = None if montagePath is None else _readPng(montagePath)
-    name = inputVolume.GetName()
+    name = belonging.patientTitle(inputVolume)
     sequence = companion(inputVolume, "Sweep", "vtkMRMLSequenceNode", _("{name} age sweep").format(name=name))
     browser = companion(
         inputVolume, "SweepBrowser", "vtkMRMLSequenceBrowserNode", _("{name} age sweep browser").format(name=name)
@@ -112,7 +112,7 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwn
     for value, step in wanted.items():
         # The sequence copies what it is given, so it gets an empty node, and the voxels go into its copy.
         empty = slicer.vtkMRMLScalarVolumeNode()
-        empty.SetName(_("{name} synthetic FDG at {age}").format(name=inputVolume.GetName(), age=value))
+        empty.SetName(_("{name} synthetic FDG at {age}").format(name=belonging.patientTitle(inputVolume), age=value))
         empty.SetIJKToRASMatrix(matrix)
         about = {**provenance, **step.get("provenance", {}), "Age": float(step["age"]), "Content": "sweep"}
         volumes.markSynthetic(empty, about)
@@ -126,7 +126,7 @@ def _showThrough(browser, sequence, inputVolume, number: int):
     It is there and styled before the browser is done with: Slicer would make another one, with a histogram of all
     voxels for its window.
     """
-    name = _("{name} synthetic FDG by age").format(name=inputVolume.GetName())
+    name = _("{name} synthetic FDG by age").format(name=belonging.patientTitle(inputVolume))
     proxy = companion(inputVolume, "SweepPet", "vtkMRMLScalarVolumeNode", name)
     if proxy.GetDisplayNode() is None:
         display.styleUptake(proxy)
@@ -185,7 +185,7 @@ def _fillChart(chart, table, regions: list[str], inputVolume) -> None:
             _styleSeries(series, table, column, color, isMean)
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
         title = _("{name}: synthetic FDG by age, mean and 90 % interval (dashed)")
-        chart.SetTitle(title.format(name=inputVolume.GetName()))
+        chart.SetTitle(title.format(name=belonging.patientTitle(inputVolume)))
         chart.SetXAxisTitle(_("Age (years)"))
         chart.SetYAxisTitle(_("Region mean (SUVR)"))
         chart.SetLegendFontSize(9)  # a line for each series, over the chart's upper right
@@ -221,7 +221,7 @@ def _writeMontage(inputVolume, pixels: np.ndarray | None, provenance: Mapping) -
     if pixels is None:
         removeCompanion(inputVolume, "SweepMontage")  # it would be that of another sweep
         return
-    name = _("{name} age sweep montage").format(name=inputVolume.GetName())
+    name = _("{name} age sweep montage").format(name=belonging.patientTitle(inputVolume))
     montage = companion(inputVolume, "SweepMontage", "vtkMRMLVectorVolumeNode", name)
     slicer.util.updateVolumeFromArray(montage, pixels[None])
     montage.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)  # upright in an axial view, as pictures are loaded

@@ -44,6 +44,7 @@ class Window:
         ui.installButton.connect("clicked(bool)", lambda _checked: self.ensureReady())
         self._seen = self._asked = None
         self._going: list[str] = []
+        self._isPartGoing = False
         self.marks = marks.install()
         self.marks.onShown = self.showAgreement
 
@@ -62,7 +63,7 @@ class Window:
         self.patient.forget()
         self.result.forget()
         self._seen = self._asked = None
-        self._going = []
+        self._going, self._isPartGoing = [], False
         self.say("")
 
     # ---- parameters
@@ -144,14 +145,15 @@ class Window:
         """A node is about to leave the scene; a selector then takes the next best, which nobody chose."""
         if self.parameters is not None:
             self._going += [name for name in _NODES if getattr(self.parameters, name) is node]
+            self._isPartGoing |= node.GetAttribute("DualGlow.Provenance") is not None
 
     def nodeGone(self) -> None:
-        if not self._going:
+        if not (self._going or self._isPartGoing):
             return
+        fields, self._going, self._isPartGoing = self._going, [], False
         with slicer.util.NodeModify(self.parameters):
-            for name in self._going:
+            for name in fields:
                 setattr(self.parameters, name, None)
-        self._going = []
         self.onParametersChanged()
 
     def refresh(self) -> None:
