@@ -238,18 +238,18 @@ def test_a_sweep_before_the_exact_image_has_come(desk: Desk) -> None:
     desk.ui.ageSlider.value = 60
     apply(desk)
     desk.ui.ageSlider.value = 80
-    assert desk.window._shownNodes()[0] is desk.window.run.preview.node
+    assert desk.window.shownNodes()[0] is desk.window.run.preview.node
     desk.ui.sweepButton.click()  # no preview stays over the MRI, and the window says what is shown
     desk.check()
-    assert desk.window._shownNodes()[0] is desk.parameters.outputVolume
+    assert desk.window.shownNodes()[0] is desk.parameters.outputVolume
     assert "age 60 (chosen: 80)" in desk.ui.agreementLabel.text
     desk.finish()
     desk.check()
     assert volumes.provenanceOf(desk.parameters.outputVolume)["Age"] == 80  # it came after the sweep
-    assert volumes.provenanceOf(desk.window._shownNodes()[0])["Content"] == "sweep"  # which stays in the views
+    assert volumes.provenanceOf(desk.window.shownNodes()[0])["Content"] == "sweep"  # which stays in the views
     desk.ui.ageSlider.value = 90
     desk.finish()
-    assert desk.window._shownNodes()[0] is desk.parameters.outputVolume
+    assert desk.window.shownNodes()[0] is desk.parameters.outputVolume
     desk.check()
 
 

@@ -248,7 +248,7 @@ class Desk:
         sex = None if parameters.sex == "unknown" else parameters.sex
         if (about["Age"], about["Sex"], about["Temperature"]) != (chosen, sex, round(parameters.temperature, 3)):
             assert "The PET is of" in ui.agreementLabel.text
-        for node in self.window._shownNodes():
+        for node in self.window.shownNodes():
             isPart = node in results.partsOf(output)
             isPreview = volumes.provenanceOf(node).get("Content") == "preview"
             assert isPart or isPreview or "The views show" in ui.agreementLabel.text

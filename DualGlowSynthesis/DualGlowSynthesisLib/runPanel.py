@@ -261,7 +261,9 @@ class RunPanel:
             self.hidePreview()
             return
         patient, choices = window.patientChoice(), window.choices()
-        if parameters.shown == "mean" and isMove:
+        if isMove and agreement.elsewhere(output, window.shownNodes()):  # a sweep or a comparison, say
+            results.showResult(output, patient[0], parameters.shown)
+        if isMove and parameters.shown == "mean":
             self._showFrame(patient, choices, output)
         self._settled.start()
 

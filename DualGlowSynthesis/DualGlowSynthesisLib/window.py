@@ -127,7 +127,7 @@ class Window:
     def _showPatient(self) -> None:
         """Another input was chosen: where the views show an overlay of ours, it is to be this input's."""
         inputVolume, output = self.parameters.inputVolume, self.parameters.outputVolume
-        shown = [node for node in self._shownNodes() if not belonging.belongsTo(node, inputVolume)]
+        shown = [node for node in self.shownNodes() if not belonging.belongsTo(node, inputVolume)]
         if inputVolume is None or not shown:
             return
         if output is not None and output.GetImageData() is not None:
@@ -136,7 +136,7 @@ class Window:
             slicer.util.setSliceViewerLayers(background=inputVolume, foreground=None, fit=True)
 
     @staticmethod
-    def _shownNodes() -> list:
+    def shownNodes() -> list:
         """The volumes made by DualGlow that the views show."""
         nodes = map(marks.shownIn, slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
         return [node for node in nodes if node is not None]
@@ -210,7 +210,7 @@ class Window:
             elif not self.run.isBusy:
                 text += " " + _("Press Apply for the one that was chosen.")
             texts.append(text)
-        shown = agreement.elsewhere(parameters.outputVolume, self._shownNodes())
+        shown = agreement.elsewhere(parameters.outputVolume, self.shownNodes())
         if shown:
             texts.append(_("The views show: {shown}. Table and export are of the output below.").format(shown=shown))
         self.ui.agreementLabel.text = "\n".join(texts)
