@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -245,6 +247,51 @@ def test_layouts_show_their_views():
     controller = layouts.sliceWidget("Red").sliceController()
     controller.setSliceOffsetValue(12.5)
     assert layouts.sliceWidget("Red").mrmlSliceNode().GetSliceOffset() == pytest.approx(12.5)
+
+
+WITHOUT_GRAPHICS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import host
+slicer = host.start()
+import numpy as np
+import vtk
+assert host.views.unavailable()
+volume = slicer.util.addVolumeFromArray(np.ones((3, 4, 5)), name="T1")
+slicer.util.setSliceViewerLayers(background=volume, foreground=volume, fit=True)
+legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
+layouts = slicer.app.layoutManager()
+layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView)
+for name in layouts.sliceViewNames():
+    view = layouts.sliceWidget(name).sliceView()
+    renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
+    actor = vtk.vtkTextActor()
+    actor.SetInput("SYNTHETIC")
+    renderer.AddViewProp(actor)
+    assert renderer.HasViewProp(actor)
+    view.cornerAnnotation().SetText(0, "mark")
+    view.scheduleRender()
+    view.forceRender()
+    renderer.RemoveViewProp(actor)
+try:
+    host.views.render("Red")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere graphics can't be taken away")
+def test_views_can_be_written_on_where_nothing_can_be_rendered(tmp_path):
+    nowhere = {
+        "__EGL_VENDOR_LIBRARY_FILENAMES": str(tmp_path / "absent.json"),
+        "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow",
+    }
+    folder = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GRAPHICS, folder], env=os.environ | nowhere, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "can't render offscreen" in done.stdout
 
 
 def test_settings_and_files_lie_in_a_temporary_folder():

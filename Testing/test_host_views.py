@@ -140,11 +140,12 @@ def test_opacity_blends_the_layers():
     pictures = []
     for opacity in (0.0, 0.5, 1.0):
         slicer.util.setSliceViewerLayers(foregroundOpacity=opacity)
-        pictures.append(host.views.render("Red", *SIZE).astype(int))
+        picture = host.views.render("Red", *SIZE).astype(int)
+        pictures.append(picture[: SIZE[1] * 5 // 6])  # below it, the opacity is written in words
     assert not colored(pictures[0]).any()
     assert np.abs(pictures[1] - (pictures[0] + pictures[2]) / 2).max() <= 2
     pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileInferno.txt")
-    assert np.abs(host.views.render("Red", *SIZE) - pictures[2]).max() > 50
+    assert np.abs(host.views.render("Red", *SIZE)[: len(pictures[2])] - pictures[2]).max() > 50
 
 
 def test_legend_is_drawn_beside_the_brain():
@@ -225,6 +226,56 @@ def test_text_in_a_corner_of_a_view():
     rows, columns = np.nonzero((written != bare).any(axis=-1))
     assert rows.min() > SIZE[1] / 2
     assert columns.max() < SIZE[0] / 2
+
+
+def test_corners_are_written_over_when_a_view_shows_something_else():
+    volume = head(False)
+    overlay(volume, slicer.util.arrayFromVolume(volume), 60)
+    view = slicer.app.layoutManager().sliceWidget("Red")
+    host.views.render("Red", *SIZE)
+    annotation = view.sliceView().cornerAnnotation()
+    for corner in range(4):
+        annotation.SetText(corner, "Synthetic")
+    view.mrmlSliceCompositeNode().SetForegroundOpacity(0.25)
+    assert [annotation.GetText(corner) for corner in range(4)] == ["F: PET (25%)\nB: mni152_t1\n", "", "", ""]
+    bare = host.views.render("Red", *SIZE)
+    view.overlayCornerAnnotation().SetText(vtk.vtkCornerAnnotation.UpperLeft, "Synthetic")
+    assert (host.views.render("Red", *SIZE) != bare)[: SIZE[1] // 2, : SIZE[0] // 2].any()
+    view.overlayCornerAnnotation().ClearAllTexts()
+
+
+def test_what_is_added_to_the_renderer_of_a_view_is_drawn():
+    layouts, texts = slicer.app.layoutManager(), {}
+
+    def renderer(name: str) -> vtk.vtkRenderer:
+        return layouts.sliceWidget(name).sliceView().renderWindow().GetRenderers().GetFirstRenderer()
+
+    def mark(_layout: int = 0) -> None:
+        for name in set(layouts.sliceViewNames()) - set(texts):
+            texts[name] = vtk.vtkTextActor()
+            texts[name].SetInput("SYNTHETIC")
+            texts[name].SetPosition(10, 10)
+            renderer(name).AddViewProp(texts[name])
+            layouts.sliceWidget(name).sliceView().scheduleRender()
+
+    layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    slicer.util.setSliceViewerLayers(background=head(False), fit=True)
+    mark()
+    before = set(texts)
+    layouts.connect("layoutChanged(int)", mark)
+    layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView)
+    layouts.disconnect("layoutChanged(int)", mark)
+    new = sorted(set(texts) - before)
+    assert len(new) == 6
+    for name in ("Red", new[0]):
+        assert layouts.sliceWidget(name).mrmlSliceNode().IsMappedInLayout()
+        drawn = host.views.render(name, *SIZE)
+        texts[name].VisibilityOff()
+        rows, columns = np.nonzero((host.views.render(name, *SIZE) != drawn).any(axis=-1))
+        assert rows.min() > SIZE[1] - 40
+        assert columns.max() < SIZE[0] / 2
+    for name, text in texts.items():
+        renderer(name).RemoveViewProp(text)
 
 
 def test_screenshot_shows_the_window_and_the_views(tmp_path):

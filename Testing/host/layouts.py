@@ -12,7 +12,7 @@ import slicer
 from PySide6.QtCore import Property, QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from . import views
+from . import probe, views
 from .logics import Core
 from .pythonqt import StandIn
 from .tables import qMRMLTableView
@@ -80,8 +80,17 @@ class qMRMLSliceView(_Member):
         return self._view.window
 
     @Slot(result=object)
+    def interactor(self) -> Any:
+        return self._view.interactor
+
+    @Slot(result=object)
     def cornerAnnotation(self) -> Any:
+        """Slicer's module DataProbe writes into it (``probe.py``)."""
         return self._view.annotation
+
+    @Slot(result=object)
+    def overlayCornerAnnotation(self) -> Any:
+        return self._view.overlay
 
     @Slot()
     def scheduleRender(self) -> None:
@@ -116,6 +125,10 @@ class qMRMLSliceWidget(_Member):
     @Slot(result=object)
     def sliceView(self) -> Any:
         return self._slice_view
+
+    @Slot(result=object)
+    def overlayCornerAnnotation(self) -> Any:
+        return self._view.overlay
 
     @Slot()
     def fitSliceToBackground(self) -> None:
@@ -222,7 +235,9 @@ class qSlicerLayoutManager(StandIn, QObject):
                 self._core.application.GetSliceLogics().AddItem(logic)
                 logic.SetMRMLScene(self._core.scene)
                 logic.SetSliceNode(node)
-                self._slices[node.GetLayoutName()] = qMRMLSliceWidget(views.add(logic, self._core.application))
+                view = views.add(logic, self._core.application)
+                probe.annotate(view)
+                self._slices[node.GetLayoutName()] = qMRMLSliceWidget(view)
         for kind in ("vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLPlotViewNode", "vtkMRMLTableViewNode"):
             for node in slicer.util.getNodesByClass(kind, self._core.scene):
                 node.SetMappedInLayout(node in shown)
@@ -267,6 +282,14 @@ class qSlicerLayoutManager(StandIn, QObject):
     @Slot(int)
     def setLayout(self, layout: int) -> None:
         self._node.SetViewArrangement(layout)
+
+    @Slot()
+    def pauseRender(self) -> None:
+        """Nothing is drawn before it is asked for."""
+
+    @Slot()
+    def resumeRender(self) -> None:
+        """See pauseRender."""
 
     @Slot()
     def resetSliceViews(self) -> None:
