@@ -11,6 +11,7 @@ from .cases import Case, read_on_grid
 from .files import write_json
 from .metrics import image_metrics
 from .scans import read_scan
+from .simulate import truth_file
 from .synthesis import Synthesizer
 
 __all__ = ["evaluate", "write_report"]
@@ -57,9 +58,9 @@ def evaluate(
             row["coverage_90"] = float((np.abs(pet - mean) <= 1.645 * sd)[mask].mean())
         if mean_pet is not None:
             methods["mean PET"] = mean_pet
-        truth = sorted(case.t1.parents[2].glob(f"truth/{case.name}_mean.nii*"))
-        if truth:
-            methods["conditional mean (truth)"] = read_scan(truth[0]).data
+        truth = truth_file(case.t1, f"{case.name}_mean.nii.gz")
+        if truth is not None:
+            methods["conditional mean (truth)"] = read_scan(truth).data
         row["methods"] = {
             name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in methods.items()
         }

@@ -39,7 +39,7 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def sweep(arguments: argparse.Namespace, console: Console) -> int:
-    from ..figures import sweep_figure
+    from ..qc import montage, write_png
     from ..scans import output_name
 
     ages = _ages(arguments.ages)
@@ -47,14 +47,13 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     synthesizer, scan = _load(arguments, console, ages)
     patient = _encode(arguments, console, synthesizer, scan)
     _make_folder(folder)
-    results = []
+    means = []
     for number, age in enumerate(ages):
-        results.append(_sample(arguments, synthesizer, patient, age))
-        _write(results[-1], folder / output_name(arguments.t1, f"syntheticAge{age:g}"), console, arguments.below)
+        result = _sample(arguments, synthesizer, patient, age)
+        means.append(result.grid_mean)
+        _write(result, folder / output_name(arguments.t1, f"syntheticAge{age:g}"), console, arguments.below)
         console.progress("sampling", (number + 1) / len(ages))
-    shown = sorted({round(i * (len(ages) - 1) / 2) for i in range(3)})
-    picture = folder / "sweep.png"
-    sweep_figure(patient.prepared.scan, [results[i].mean for i in shown], [f"age {ages[i]:g}" for i in shown], picture)
+    picture = write_png(montage(patient.prepared, means, [f"age {age:g}" for age in ages]), folder / "sweep.png")
     console.result(f"picture: {picture}", event="output", path=str(picture))
     _finish(patient, console)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from html import escape
@@ -9,12 +10,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+from PIL import Image
 
 from ..files import write_whole
-from .drawing import write_png, write_text
+from .drawing import SMALL, text_size, write_png, write_text
 
 __all__ = ["write_contact_sheet", "write_sheet"]
 
+_GAP = 4  # pixels between the pictures of a contact sheet
 _ORDER = ("refused", "doubtful", "good")
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
@@ -134,31 +137,36 @@ def write_contact_sheet(
         InputError: if the sheet can't be written.
     """
     names = [Path(png).stem for png in pngs] if names is None else names
-    columns = max(1, int(np.ceil(np.sqrt(len(pngs)))))
+    columns = max(1, math.ceil(math.sqrt(len(pngs))))
     while columns * width > 12000:
         width //= 2
     tiles = [_tile(Path(png), name, width) for png, name in zip(pngs, names, strict=True)]
-    tiles = tiles or [np.zeros((20, width, 3), np.uint8)]
-    tall, wide = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
-    tiles = [np.pad(t, ((0, tall - t.shape[0] + 4), (0, wide - t.shape[1] + 4), (0, 0))) for t in tiles]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
-    return write_png(np.concatenate(rows), path)
+    wide, tall = (max((tile.size[axis] for tile in tiles), default=20) + _GAP for axis in (0, 1))
+    sheet = Image.new("RGB", (columns * wide, max(1, math.ceil(len(tiles) / columns)) * tall))
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % columns * wide, number // columns * tall))
+    return write_png(np.asarray(sheet), path)
 
 
-def _tile(png: Path, name: str, width: int) -> np.ndarray:
+def _tile(png: Path, name: str, width: int) -> Image.Image:
     """A picture shrunk by a whole number, with its name below."""
-    import SimpleITK as sitk
-
     try:
-        rgb = sitk.GetArrayFromImage(sitk.ReadImage(str(png)))[..., :3].astype(np.float32)
-        factor = max(1, int(np.ceil(rgb.shape[1] / width)))
-        rows, columns = (n // factor for n in rgb.shape[:2])
-        small = rgb[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean((1, 3))
-    except (RuntimeError, IndexError):
-        small = np.full((width // 2, width, 3), 40, np.float32)
-        write_text(small, "NO PICTURE", width // 4, 10)
-    line = np.zeros((13, small.shape[1], 3), np.float32)
-    most = max(1, (small.shape[1] - 4) // 6)
-    write_text(line, name if len(name) <= most else name[: most - 2] + "..", 3, 2)
-    return np.rint(np.concatenate([small, line])).astype(np.uint8)
+        with Image.open(png) as picture:
+            small = picture.convert("RGB").reduce(max(1, math.ceil(picture.width / width)))
+    except (OSError, SyntaxError):  # what Pillow raises for a damaged file
+        small = Image.new("RGB", (width, width // 2), (40, 40, 40))
+        name = f"{name}: no picture"
+    height = text_size("", SMALL)[0]
+    line = np.zeros((height + 2, small.width, 3), np.uint8)
+    write_text(line, _fitting(name, small.width - 4), 1, 2, SMALL)
+    tile = Image.new("RGB", (small.width, small.height + len(line)))
+    tile.paste(small)
+    tile.paste(Image.fromarray(line), (0, small.height))
+    return tile
+
+
+def _fitting(text: str, width: int) -> str:
+    """The text, or as much of its beginning as fits."""
+    if text_size(text, SMALL)[1] <= width:
+        return text
+    return next((cut for n in range(len(text), 0, -1) if text_size(cut := text[:n] + "…", SMALL)[1] <= width), "")

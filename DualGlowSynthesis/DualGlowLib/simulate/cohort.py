@@ -30,7 +30,7 @@ from .regions import PONS, REGIONS
 from .shape import Covariates
 from .uptake import DIAGNOSES, FACTORS
 
-__all__ = ["case_seed", "simulate_cohort"]
+__all__ = ["case_seed", "simulate_cohort", "truth_file"]
 
 Progress = Callable[[str, float], None]
 
@@ -179,6 +179,23 @@ def _volumes(name: str) -> dict[str, str]:
     }
 
 
+def truth_file(t1: Path, name: str) -> Path | None:
+    """A file of what the simulator knows about a case, in ``truth/`` of its cohort.
+
+    Args:
+        t1: the case's T1.
+        name: e.g. ``sub-0001_mean.nii.gz``.
+
+    Returns:
+        Its path; None if there is none, as for every case that was not simulated.
+    """
+    for cohort in t1.absolute().parents[2:3]:  # a file near the root has fewer
+        path = cohort / "truth" / name
+        if path.is_file():
+            return path
+    return None
+
+
 def _is_complete(out: Path, name: str) -> bool:
     return _truth_file(out, name).is_file() and all((out / path).is_file() for path in _volumes(name).values())
 
@@ -272,10 +289,6 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
         ],
     }
     write_json(_truth_file(out, name), truth)  # last: a case that has it is complete
-
-
-def _short(value: float | str) -> float | str:
-    return round(value, 6) if isinstance(value, float) else value
 
 
 def _summarise(out: Path, names: list[str]) -> None:
