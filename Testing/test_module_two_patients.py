@@ -259,18 +259,21 @@ def test_the_mark_and_the_scale_go_with_the_overlay(desk: Desk) -> None:
     one = add_patient(1, "One")
     acquired = slicer.util.addVolumeFromArray(np.zeros(SHAPE[::-1], np.float32), name="Acquired PET")
 
-    def bright() -> int:
-        return int((views.render("Red").max(axis=2) > 120).sum())
+    def seen() -> tuple[bool, bool]:
+        """Whether the mark's letters and the legend's scale, at the right below, are drawn."""
+        red, green, blue = np.moveaxis(views.render("Red").astype(int), 2, 0)
+        mark = (red > 180) & (green > 130) & (blue < 120)
+        return bool(mark[:80].sum() > 100), bool((red[250:, 300:] > 150).sum() > 50)
 
     slicer.util.setSliceViewerLayers(background=acquired)
-    bare = bright()
+    assert seen() == (False, False)
     apply(desk)
-    assert bright() > bare + 500
+    assert seen() == (True, True)
     for layers in ({"background": acquired, "foreground": None}, {"background": None, "foreground": acquired}):
         slicer.util.setSliceViewerLayers(**layers)
-        assert bright() == bare
+        assert seen() == (False, False)
     slicer.util.setSliceViewerLayers(background=one, foreground=desk.parameters.outputVolume)
-    assert bright() > bare + 500
+    assert seen() == (True, True)
 
 
 def test_a_scene_of_an_earlier_version_is_taken_as_it_is(desk: Desk, tmp_path: Path) -> None:
