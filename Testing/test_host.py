@@ -249,13 +249,20 @@ def test_layouts_show_their_views():
     assert layouts.sliceWidget("Red").mrmlSliceNode().GetSliceOffset() == pytest.approx(12.5)
 
 
-WITHOUT_GRAPHICS = """
+FRESH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import host
 slicer = host.start()
 import numpy as np
 import vtk
+started = []
+slicer.app.connect("startupCompleted()", lambda: started.append("modules that were loaded"))
+assert started == []
+host.pump(timeout=0.01)
+slicer.app.connect("startupCompleted()", lambda: started.append("too late"))
+host.pump(timeout=0.01)
+print(started)
 assert host.views.unavailable()
 volume = slicer.util.addVolumeFromArray(np.ones((3, 4, 5)), name="T1")
 slicer.util.setSliceViewerLayers(background=volume, foreground=volume, fit=True)
@@ -281,16 +288,17 @@ except RuntimeError as error:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere graphics can't be taken away")
-def test_views_can_be_written_on_where_nothing_can_be_rendered(tmp_path):
+def test_a_fresh_application_tells_of_its_start_and_needs_no_graphics(tmp_path):
     nowhere = {
         "__EGL_VENDOR_LIBRARY_FILENAMES": str(tmp_path / "absent.json"),
         "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow",
     }
     folder = str(pathlib.Path(__file__).parent)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_GRAPHICS, folder], env=os.environ | nowhere, capture_output=True, text=True
+        [sys.executable, "-c", FRESH, folder], env=os.environ | nowhere, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert "['modules that were loaded']" in done.stdout
     assert "can't render offscreen" in done.stdout
 
 
@@ -350,6 +358,59 @@ def test_volumes_have_items_in_the_subject_hierarchy(tmp_path):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode") == 1
 
 
+def test_deleting_a_branch_of_the_subject_hierarchy_deletes_its_nodes():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.noneEnabled = ["vtkMRMLScalarVolumeNode"], True
+    selector.setMRMLScene(slicer.mrmlScene)
+    one, _two, other = volume("One"), volume("Two"), volume("Other")
+    selector.setCurrentNode(one)
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    for name in ("One", "Two"):
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(slicer.util.getNode(name)), study)
+    assert hierarchy.RemoveItem(study)
+    assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")] == ["Other"]
+    assert [hierarchy.GetItemName(item) for item in slicer.util.getSubjectHierarchyItemChildren()] == ["Other"]
+    assert selector.currentNode() is other
+
+
+@pytest.mark.parametrize("name", ["scene.mrb", "scene.mrml", "folder"])
+def test_scenes_are_written_to_new_folders_and_read(tmp_path, name):
+    node = volume("One", shift=0.5)
+    path = tmp_path / "new" / "folder" / name
+    node.AddDefaultStorageNode()
+    if name == "scene.mrml":  # its volumes are saved by themselves
+        assert slicer.util.saveNode(node, str(path.parent / "One.nrrd"))
+    assert slicer.util.saveScene(str(path))
+    modified = node.GetModifiedSinceRead()
+    assert modified is (name == "scene.mrb")  # so that saving it to a folder later writes it
+    if name != "folder":
+        assert pathlib.Path(slicer.mrmlScene.GetRootDirectory()) == path.parent
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    changed = []
+    slicer.app.layoutManager().connect("layoutChanged(int)", changed.append)
+    slicer.util.loadScene(str(path / "folder.mrml" if name == "folder" else path), {"clear": True})
+    slicer.app.layoutManager().disconnect("layoutChanged(int)", changed.append)
+    assert changed[-1] == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView == slicer.app.layoutManager().layout
+    read = slicer.util.getNode("One")
+    assert np.array_equal(slicer.util.arrayFromVolume(read).ravel(), np.arange(60) + 0.5)
+    (tmp_path / "file").touch()
+    assert not slicer.util.saveScene(str(tmp_path / "file" / name))
+
+
+def test_message_boxes_are_skipped_unless_a_test_answers_them():
+    assert slicer.app.testingEnabled()
+    assert not slicer.util.confirmOkCancelDisplay("Delete?")  # Slicer says otherwise, but compares True with a button
+    with host.gestures.answering("OK") as asked:
+        assert slicer.util.confirmOkCancelDisplay("Delete all?", windowTitle="Trial")
+    with host.gestures.answering("Cancel") as again:
+        assert not slicer.util.confirmOkCancelDisplay("Delete this?")
+    assert (asked, again) == (["Delete all?"], ["Delete this?"])
+    with pytest.raises(ValueError, match="no button 'Perhaps'"), host.gestures.answering("Perhaps"):
+        slicer.util.confirmYesNoDisplay("Sure?")
+    assert slicer.app.testingEnabled()
+
+
 def test_sequence_browser_shows_the_chosen_item():
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Ages")
     for age in (50, 60, 70):
@@ -404,7 +465,7 @@ class HostTrialWidget(ScriptedLoadableModuleWidget):
 """
 
 
-def test_modules_are_selected_left_and_reloaded(tmp_path):
+def test_modules_are_selected_left_and_reloaded(tmp_path, monkeypatch):
     path = tmp_path / "HostTrial.py"
     path.write_text(MODULE.replace("{word}", "setup"))
     host.load(path)
@@ -416,12 +477,19 @@ def test_modules_are_selected_left_and_reloaded(tmp_path):
     assert first.calls == ["setup", "enter", "exit"]
     assert slicer.util.selectedModule() == "Volumes"
     path.write_text(MODULE.replace("{word}", "setup again"))
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     slicer.util.reloadScriptedModule("HostTrial")
-    sys.dont_write_bytecode = before
-    assert first.calls[-1] == "cleanup"
-    assert slicer.modules.HostTrialWidget.calls == ["setup again"]
-    assert slicer.modules.HostTrialWidget.parent == first.parent
+    second = slicer.modules.HostTrialWidget
+    assert second.calls == ["setup again"]
+    assert second.parent == first.parent
+    slicer.util.selectModule("HostTrial")
+    slicer.util.reloadScriptedModule("HostTrial")  # while it is shown: it is neither left nor entered
+    third = slicer.modules.HostTrialWidget
+    assert third.parent.isEntered
+    slicer.modules.hosttrial.close(third)
+    assert first.calls == ["setup", "enter", "exit", "cleanup"]
+    assert second.calls == ["setup again", "enter", "cleanup"]
+    assert third.calls == ["setup again", "exit", "cleanup"]
 
 
 def test_a_window_is_as_wide_as_the_module_panel_unless_it_needs_more(tmp_path):

@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from . import pythonqt, uiloader, widgets
 from .panel import lay_out
@@ -127,18 +127,28 @@ class LoadedModule:
         self.panel._object.hide()
 
     def close(self, widget: Any) -> None:
-        """As when the application closes."""
+        """As when the application closes: the window is left and the module unloaded.
+
+        Raises:
+            Exception: what the clean-up raises, which Slicer only prints.
+        """
+        import slicer
+
         self.exit(widget)
-        widget.cleanup()
+        before = len(pythonqt.slot_errors)
+        slicer.app.moduleManager()._object.moduleAboutToBeUnloaded.emit(self.name)
         self.panel.delete()
         self.panel = None
+        if len(pythonqt.slot_errors) > before:
+            raise pythonqt.slot_errors[-1]
 
 
 def start() -> types.ModuleType:
     """Make ``import slicer``, ``import qt`` and ``import ctk`` work as inside Slicer; gives ``slicer``.
 
-    May be called again. Qt draws offscreen unless QT_QPA_PLATFORM says otherwise; settings, caches and temporary files
-    lie in a folder that goes when Python ends.
+    May be called again. The application says that it has started when its event loop first runs, as Slicer does when
+    the modules are loaded. Qt draws offscreen unless QT_QPA_PLATFORM says otherwise; settings, caches and temporary
+    files lie in a folder that goes when Python ends.
     """
     import slicer
 
@@ -177,6 +187,7 @@ def start() -> types.ModuleType:
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
     logging.getLogger().setLevel(logging.INFO)
+    QtCore.QTimer.singleShot(0, slicer.app._complete_startup)
     return slicer
 
 

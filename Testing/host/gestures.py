@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPointF, Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QAbstractSlider, QApplication, QComboBox, QWidget
+from PySide6.QtWidgets import QAbstractSlider, QApplication, QComboBox, QMessageBox, QWidget
 
 from .pythonqt import unwrap
 
-__all__ = ["choose", "click", "drag", "type_text"]
+__all__ = ["answering", "choose", "click", "drag", "type_text"]
+
+
+@contextmanager
+def answering(button: str) -> Iterator[list[str]]:
+    """While the block runs message boxes are shown, not skipped as in tests, and this button is pressed in each.
+
+    Args:
+        button: its text, such as "Cancel"; a box without such a button is closed, which is an error afterwards.
+
+    Yields:
+        The texts of the boxes that were shown.
+
+    Raises:
+        ValueError: if a box had no such button.
+    """
+    import slicer
+
+    asked, wrong = [], []
+
+    def answer() -> None:
+        box = QApplication.activeModalWidget()
+        if not isinstance(box, QMessageBox):
+            return
+        buttons = {one.text().replace("&", ""): one for one in box.buttons()}
+        asked.append(box.text())
+        if button in buttons:
+            buttons[button].click()
+        else:
+            wrong.append(f"{box.text()!r} has no button {button!r}; it has {sorted(buttons)}.")
+            box.done(0)
+
+    timer = QTimer()
+    timer.timeout.connect(answer)
+    timer.start(1)
+    was, slicer.app._testing = slicer.app._testing, False
+    try:
+        yield asked
+    finally:
+        timer.stop()
+        slicer.app._testing = was
+    if wrong:
+        raise ValueError(" ".join(wrong))
 
 
 def _mouse(widget: QWidget, kind: QEvent.Type, buttons: Qt.MouseButton) -> None:

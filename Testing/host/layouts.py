@@ -220,12 +220,15 @@ class qSlicerLayoutManager(StandIn, QObject):
         self._node = core.layout.GetLayoutNode()
         self._slices: dict[str, qMRMLSliceWidget] = {}
         self._others: dict[str, QWidget] = {}
-        self._shown = self._node.GetViewArrangement()
         self._node.AddObserver("ModifiedEvent", lambda *_: self._update())
+        for event in (core.scene.EndBatchProcessEvent, core.scene.EndCloseEvent, core.scene.EndRestoreEvent):
+            core.scene.AddObserver(event, lambda *_: self._update())
         self._update()
 
     def _update(self) -> None:
-        """Make the views that a layout shows for the first time, and say which are shown."""
+        """Make the views that a layout shows for the first time, and say which are shown; later, during an import."""
+        if self._core.scene.IsBatchProcessing():
+            return
         nodes = self._core.layout.GetViewNodes()
         shown = [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
         for node in shown:
@@ -241,9 +244,7 @@ class qSlicerLayoutManager(StandIn, QObject):
         for kind in ("vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLPlotViewNode", "vtkMRMLTableViewNode"):
             for node in slicer.util.getNodesByClass(kind, self._core.scene):
                 node.SetMappedInLayout(node in shown)
-        if self._node.GetViewArrangement() != self._shown:
-            self._shown = self._node.GetViewArrangement()
-            self.layoutChanged.emit(self._shown)
+        self.layoutChanged.emit(self._node.GetViewArrangement())
 
     def _views(self, kind: str) -> list:
         nodes = self._core.layout.GetViewNodes()

@@ -127,6 +127,11 @@ class Application:
             qSlicerMainWindow(),
         )
 
+    def _complete_startup(self) -> None:
+        """Once; who connects later hears nothing."""
+        for slot in list(self._slots["startupCompleted()"]):
+            pythonqt.unwrap(slot)()  # guarded, as a slot
+
     def connect(self, signal: str, slot: Callable) -> bool:
         if signal not in self._slots:
             return False
@@ -178,7 +183,7 @@ class Application:
         return None
 
     def testingEnabled(self) -> bool:
-        """True: message boxes are logged instead of shown."""
+        """True: message boxes are logged instead of shown, and confirmed; ``gestures.answering`` shows them."""
         return self._testing
 
     def translate(self, context: str, text: str) -> str:
