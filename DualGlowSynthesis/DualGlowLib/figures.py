@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
+from .files import write_whole
+from .outputs import NAME
 from .scans import Scan, resample
 
 __all__ = ["sweep_figure"]
@@ -35,7 +38,13 @@ def _slice(volume: np.ndarray, plane: int, index: int) -> np.ndarray:
 
 
 def sweep_figure(
-    t1: Scan, pets: Sequence[Scan], labels: Sequence[str], path: Path | str, limit: float = 2.0, title: str = ""
+    t1: Scan,
+    pets: Sequence[Scan],
+    labels: Sequence[str],
+    path: Path | str,
+    limit: float = 2.0,
+    title: str = "",
+    force: bool = False,
 ) -> None:
     """Three planes through the brain's middle: the T1, then for each PET the image and its overlay on the T1.
 
@@ -46,9 +55,10 @@ def sweep_figure(
         path: of the PNG.
         limit: SUVR at the top of the colour bar.
         title: above the picture.
+        force: also replace a file that DualGlow did not write.
 
     Raises:
-        InputError: if matplotlib is not installed.
+        InputError: if matplotlib is not installed, or the file can't be written or may not be replaced.
     """
     try:
         from matplotlib import colormaps
@@ -100,4 +110,6 @@ def sweep_figure(
     bar.set_label("SUVR (reference: pons)", color="white")
     bar.ax.tick_params(colors="white")
     figure.suptitle(title or "Synthetic FDG-PET: research use only, not for diagnosis", color="white")
-    figure.savefig(path, dpi=110)
+    content = BytesIO()
+    figure.savefig(content, dpi=110, format="png", metadata={"Software": f"{NAME}, matplotlib"})
+    write_whole(path, content.getvalue(), force)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import write_whole
+from ..outputs import NAME, PICTURE, Output, check_outputs
 
-__all__ = ["blend", "edge_line", "grey", "heat", "iso_line", "text_size", "write_png", "write_text"]
+__all__ = ["blend", "edge_line", "grey", "heat", "iso_line", "picture_output", "text_size", "write_png", "write_text"]
 
 # Seven rows of five dots for each character, a row as one digit to the base 32.
 _FONT = {
@@ -118,26 +121,47 @@ def write_text(
     view[dots] = colour
 
 
-def write_png(rgb: np.ndarray, path: str | Path) -> Path:
+def picture_output(path: str | Path) -> Output:
+    """The file that ``write_png`` writes, for ``outputs.check_outputs``.
+
+    Raises:
+        InputError: if the name does not end in .png.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path} can't be written: end the name in .png.")
+    return Output(path, PICTURE)
+
+
+def write_png(rgb: np.ndarray, path: str | Path, force: bool = False) -> Path:
     """Write an image as PNG, whole or not at all.
 
     Args:
         rgb: uint8, rows × columns × 3.
         path: a name that ends in .png.
+        force: also replace a file that DualGlow did not write.
 
     Raises:
-        InputError: if the file can't be written there.
+        InputError: if the file can't be written there, or may not be replaced (``outputs.check_outputs``).
     """
     import SimpleITK as sitk
 
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path} can't be written: end the name in .png.")
+    check_outputs([picture_output(path)], force=force)
     temporary = path.with_name(f".{secrets.token_hex(6)}.png")
     try:
         sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(rgb, np.uint8), isVector=True), str(temporary))
-        return write_whole(path, temporary.read_bytes())
-    except RuntimeError:
-        raise InputError(f"{path} can't be written: check that its folder exists and may be written.") from None
+        content = temporary.read_bytes()
+    except (OSError, RuntimeError):
+        raise InputError(f"{path} can't be written: check that its folder may be written to and has space.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+    return write_whole(path, _signed(content), force)
+
+
+def _signed(png: bytes) -> bytes:
+    """With the text that says which program made it, after the header (8 bytes of signature, 25 of IHDR)."""
+    text = b"tEXtSoftware\0" + NAME.encode("ascii")
+    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+    return png[:33] + chunk + png[33:]
