@@ -9,7 +9,7 @@ DualGlow knows what it wrote by what is in the file, and replaces it by more of 
 | PNG | the text "Software" names DualGlow |
 | HTML | the ``<meta name="generator">`` names DualGlow and the kind of page |
 | transform (.h5, .tfm) | the file's last line, which ITK passes over |
-| table (.tsv) | its exact header; in tables of regions and folds the words of the first rows too, which nobody else uses |
+| table (.tsv) | its exact header; in tables of regions and folds the words of the first rows too |
 | table (.csv) that the window exports | the JSON file beside it |
 
 A JSON file that lies beside an image or a table describes it. One that somebody else wrote is never replaced, and no
