@@ -140,8 +140,8 @@ def prepare_cohort(
     planned, refused = _plan(found, out, settings, simulated, t1_only)
     report = progress or (lambda message, fraction: None)
     check_folder(out, planned)
-    check_files(out, planned)
     with _only_one(out):
+        check_files(out, planned)
         result = CohortResult(out, {}, notes=list(found.notes))
         result.notes += _mirror(out, planned)
         begin(out, settings, simulated, planned)
