@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QApplication
 
 import host
 from host import gestures, views
+from host.pythonqt import unwrap
 
 __all__ = ["grab", "pictures", "shot"]
 
@@ -37,10 +38,11 @@ def grab(widget: Any, width: int = host.PANEL_WIDTH) -> QImage:
     """
     if not QFontDatabase.families():
         raise RuntimeError("Qt finds no fonts; on Debian and Ubuntu, install fontconfig and fonts-dejavu-core.")
+    was_shown = unwrap(widget).isVisible()
     target = host.lay_out(widget, width)
     QApplication.processEvents()
     picture = target.grab().toImage()
-    target.hide()
+    target.setVisible(was_shown)
     return picture
 
 
@@ -141,7 +143,6 @@ def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
 
     ui.temperatureSlider.value = 0
     ui.sweepCollapsibleButton.collapsed = False
-    grab(widget.parent)  # lays the section out: where nothing is drawn, nothing is clicked
     press(ui.sweepButton)
     montage = slicer.util.arrayFromVolume(volume.GetNodeReference("DualGlow.SweepMontage"))[0]
     height, width, _ = montage.shape

@@ -214,6 +214,9 @@ def test_collapsible_boxes_hide_what_is_in_them():
         for collapsed in (True, False):
             box.collapsed = collapsed
             assert (label.visible, hidden.visible) == (not collapsed, False)
+        box.collapsed = True
+        with pytest.raises(ValueError, match="not shown"):
+            host.gestures.click(label)
         box.hide()
 
 

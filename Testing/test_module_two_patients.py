@@ -247,6 +247,7 @@ def test_a_sweep_before_the_exact_image_has_come(desk: Desk) -> None:
     desk.check()
     assert volumes.provenanceOf(desk.parameters.outputVolume)["Age"] == 80  # it came after the sweep
     assert volumes.provenanceOf(desk.window.shownNodes()[0])["Content"] == "sweep"  # which stays in the views
+    assert slicer.modules.sequences.toolBar().visible
     desk.ui.ageSlider.value = 90
     desk.finish()
     assert desk.window.shownNodes()[0] is desk.parameters.outputVolume

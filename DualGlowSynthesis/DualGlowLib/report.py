@@ -11,6 +11,8 @@ from html import escape
 
 import numpy as np
 
+from .outputs import generator
+
 __all__ = ["RESEARCH_ONLY", "report_html", "split_provenance", "warnings_of"]
 
 RESEARCH_ONLY = "Synthetic image, computed from an MRI and not acquired. Research use only, not for diagnosis."
@@ -84,7 +86,8 @@ def report_html(
     told = "".join(f"<p>{escape(note)}</p>\n" for note in notes)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{generator("report")}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n"
         f'<body>\n<h1>{escape(title)}</h1>\n<div class="warning">{warnings}</div>\n'
         f"{''.join(_figure(*picture) for picture in pictures)}{told}"
         f'<div class="columns">\n<div>\n<h2>Parameters</h2>\n{_pairs(parameters)}'

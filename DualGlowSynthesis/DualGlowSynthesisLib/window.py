@@ -293,7 +293,7 @@ class Window:
         display.showOverlay(made.proxy, inputVolume)
         display.showLegend(made.proxy, "SUVR")
         if getattr(slicer.modules, "sequences", None):
-            slicer.modules.sequences.toolBar().setActiveBrowserNode(made.browser)
+            slicer.modules.sequences.showSequenceBrowser(made.browser)
         if getattr(slicer.modules, "plots", None):
             slicer.modules.plots.logic().ShowChartInLayout(made.chart)
 

@@ -66,8 +66,15 @@ def _mouse(widget: QWidget, kind: QEvent.Type, buttons: Qt.MouseButton) -> None:
 
 
 def click(button: Any) -> None:
-    """Press and release the left mouse button on a widget; nothing happens where it is disabled, as in Slicer."""
+    """Press and release the left mouse button on a widget; nothing happens where it is disabled, as in Slicer.
+
+    Raises:
+        ValueError: if the widget can't be seen, for its section is closed or its window not open.
+    """
     widget = unwrap(button)
+    if not widget.isVisible():
+        raise ValueError(f"{widget.objectName() or type(widget).__name__} can't be clicked: it is not shown.")
+    QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)  # where it lies
     _mouse(widget, QEvent.Type.MouseButtonPress, Qt.MouseButton.LeftButton)
     _mouse(widget, QEvent.Type.MouseButtonRelease, Qt.MouseButton.NoButton)
 

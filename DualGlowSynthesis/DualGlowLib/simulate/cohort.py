@@ -19,6 +19,7 @@ import torch
 
 from ..errors import InputError
 from ..files import write_json, write_whole
+from ..outputs import generated_by, kind_of_file, refuse_links
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
@@ -62,7 +63,8 @@ def simulate_cohort(
     cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
 
     Args:
-        out: the folder; made if it doesn't exist.
+        out: the folder; made if it doesn't exist, else it must be empty or hold a simulated cohort. What in it was not
+            written by DualGlow is not replaced.
         cases: how many.
         grid: a ``Grid`` or the name of one.
         seed: 0 or more.
@@ -87,11 +89,11 @@ def simulate_cohort(
         raise InputError(f"A cohort of {cases} cases can't be made; ask for at least 1.")
     if seed < 0:
         raise InputError(f"{seed} can't be used as a seed; give 0 or more.")
-    _check_folder(out)
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
+    names = [f"sub-{i + 1:04d}" for i in range(cases)]
+    _check_folder(out, names)
     settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
     _begin(out, {**settings, "independent_anatomy": independent_anatomy})
-    names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
     missing = [(name, one, _covariates_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
     anatomies = [template_anatomy()]
@@ -114,9 +116,28 @@ def _grid(grid: Grid | str) -> Grid:
     return GRIDS[grid]
 
 
-def _check_folder(out: Path) -> None:
+def _check_folder(out: Path, names: list[str]) -> None:
+    """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
+    if out.is_dir() and any(out.iterdir()):
+        _settings_of(out)
+        refuse_links(out)
+        paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
+        for name in names:
+            if not _is_complete(out, name):
+                volumes = [out / path for path in _volumes(name).values()]
+                paths += [
+                    _truth_file(out, name),
+                    *volumes,
+                    *(path.with_suffix("").with_suffix(".json") for path in volumes),
+                ]
+        for path in paths:
+            if path.exists() and not kind_of_file(path):
+                raise InputError(
+                    f"{path} is damaged or was not written by DualGlow, which would replace it; move it away, or give "
+                    "another folder."
+                )
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{secrets.token_hex(6)}"
@@ -124,15 +145,28 @@ def _check_folder(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
-    if any(out.iterdir()) and not (out / "truth" / "cohort.json").is_file():
-        raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
+
+
+def _settings_of(out: Path) -> dict:
+    """What the cohort in the folder was made with.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        before = json.loads((out / "truth" / "cohort.json").read_text(encoding="utf-8"))
+        if before.keys() >= {"grid", "seed", "anatomies", "model"}:
+            return {"independent_anatomy": False, **before}
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
 
 
 def _begin(out: Path, settings: dict) -> None:
     """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
     path = out / "truth" / "cohort.json"
     if path.is_file():
-        before = {"independent_anatomy": False, **json.loads(path.read_text(encoding="utf-8"))}
+        before = _settings_of(out)
         for key, value in settings.items():
             if before.get(key) != value:
                 raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
@@ -278,6 +312,7 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
         scan = Scan(data, case.grid.affine, meta={"space": "MNI152"})
         write_scan(scan, out / path, "SIMULATED by DualGlow", sidecars.get(image))
     truth = {
+        "GeneratedBy": generated_by("truth of a case"),
         "participant_id": name,
         **asdict(case.covariates),
         **about,
@@ -295,11 +330,12 @@ def _summarise(out: Path, names: list[str]) -> None:
     """The tables over all cases: participants, regions, slopes."""
     cases = [json.loads(_truth_file(out, name).read_text(encoding="utf-8")) for name in names]
     columns = ("participant_id", "age", "sex", "diagnosis", "anatomy", "seed")
-    write_whole(out / "participants.tsv", _table(columns, ([case[c] for c in columns] for case in cases)))
-    write_json(out / "participants.json", _COLUMNS)
+    write_whole(out / _PARTICIPANTS, _table(columns, ([case[c] for c in columns] for case in cases)))
+    if not (out / "participants.json").exists():
+        write_json(out / "participants.json", _COLUMNS)
     columns = ("region", "mean", "sd", "slope", "relative_slope", "drawn")
     rows = ([case["participant_id"], *(row[c] for c in columns)] for case in cases for row in case["regions"])
-    write_whole(out / "truth" / "regions.tsv", _table(("participant_id", *columns), rows))
+    write_whole(out / _REGIONS, _table(("participant_id", *columns), rows))
     slopes = {}
     for index, region in enumerate(REGIONS):
         values = np.array([case["regions"][index]["relative_slope"] for case in cases])
@@ -308,9 +344,11 @@ def _summarise(out: Path, names: list[str]) -> None:
         "Change per decade of age of a region's mean SUVR at fixed anatomy, over that mean at 65 years; mean and sd "
         "over the cohort's cases. Each case's own is in regions.tsv."
     )
-    write_json(out / "truth" / "slopes.json", {"Description": text, "relative_slope_per_decade": slopes})
+    about = {"GeneratedBy": generated_by("slopes"), "Description": text}
+    write_json(out / _SLOPES, {**about, "relative_slope_per_decade": slopes})
 
 
+_PARTICIPANTS, _REGIONS, _SLOPES = "participants.tsv", "truth/regions.tsv", "truth/slopes.json"
 _COLUMNS = {
     "age": {"Description": "Age", "Units": "years"},
     "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
