@@ -235,7 +235,7 @@ def test_command_line_writes_the_distribution(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(["--temperature", "0.5,1"], "has 3 levels"), (["--temperature", "hot"], "is no number"),
+    [(["--temperature", "0.5,1"], "has 3 levels"), (["--temperature", "hot"], "must be a number"),
      (["--samples", "3", "--antithetic"], "even"), (["--below", "-1"], "above 0")],
 )  # fmt: skip
 def test_command_line_refuses(options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -33,7 +33,7 @@ def _temperatures(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, or numbers between commas") from None
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers separated by commas, not {text!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What the model says of images that are there already: how likely they are, and a PET at other covariates."""
+"""Exact likelihoods of given images under the model, and a given PET at other covariates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOISE = 1 << 40  # far from the seeds of samples, so that a sample and the nois
 
 
 class Scoring:
-    """The part of a ``Synthesizer`` that takes images instead of drawing them."""
+    """The part of a ``Synthesizer`` that scores given images; the other part draws new ones."""
 
     bundle: Bundle
     device: torch.device
@@ -40,22 +40,22 @@ class Scoring:
     ) -> dict:
         """Exact log p(PET | MRI, covariates): how well a PET fits an MRI, in numbers and by place.
 
-        The model is the law of PETs with the noise of its training added (``ModelConfig.noise``), so that noise,
-        drawn from the seed, is added to this one too; without it the background alone, smoother than any image that
-        the model knows, would make a PET unusual. The MRI is taken as it is, as in sampling.
+        In training, noise is added to the PETs (``ModelConfig.noise``), and the model is the law of these noisy PETs.
+        So the same noise, drawn from the seed, is added to this PET: without it, its smooth background alone would make
+        it unlikely. The MRI is used without noise, as in sampling.
 
-        A latent of an image in n dimensions lies n-dimensionally far out whenever the model's scale is a little off:
-        expect percentiles near 0 or 100 from a model whose scale is not calibrated, and compare a PET with other real
-        ones by ``bits_per_dim``.
+        An image has many dimensions: if the model's scale is a little wrong in each, the likelihood is far from its
+        expected value. Expect percentiles near 0 or 100 from a model whose scale is not calibrated, and compare a PET
+        with other acquired ones by ``bits_per_dim``.
 
         Args:
             encoding: from ``encode``.
             pet: on the grid, SUVR, as the PETs of the training were (not cut to the brain if those weren't).
             covariates: by name; one that is left out is unknown.
             mask: bool, on the grid; adds ``masked``.
-            within: bool, on the grid: only what the PET shows there is judged. Everywhere else it, and the samples that
-                it is ranked among, get the voxels of one further sample; a scalp that takes up FDG says nothing about
-                the brain, and is infinitely unlikely under a model that has seen brains alone.
+            within: bool, on the grid: the likelihood is of the voxels in it. Outside, the PET and all samples that it
+                is ranked among get the voxels of one further sample. So uptake in the scalp, which a model trained on
+                brains alone gives almost no probability, doesn't decide the result.
             samples: K samples of the same law at temperature 1 to rank it among.
             seed: of the noise and of the samples.
             noise: False leaves the noise out.
@@ -109,7 +109,7 @@ class Scoring:
 
     @torch.inference_mode()
     def mri_log_likelihood(self, t1: np.ndarray, *, samples: int = 0, seed: int = 0, noise: bool = True) -> dict:
-        """Exact log p(MRI) under the MRI flow: a T1 unlike those of the training has an unusual one, low or high.
+        """Exact log p(MRI) under the MRI flow; unusually low or high for a T1 unlike those of the training.
 
         Args:
             t1: on the grid, as ``Prepared.t1``.
@@ -129,8 +129,8 @@ class Scoring:
         if noise:
             image = self.model.add_noise(image[:0], image, torch.Generator().manual_seed(_NOISE + seed))[1]
         result = numbers(mri_likelihood(self.model, image))
-        told = self.bundle.training
-        result["trained"] = told.get("validation_mri_bits", told.get("mri_bits"))
+        training = self.bundle.training
+        result["trained"] = training.get("validation_mri_bits", training.get("mri_bits"))
         if samples:
             self.check(1.0, samples)
             others = []

@@ -1,4 +1,4 @@
-"""Whole cohorts brought to a grid: in parallel, resumable, and never in a state that could be mistaken for done."""
+"""Preparation of whole cohorts: in parallel and resumable; an unfinished case can't be mistaken for a finished one."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ def prepare_cohort(
     """
     out = Path(out)
     if jobs < 1:
-        raise InputError(f"{jobs} jobs can't prepare anything; give 1 or more.")
+        raise InputError(f"jobs must be at least 1, not {jobs}.")
     if not 0 < resolution < 30:
-        raise InputError(f"A PET resolution of {resolution:g} mm can't be reached; give more than 0 and less than 30.")
+        raise InputError(f"The PET resolution must be between 0 and 30 mm, not {resolution:g}.")
     if reference not in REFERENCES:
         raise InputError(f"There is no reference region {reference!r}; choose one of {', '.join(REFERENCES)}.")
     found = find_cases(cases_folder, layout)

@@ -1,4 +1,4 @@
-"""The directory that ``prepare_cohort`` writes, but for the cases themselves: tables, manifest, pages."""
+"""The files of a prepared cohort that are not of one case: tables, manifest, pages."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def about_case(case: str, outcome: dict) -> dict:
 
 
 def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) -> None:
-    """Sweep up what a killed process left, and write what is known before the first case is done."""
+    """Remove temporary files of a killed process, and write what is known before the first case is done."""
     for path in out.rglob(".*"):
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -169,7 +169,7 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
 def finish(
     out: Path, found: Findings, settings: Settings, simulated: bool, planned: list[Job], cases: dict[str, dict]
 ) -> None:
-    """Tables of the cases that are there, page of pictures, and last, as the sign that all is there, the manifest."""
+    """Write tables of the prepared cases, the page of pictures, and last the manifest, which marks the end."""
     there = [(job, cases[job.name]["status"]) for job in planned if cases[job.name]["status"] in ("good", "doubtful")]
     write_tables(out, there)
     _draw_sheets(out, cases)

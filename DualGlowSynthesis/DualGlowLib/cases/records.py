@@ -1,4 +1,4 @@
-"""Records of prepared cases: what was made from what, so that nothing is made twice and nothing half made is used.
+"""Records of prepared cases: what was made from what, so that no work is repeated and no unfinished case is used.
 
 A case's record is written after all its files and removed before any of them; it holds their sizes and hashes.
 """

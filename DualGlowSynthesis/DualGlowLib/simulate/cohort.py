@@ -86,9 +86,9 @@ def simulate_cohort(
     out, report = Path(out), progress or (lambda message, fraction: None)
     grid = _grid(grid)
     if cases < 1:
-        raise InputError(f"A cohort of {cases} cases can't be made; ask for at least 1.")
+        raise InputError(f"The number of cases must be at least 1, not {cases}.")
     if seed < 0:
-        raise InputError(f"{seed} can't be used as a seed; give 0 or more.")
+        raise InputError(f"The seed must be 0 or more, not {seed}.")
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     _check_folder(out, names)
