@@ -29,7 +29,7 @@ class DualGlowSynthesis(ScriptedLoadableModule):
         self.parent.helpText = _("""
 Turns a T1-weighted MRI of the brain into the FDG-PET images that go with it, at the age that you set, with the
 conditional flow model DUAL-GLOW. <b>The result is synthetic and for research use only.</b>
-See the <a href="https://github.com/DualGlow/SlicerDualGlow">documentation</a>.
+See the <a href="https://github.com/DualGlow/SlicerDualGlow/blob/main/Documentation/synthesis-module.md">user guide</a>.
 If you use it, cite: Sun H., Mehta R., Zhou H.H., Huang Z., Johnson S.C., Prabhakaran V., Singh V.,
 <i>DUAL-GLOW: Conditional flow-based generative model for modality transfer</i>, ICCV 2019, pages 10611-10620.
 """)
