@@ -9,9 +9,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from .qc.sheet import value_text
-
 from .outputs import generator
+from .qc.sheet import value_text
 
 __all__ = ["RESEARCH_ONLY", "report_html", "split_provenance", "warnings_of"]
 
