@@ -19,10 +19,11 @@ import torch
 
 from ..errors import InputError
 from ..files import write_json, write_whole
+from ..locks import only_one
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
-from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
+from .anatomy import TEMPLATE_NAME, Anatomy, read_anatomies, template_anatomy, write_anatomies
 from .case import SimulatedCase, draw_covariates, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
@@ -33,6 +34,8 @@ from .uptake import DIAGNOSES, FACTORS
 __all__ = ["case_seed", "simulate_cohort"]
 
 Progress = Callable[[str, float], None]
+
+_LOCK = "lock"  # in truth/
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -59,7 +62,8 @@ def simulate_cohort(
     All volumes lie on the grid; the T1 is as ``scans.prepare`` gives it.
 
     Cases that are complete are kept, so an interrupted run goes on where it stopped, and a larger ``cases`` extends a
-    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
+    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is. While a process works in the
+    folder, others are refused.
 
     Args:
         out: the folder; made if it doesn't exist.
@@ -79,7 +83,7 @@ def simulate_cohort(
         The folder.
 
     Raises:
-        InputError: if an argument or the folder can't be used.
+        InputError: if an argument or the folder can't be used, or another process works there.
     """
     out, report = Path(out), progress or (lambda message, fraction: None)
     grid = _grid(grid)
@@ -90,7 +94,23 @@ def simulate_cohort(
     _check_folder(out)
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
     settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
-    _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+    with only_one(out / "truth" / _LOCK, f"simulating into {out}"):
+        _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+        _fill(out, grid, cases, seed, anatomy, jobs, report, independent_anatomy)
+    return out
+
+
+def _fill(
+    out: Path,
+    grid: Grid,
+    cases: int,
+    seed: int,
+    anatomy: Path | str | Sequence[Path | str] | None,
+    jobs: int,
+    report: Progress,
+    independent_anatomy: bool,
+) -> None:
+    """Make the cases that are missing, and the tables over all."""
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
     missing = [(name, one, _covariates_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
@@ -103,7 +123,6 @@ def simulate_cohort(
         done += 1
         report(name, start + (1 - start) * done / cases)
     _summarise(out, names)
-    return out
 
 
 def _grid(grid: Grid | str) -> Grid:
@@ -124,7 +143,8 @@ def _check_folder(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
-    if any(out.iterdir()) and not (out / "truth" / "cohort.json").is_file():
+    # The lock alone: another process has just begun, or one was killed before it wrote the settings.
+    if any(out.iterdir()) and not any((out / "truth" / name).is_file() for name in ("cohort.json", _LOCK)):
         raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
 
 
@@ -139,7 +159,6 @@ def _begin(out: Path, settings: dict) -> None:
         return
     from .. import __version__
 
-    path.parent.mkdir(exist_ok=True)
     description = {
         "Name": "Simulated T1/FDG-PET cohort",
         "BIDSVersion": "1.9.0",
@@ -201,8 +220,8 @@ def _work(out: Path, grid: Grid, missing: list[_Missing], anatomies: list[Anatom
                 yield _make_case(out, grid, anatomies, *one)
         return
     with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
-        kept = Path(folder) / "anatomies.pt"
-        torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
+        kept = Path(folder) / "anatomies.safetensors"
+        write_anatomies(anatomies, kept)
         pool = ProcessPoolExecutor(min(jobs, len(missing)), get_context("spawn"), _begin_worker, (out, grid, kept))
         try:
             for future in as_completed([pool.submit(_case_in_worker, *one) for one in missing]):
@@ -217,7 +236,7 @@ _worker: tuple[Path, Grid, list[Anatomy]]
 def _begin_worker(out: Path, grid: Grid, kept: Path) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = out, grid, [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
+    _worker = out, grid, read_anatomies(kept)
 
 
 def _case_in_worker(*one: str | float | None) -> str:
