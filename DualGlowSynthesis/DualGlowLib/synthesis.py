@@ -164,7 +164,8 @@ class Synthesizer(Scoring):
             progress: called with the share done.
 
         Raises:
-            InputError: for a covariate, temperature or number of samples outside what the model can take.
+            InputError: for a covariate, temperature or number of samples outside what the model can take, and for
+                samples that are not finite.
         """
         temperatures = self.check(temperature, samples, antithetic)
         if regions is not None and np.shape(regions)[1:] != tuple(self.bundle.config.shape):
@@ -178,7 +179,7 @@ class Synthesizer(Scoring):
             draws.add(self._suvr(self._drawn(encoding, code, temperatures, seed, first + index, antithetic, law)))
             if progress:
                 progress((index + 1) / samples)
-        return draws.result()
+        return self._finite("PET", draws.result())
 
     def _drawn(
         self,

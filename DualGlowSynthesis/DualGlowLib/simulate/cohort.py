@@ -18,12 +18,13 @@ import torch
 
 from ..cases.workers import work_off
 from ..errors import InputError
-from ..files import write_json, write_whole
+from ..files import json_text, write_json, write_whole
+from ..locks import only_one
 from ..outputs import generated_by, kind_of_file, refuse_links
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
-from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
+from .anatomy import TEMPLATE_NAME, Anatomy, read_anatomies, template_anatomy, write_anatomies
 from .case import SimulatedCase, draw_covariates, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
@@ -34,6 +35,8 @@ from .uptake import DIAGNOSES, FACTORS
 __all__ = ["case_seed", "simulate_cohort", "truth_file"]
 
 Progress = Callable[[str, float], None]
+
+_LOCK = "lock"  # in truth/
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -60,7 +63,8 @@ def simulate_cohort(
     All volumes lie on the grid; the T1 is as ``scans.prepare`` gives it.
 
     Cases that are complete are kept, so an interrupted run goes on where it stopped, and a larger ``cases`` extends a
-    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
+    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is. While a process works in the
+    folder, others are refused.
 
     Args:
         out: the folder; made if it doesn't exist, else it must be empty or hold a simulated cohort. What in it was not
@@ -81,7 +85,8 @@ def simulate_cohort(
         The folder.
 
     Raises:
-        InputError: if an argument or the folder can't be used, or a process was killed; the other cases are kept.
+        InputError: if an argument or the folder can't be used, another process works there, or a process was killed;
+            the other cases are kept.
     """
     out, report = Path(out), progress or (lambda message, fraction: None)
     grid = _grid(grid)
@@ -93,7 +98,24 @@ def simulate_cohort(
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     _check_folder(out, names)
     settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
-    _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+    with only_one(out / "truth" / _LOCK, f"simulating into {out}"):
+        _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+        _fill(out, grid, cases, seed, anatomy, jobs, report, independent_anatomy)
+    return out
+
+
+def _fill(
+    out: Path,
+    grid: Grid,
+    cases: int,
+    seed: int,
+    anatomy: Path | str | Sequence[Path | str] | None,
+    jobs: int,
+    report: Progress,
+    independent_anatomy: bool,
+) -> None:
+    """Make the cases that are missing, and the tables over all."""
+    names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
     body = _covariates_of_anatomy if independent_anatomy else lambda seed: None
     missing = [_Job(out, grid, name, one, body(one)) for name, one in seeds.items()]
@@ -107,7 +129,6 @@ def simulate_cohort(
             done += 1
             report(name, start + (1 - start) * done / cases)
     _summarise(out, names)
-    return out
 
 
 def _grid(grid: Grid | str) -> Grid:
@@ -122,7 +143,7 @@ def _check_folder(out: Path, names: list[str]) -> None:
     """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and {file for file in out.rglob("*") if not file.is_dir()} - {out / "truth" / _LOCK}:
         _settings_of(out)
         refuse_links(out)
         paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
@@ -172,10 +193,17 @@ def _begin(out: Path, settings: dict) -> None:
         for key, value in settings.items():
             if before.get(key) != value:
                 raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
-        return
+    else:
+        model = {
+            "psf_fwhm_mm": PSF_FWHM,
+            "noise_sd": NOISE_SD,
+            "noise_fwhm_mm": NOISE_FWHM,
+            "factors": list(FACTORS),
+            "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
+        }
+        write_json(path, {**settings, "model": model})
     from .. import __version__
 
-    path.parent.mkdir(exist_ok=True)
     description = {
         "Name": "Simulated T1/FDG-PET cohort",
         "BIDSVersion": "1.9.0",
@@ -184,20 +212,13 @@ def _begin(out: Path, settings: dict) -> None:
         "GeneratedBy": [{"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib simulate"}],
         "Simulated": True,
     }
-    write_json(out / "dataset_description.json", description)
-    write_whole(
-        out / "README",
+    readme = (
         "Simulated by DualGlow; no person was scanned. truth/ holds the law that each PET was drawn from: conditional\n"
-        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n",
+        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n"
     )
-    model = {
-        "psf_fwhm_mm": PSF_FWHM,
-        "noise_sd": NOISE_SD,
-        "noise_fwhm_mm": NOISE_FWHM,
-        "factors": list(FACTORS),
-        "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
-    }
-    write_json(path, {**settings, "model": model})
+    for name, text in (("dataset_description.json", json_text(description)), ("README", readme)):
+        if not (out / name).exists():  # a process may have been killed before it wrote them
+            write_whole(out / name, text)
 
 
 def _truth_file(out: Path, name: str) -> Path:
@@ -268,8 +289,8 @@ def _work(todo: list[_Job], anatomies: list[Anatomy], processes: int) -> Iterato
         return
     made, killed = 0, []
     with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
-        kept = Path(folder) / "anatomies.pt"
-        torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
+        kept = Path(folder) / "anatomies.safetensors"
+        write_anatomies(anatomies, kept)
         jobs = [replace(job, anatomies=kept) for job in todo]
         with closing(work_off(jobs, _in_a_process, min(processes, len(jobs)))) as outcomes:
             for index, outcome in outcomes:
@@ -298,7 +319,7 @@ def _in_a_process(job: _Job, report: Progress) -> dict:
 
 @lru_cache(maxsize=1)
 def _loaded(kept: Path) -> list[Anatomy]:
-    return [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
+    return read_anatomies(kept)
 
 
 def _make_case(job: _Job, anatomies: list[Anatomy]) -> None:
