@@ -23,7 +23,7 @@ lint: $(VENV)/.test
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[figures]'
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt

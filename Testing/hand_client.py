@@ -111,10 +111,9 @@ class HandClient:
         told = asked.arguments
         many = told["samples"] > 1
         mean = np.full(shape, told["age"] or 0, np.float32, order="F")
-        below = {} if told.get("below") is None else {"BelowSUVR": told["below"]}
         reply = {
             "mean": mean, "sd": mean / 100 if many else None, "below": mean / 1000 if many else None, "grid_mean": None,
-            "regions": [_row(many)], "provenance": _provenance(told, **below), "device": "cpu",
+            "regions": [_row(many)], "provenance": _provenance(told), "device": "cpu",
         }  # fmt: skip
         asked.done(**reply | changes)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.cases.covariates import is_missing, parse_age, parse_diagnosis, parse_sex
 from DualGlowLib.cases.tables import table_text
-from DualGlowLib.model import DEFAULT_COVARIATES, encode_covariates
+from DualGlowLib.model import DEFAULT_COVARIATES, Covariate, encode_covariates
+from DualGlowLib.spellings import PARSERS, is_missing, parse_age, parse_diagnosis, parse_sex
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,41 @@ def test_the_model_takes_what_is_parsed() -> None:
     row = {"age": parse_age("72,5")[0], "sex": parse_sex("female")[0], "diagnosis": parse_diagnosis("dementia")[0]}
     assert encode_covariates(DEFAULT_COVARIATES, [row]).tolist()[0][1:] == [1, 1, 0, 0, 0, 1]
     assert encode_covariates(DEFAULT_COVARIATES, [{}]).abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("age", "72,5", 72.5), ("age", "072Y", 72.0), ("age", "864M", 72.0), ("age", "89+", 89.0), ("age", ">89", 90.0),
+        ("age", "-4", None), ("age", "null", None), ("age", ".", None), ("sex", "woman", "F"), ("sex", "boy", "M"),
+        ("sex", "-", None), ("sex", "intersex", None), ("diagnosis", "Healthy Control", "CN"),
+        ("diagnosis", "HC", "CN"), ("diagnosis", "EMCI", "MCI"), ("diagnosis", "mild_cognitive_impairment", "MCI"),
+        ("diagnosis", "Alzheimer's disease", "AD"), ("diagnosis", "missing", None),
+    ],
+)  # fmt: skip
+def test_tables_and_models_understand_the_same(name: str, text: str, value: object) -> None:
+    covariate = next(one for one in DEFAULT_COVARIATES if one.name == name)
+    assert covariate.parse(text) == value
+    read = "" if is_missing(text) else PARSERS[name](text)[0]
+    assert covariate.parse(read) == value
+
+
+def test_a_number_is_what_it_is() -> None:
+    """-4 stands for a missing value in tables alone."""
+    age = DEFAULT_COVARIATES[0]
+    assert age.parse(float("nan")) is None
+    with pytest.raises(InputError, match="-4 is outside the range"):
+        age.parse(-4.0)
+    for odd in ([], "old", "72-75"):
+        with pytest.raises(InputError, match="age must be a number, not"):
+            age.parse(odd)
+
+
+def test_a_model_with_categories_of_its_own_keeps_them() -> None:
+    stages = Covariate("diagnosis", "categorical", values=("EMCI", "LMCI", "healthy"))
+    assert [stages.parse(text) for text in ("emci", "LMCI", "Healthy")] == ["EMCI", "LMCI", "healthy"]
+    with pytest.raises(InputError, match="knows EMCI, LMCI, healthy"):
+        stages.parse("MCI")
 
 
 def test_tables_are_written_as_bids_wants_them() -> None:

@@ -11,9 +11,13 @@ import pytest
 
 from DualGlowLib.__main__ import main
 from DualGlowLib.bundle import DEFAULT_BUNDLE
+from DualGlowLib.cases import Case, read_cases
+from DualGlowLib.evaluation import evaluate
 from DualGlowLib.metrics import image_metrics, structural_similarity
 from DualGlowLib.resources import resource
-from DualGlowLib.simulate import simulate_cohort
+from DualGlowLib.scans import Scan, write_scan
+from DualGlowLib.simulate import simulate_case, simulate_cohort, template_anatomy, truth_file
+from DualGlowLib.synthesis import Synthesizer
 
 
 @pytest.fixture
@@ -66,6 +70,29 @@ def test_the_bundled_model_beats_the_mean_pet(tmp_path: Path, capsys: pytest.Cap
     model, mean, best = (summary[name] for name in ("model, T=0", "mean PET", "conditional mean (truth)"))
     assert mean["psnr"] + 3 < model["psnr"] < best["psnr"]
     assert mean["ssim"] < model["ssim"] < best["ssim"]
+
+
+def test_cases_anywhere_can_be_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain folders named relatively are not deep enough to lie in a simulated cohort."""
+    synthesizer = Synthesizer.from_bundle(resource("Models", DEFAULT_BUNDLE), "cpu")
+    grid = synthesizer.bundle.grid
+    case = simulate_case(5, [template_anatomy()], grid)
+    (tmp_path / "one").mkdir()
+    for name, image in (("t1", case.t1), ("pet", case.pet)):
+        write_scan(Scan(image.numpy(), grid.affine), tmp_path / "one" / f"{name}.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    for cases in (read_cases("."), [Case("one", "one", Path("one/t1.nii.gz"), Path("one/pet.nii.gz"))]):
+        summary = evaluate(synthesizer, cases)["summary"]
+        assert summary["model, T=0"]["psnr"] > 20
+        assert "conditional mean (truth)" not in summary
+
+
+def test_the_truth_of_a_case_is_found_where_the_simulator_puts_it(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "sub-0001.json").touch()
+    assert truth_file(tmp_path / "sub-0001/anat/sub-0001_T1w.nii.gz", "sub-0001.json") is not None
+    assert truth_file(tmp_path / "sub-0001/anat/sub-0001_T1w.nii.gz", "sub-0002.json") is None
+    assert truth_file(Path("/t1.nii.gz"), "sub-0001.json") is None
 
 
 def test_leakage_is_reported_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -16,7 +16,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("DualGlowSynthesis", "DualGlowTraining")
-IN_SLICER = {"ctk", "numpy", "pydicom", "qt", "scipy", "SimpleITK", "slicer", "vtk"}  # what Slicer itself brings along
+IN_SLICER = {
+    "PIL",
+    "ctk",
+    "numpy",
+    "pydicom",
+    "qt",
+    "scipy",
+    "SimpleITK",
+    "slicer",
+    "vtk",
+}  # what Slicer itself brings along
 OURS = {"DualGlowLib", "DualGlowSynthesisLib"}
 NO_TEXT = {".gz", ".npz", ".png", ".safetensors"}
 
@@ -165,7 +175,7 @@ def test_versions_and_requirements_agree():
     assert re.search(r"^version: (.+)$", text("CITATION.cff"), re.MULTILINE)[1] == version
     project = tomllib.loads(text("pyproject.toml"))
     requirements = project["project"]["dependencies"]
-    with_pip = {line for line in requirements if not re.match(r"(torch|numpy|SimpleITK|pydicom)\b", line)}
+    with_pip = {line for line in requirements if not re.match(r"(torch|numpy|scipy|pillow|SimpleITK|pydicom)\b", line)}
     lines = text("DualGlowSynthesis/Resources/requirements.txt").splitlines()
     assert {line for line in lines if line and not line.startswith("#")} == with_pip
     packages = {

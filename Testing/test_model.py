@@ -241,7 +241,7 @@ def test_covariates_as_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("covariate", "value", "says"),
-    [(AGE, "old", "not a number"), (AGE, 17, "outside the range 40 to 100"), (AGE, math.inf, "outside the range"),
+    [(AGE, "old", "must be a number"), (AGE, 17, "outside the range 40 to 100"), (AGE, math.inf, "outside the range"),
      (SEX, "X", "knows F, M"), (DIAGNOSIS, "flu", "knows CN, MCI, AD")],
 )  # fmt: skip
 def test_unusable_covariates_are_refused(covariate, value, says: str) -> None:
@@ -288,7 +288,7 @@ def test_covariates_take_their_numbers_from_the_cohort() -> None:
     age, sex = fit_covariates(DEFAULT_COVARIATES, cohort)  # nobody's diagnosis is known
     assert (age.minimum, age.maximum, age.mean, age.sd) == (21, 25, 23, 2)
     assert sex.values == ("M",)
-    with pytest.raises(InputError, match="not a number"):
+    with pytest.raises(InputError, match="must be a number"):
         fit_covariates(DEFAULT_COVARIATES, [{"age": "young"}])
 
 

@@ -55,6 +55,7 @@ def t1(module):
 @pytest.fixture
 def previewing(module, client: HandClient, t1):
     """A PET at 70 years, and the slider on its way to 75; gives the output."""
+    module.ui.ageKnownBox.checked = True
     module.ui.applyButton.click()
     client.answer_readying()
     client.answer_sample(SHAPE)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
-from DualGlowLib import InputError
+from DualGlowLib import InputError, __version__
 from DualGlowLib.qc import pet_picture, t1_picture, write_contact_sheet, write_png, write_sheet
-from DualGlowLib.qc.drawing import edge_line, heat, iso_line, write_text
+from DualGlowLib.qc.drawing import LARGE, SMALL, edge_line, heat, iso_line, text_size, write_text
 from DualGlowLib.qc.pictures import _PET, _T1, PATIENT, PET, TEMPLATE
 from DualGlowLib.scans import GRIDS, Prepared, Scan, load_template, resample
 from DualGlowLib.scans.pet import PreparedPet
@@ -132,14 +133,37 @@ def test_the_heat_scale_gets_lighter() -> None:
     assert (np.diff(light) > 0).all()
 
 
-def test_letters_can_be_written_at_the_edge() -> None:
-    rgb = np.zeros((30, 40, 3), np.uint8)
-    write_text(rgb, "R", 10, 10, 2, (255, 0, 0))
-    assert rgb[10:24, 10:20, 0].any()
-    assert not rgb[..., 1].any()
-    assert rgb[..., 0].sum() / 255 == 4 * 18  # the dots of an R, four pixels each
-    for row, column in ((-4, -4), (26, 36), (-40, 5), (5, 60)):
-        write_text(rgb, "AÄ", row, column)
+def test_letters_can_be_written_anywhere() -> None:
+    """Whole where there is room, in their colour on a dark rim; cut at the image's edge, whatever the letter."""
+    rgb = np.full((40, 60, 3), 90, np.uint8)
+    height, width = text_size("Ry")
+    write_text(rgb, "Ry", 8, 10, colour=(255, 0, 0))
+    row, column = np.nonzero(rgb[..., 0] > 200)
+    assert 8 <= row.min() < 8 + height // 3
+    assert 8 + height // 2 < row.max() < 8 + height
+    assert 10 <= column.min() < column.max() < 10 + width
+    assert rgb[..., 1].max() == 90
+    assert rgb[..., 1].min() < 10
+    for row, column in ((-4, -4), (36, 56), (-40, 5), (5, 80)):
+        write_text(rgb, "AÄ界", row, column)
+    floats = np.full((40, 60, 3), 90.0)
+    write_text(floats, "Ry", 8, 10, colour=(255, 0, 0))
+    again = np.full((40, 60, 3), 90, np.uint8)
+    write_text(again, "Ry", 8, 10, colour=(255, 0, 0))
+    np.testing.assert_array_equal(floats, again)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_text_is_as_long_as_it_says(size: int) -> None:
+    for text in ("SYNTHETIC FDG-PET, research use only", "0 to 2.3", "gj,|"):
+        height, width = text_size(text, size)
+        rgb = np.zeros((height + 20, width + 20, 3), np.uint8)
+        write_text(rgb, text, 10, 10, size)
+        row, column = np.nonzero(rgb[..., 0] > 60)
+        assert row.min() >= 9
+        assert row.max() <= 10 + height
+        assert column.min() >= 9
+        assert 10 + width - column.max() in range(-1, 5)
 
 
 def test_png_files(tmp_path: Path) -> None:
@@ -147,6 +171,9 @@ def test_png_files(tmp_path: Path) -> None:
     path = write_png(rgb, tmp_path / "picture.png")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), rgb)
     assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
+    with Image.open(path) as picture:
+        assert picture.text == {"Software": f"DualGlow {__version__}"}  # by which we know our own pictures
+    assert write_png(rgb, tmp_path / "again.png").read_bytes() == path.read_bytes()
     with pytest.raises(InputError, match=r"end the name in \.png"):
         write_png(rgb, tmp_path / "picture.jpg")
     with pytest.raises(InputError, match="can't be written"):
@@ -173,7 +200,7 @@ def test_the_sheet_of_a_cohort(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "Overlap &lt; 0.7 &amp; more." in page
     assert "0.9512" in page
-    assert "1 1.25 0.9" in page
+    assert "1, 1.25, 0.9" in page
     assert "unknown" in page
     assert "Cohort &lt;1&gt;" in page
     assert "<script" not in page
@@ -190,9 +217,17 @@ def test_the_contact_sheet(tmp_path: Path) -> None:
         rgb = np.zeros((300 + 30 * number, 800, 3), np.uint8)
         rgb[:] = colour
         pngs.append(write_png(rgb, tmp_path / f"sub-{number}.png"))
-    path = write_contact_sheet([*pngs, tmp_path / "missing.png"], tmp_path / "sheet.png")
+    (tmp_path / "no.png").write_bytes(pngs[0].read_bytes()[:60])
+    path = write_contact_sheet(
+        [*pngs, tmp_path / "no.png"], tmp_path / "sheet.png", names=[*"abc", "a long name " * 20]
+    )
     sheet = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(int)
     assert sheet.shape[1] == 2 * 404
     for colour, (row, column) in zip(colours, ((50, 50), (50, 460), (250, 50)), strict=True):
         np.testing.assert_array_equal(sheet[row, column], colour)
-    assert sheet[: sheet.shape[0] // 2, :404][151:163].max() == 255  # the name below the first
+    name = sheet[151:165, :404].max(axis=-1) > 200  # of the first, below it
+    assert name.any()
+    long = sheet[sheet.shape[0] // 2 + 201 :, 404:].max(axis=-1) > 200
+    assert long[:, 300:395].any()  # cut where the picture ends
+    assert not long[:, 399:].any()
+    assert write_contact_sheet([], tmp_path / "empty.png").is_file()

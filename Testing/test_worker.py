@@ -584,7 +584,6 @@ def test_every_image_comes_with_what_went_into_it(worker: Asking) -> None:
         return [(about["Age"], about["Temperature"], about["Samples"]) for about in found[do]]
 
     assert drawn("sample") == [(70, 0.5, 2)]
-    assert found["sample"][0]["BelowSUVR"] == 1.25
     assert drawn("one") == [(70, 0.5, 1)]
     assert found["one"][0]["FirstSample"] == 3
     assert drawn("keyframes") == [(60, 0, 1), (70, 0, 1), (60, 0.5, 2), (70, 0.5, 2)]

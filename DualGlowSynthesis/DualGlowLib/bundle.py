@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +12,12 @@ import torch
 from . import __version__
 from .bundle_files import CARD, CONFIG, DEFAULT_BUNDLE, FORMAT, WEIGHTS, check_weights, read_config, reading
 from .errors import InputError
-from .files import hash_file
+from .files import hash_file, write_whole
 from .model import DualGlow, ModelConfig
 from .resources import resource
 from .scans.grid import Grid
 
-__all__ = ["DEFAULT_BUNDLE", "Bundle", "load_bundle", "save_bundle"]
+__all__ = ["DEFAULT_BUNDLE", "Bundle", "check_bundle_folder", "load_bundle", "save_bundle"]
 
 # Small tensors (biases, log-scales, signs) stay in float32: they cost nothing, and errors in them are multiplied.
 _HALF_FROM = 1024
@@ -63,8 +62,28 @@ def _weights(model: DualGlow) -> dict[str, torch.Tensor]:
     return weights
 
 
+def check_bundle_folder(folder: Path | str) -> None:
+    """Refuse a folder where a bundle would replace files that don't belong to one.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    folder = Path(folder)
+    there = [folder / name for name in (CONFIG, WEIGHTS, CARD) if (folder / name).exists()]
+    try:
+        read_config(folder)
+    except InputError:
+        if there:
+            raise InputError(
+                f"{there[0]} is no part of a DualGlow model, whose file would replace it; move it away, or give "
+                "another folder."
+            ) from None
+
+
 def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
     """Write ``bundle`` to ``folder`` (made if needed); each file appears whole or not at all, the configuration last.
+
+    A bundle that is there is replaced.
 
     Weights of 1024 numbers and more are kept in float16 on disk. Sets ``bundle.digest``.
 
@@ -72,32 +91,35 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
         bundle: the model.
         folder: where to.
         card: the model card in Markdown.
+
+    Raises:
+        InputError: if the folder holds a file of one of the names that belongs to no bundle, or can't be written.
     """
     from safetensors.torch import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
-        weights = Path(partial, WEIGHTS)
-        weights.write_bytes(save(_weights(bundle.model)))
-        config = {
-            "format": FORMAT,
-            "name": bundle.name,
-            "version": __version__,
-            "grid": bundle.grid.to_dict(),
-            "intensities": {
-                "t1": {"unit": "white matter = 1", "scale": bundle.t1_scale},
-                "pet": {"unit": "SUVR", "scale": bundle.pet_scale},
-            },
-            "model": bundle.model.config.to_dict(),
-            "training": bundle.training,
-            "sha256": {WEIGHTS: hash_file(weights)},
-        }
-        Path(partial, CARD).write_text(card, encoding="utf-8", newline="\n")
-        text = json.dumps(config, indent=1) + "\n"
-        Path(partial, CONFIG).write_text(text, encoding="utf-8", newline="\n")
-        for name in (WEIGHTS, CARD, CONFIG):
-            os.replace(Path(partial, name), folder / name)
+    check_bundle_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be made: {error.strerror or error}.") from None
+    weights = save(_weights(bundle.model))
+    config = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "version": __version__,
+        "grid": bundle.grid.to_dict(),
+        "intensities": {
+            "t1": {"unit": "white matter = 1", "scale": bundle.t1_scale},
+            "pet": {"unit": "SUVR", "scale": bundle.pet_scale},
+        },
+        "model": bundle.model.config.to_dict(),
+        "training": bundle.training,
+        "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()},
+    }
+    write_whole(folder / WEIGHTS, weights, force=True)
+    write_whole(folder / CARD, card, force=True)
+    write_whole(folder / CONFIG, json.dumps(config, indent=1) + "\n", force=True)
     bundle.digest = hash_file(folder / CONFIG)
 
 

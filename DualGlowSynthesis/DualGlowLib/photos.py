@@ -2,7 +2,7 @@
 
 The paper takes its sketches from a trained edge network (HED) and its cartoons from OpenCV. Here both are made of the
 photo by filters: Canny edges at three scales, and a bilateral filter with dark outlines. scikit-image does the
-filtering (the extra ``evaluation`` installs it).
+filtering (the extra ``photos`` installs it).
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import numpy as np
+from .outputs import generator
+from .qc.sheet import value_text
 
 __all__ = ["RESEARCH_ONLY", "report_html", "split_provenance", "warnings_of"]
 
@@ -84,7 +85,8 @@ def report_html(
     told = "".join(f"<p>{escape(note)}</p>\n" for note in notes)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{generator("report")}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n"
         f'<body>\n<h1>{escape(title)}</h1>\n<div class="warning">{warnings}</div>\n'
         f"{''.join(_figure(*picture) for picture in pictures)}{told}"
         f'<div class="columns">\n<div>\n<h2>Parameters</h2>\n{_pairs(parameters)}'
@@ -123,7 +125,8 @@ def _figure(caption: str, png: bytes) -> str:
 
 
 def _pairs(values: Mapping) -> str:
-    rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(_said(v))}</td></tr>\n" for k, v in values.items())
+    texts = ((escape(str(key)), escape(value_text(value, ".6g"))) for key, value in values.items())
+    rows = "".join(f"<tr><th>{key}</th><td>{text}</td></tr>\n" for key, text in texts)
     return f"<table>\n{rows}</table>\n"
 
 
@@ -138,19 +141,8 @@ def _rows(titles: Sequence[str], rows: Sequence[Sequence]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th>{escape(str(title))}</th>" for title in titles)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(_cell(value))}</td>' for value in row)}</tr>\n" for row in rows)
+    cells = ([escape(value_text(value, ".3f", "")) for value in row] for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>\n" for row in cells)
     return (
         f'<h2>Regions</h2>\n<table class="rows">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n'
     )
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float | np.floating) else str(value)
-
-
-def _said(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(_said(part) for part in value)
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "unknown"}[value]
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -23,7 +23,7 @@ from .errors import Cancelled, InputError
 from .kept import Kept
 from .model import encode_covariates
 from .patient import Patient, make_patient
-from .qc.montage import montage
+from .qc import montage
 from .regional import region_rows
 from .resources import resource
 from .scans import PreparedPet, Scan, prepare_pet

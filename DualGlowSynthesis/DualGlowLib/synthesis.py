@@ -254,7 +254,7 @@ class Synthesizer(Scoring):
             grid_mean=found.mean,
             grid_sd=found.sd,
             provenance=self.provenance(
-                patient, covariates, temperatures, samples, seed, first=first, antithetic=antithetic, below=below
+                patient, covariates, temperatures, samples, seed, first=first, antithetic=antithetic
             ),
             below=None if found.below is None else to_patient(found.below, patient.prepared),
             distribution=found,
@@ -270,7 +270,6 @@ class Synthesizer(Scoring):
         *,
         first: int = 0,
         antithetic: bool = False,
-        below: float | None = None,
     ) -> dict:
         """What goes into the PETs that ``sample`` draws with the same values; for sidecars and node attributes.
 
@@ -293,7 +292,6 @@ class Synthesizer(Scoring):
             "Antithetic": antithetic and samples > 1,
             "Seed": seed,
             **({"FirstSample": first} if first else {}),
-            **({} if below is None else {"BelowSUVR": below}),
             "Bundle": self.bundle.name,
             "BundleSHA256": self.bundle.digest,
             "Source": Path(prepared.scan.source).name,

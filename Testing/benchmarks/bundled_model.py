@@ -23,6 +23,7 @@ import torch
 
 from DualGlowLib.cases import read_cases, read_on_grid
 from DualGlowLib.evaluation import evaluate, write_report
+from DualGlowLib.simulate import truth_file
 from DualGlowLib.simulate.regions import REGIONS, weights
 from DualGlowLib.synthesis import Synthesizer
 
@@ -41,7 +42,7 @@ def region_study(synthesizer: Synthesizer, cases: list, samples: int) -> dict:
     for case in cases:
         t1, pet, _ = read_on_grid(case, synthesizer.bundle.grid)
         encoding = synthesizer.encode_prepared(t1)
-        truth = json.loads((case.t1.parents[2] / "truth" / f"{case.name}.json").read_text())
+        truth = json.loads(truth_file(case.t1, f"{case.name}.json").read_text())
         truth = {entry["region"]: entry for entry in truth["regions"]}
         rows["drawn"].append(means(pet))
         rows["mode"].append(means(synthesizer.sample_grid(encoding, case.covariates)[0]))

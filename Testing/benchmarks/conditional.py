@@ -28,6 +28,7 @@ from DualGlowLib.cases import Case, is_simulated, read_cases
 from DualGlowLib.leakage import leakage, leakage_table
 from DualGlowLib.model import ModelConfig, encode_covariates, fit_covariates, preset
 from DualGlowLib.scans import GRIDS, Grid
+from DualGlowLib.simulate import truth_file
 from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
 from DualGlowLib.simulate.regions import REGIONS, weights
@@ -63,7 +64,7 @@ def relative(young: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 
 def truth(case: Case) -> dict:
-    return json.loads((case.t1.parents[2] / "truth" / f"{case.name}.json").read_text())
+    return json.loads(truth_file(case.t1, f"{case.name}.json").read_text())
 
 
 def whole_effect(cases: list[Case], grid: Grid, path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..scans import Grid
 from ..scans.reference import REFERENCES
 from .case import Case, Findings
-from .derivative import about_case, begin, finish, update
+from .derivative import about_case, begin, check_files, check_folder, finish, update
 from .layouts import LAYOUTS, find_cases, is_simulated
 from .preparing import Job, Settings, prepare_case, remove_case
 from .records import record_names
@@ -102,6 +102,9 @@ def prepare_cohort(
     and marked; ``read_cases`` takes them. Refused ones are only in the manifest. The traceback of a failed one is in
     ``logs/``, and it is tried again next time.
 
+    ``out`` must be new, empty or a prepared cohort. In it only files that DualGlow wrote are replaced or removed. What
+    somebody put in the place of one is refused before any work; what was added stays.
+
     Args:
         cases_folder: see ``read_cases``.
         out: made if it doesn't exist.
@@ -136,7 +139,9 @@ def prepare_cohort(
     simulated = is_simulated(found.folder)
     planned, refused = _plan(found, out, settings, simulated, t1_only)
     report = progress or (lambda message, fraction: None)
+    check_folder(out, planned)
     with _only_one(out):
+        check_files(out, planned)
         result = CohortResult(out, {}, notes=list(found.notes))
         result.notes += _mirror(out, planned)
         begin(out, settings, simulated, planned)
@@ -174,7 +179,7 @@ def _run(
             job = planned[index]
             failure = out / "logs" / f"{job.name}.log"
             if "traceback" in outcome:
-                update(failure, outcome["traceback"])
+                update(failure, outcome["traceback"], force=True)
             elif outcome["status"] != "failed":
                 failure.unlink(missing_ok=True)
             how = "kept" if outcome.get("kept") else outcome["status"]
@@ -260,12 +265,8 @@ def _only_one(out: Path) -> Iterator[None]:
     """Make the folder, and keep others from preparing into it at the same time.
 
     Raises:
-        InputError: if it can't be written, holds something else, or another process works there.
+        InputError: if it can't be written, or another process works there.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "logs").is_dir() and not (out / "records").is_dir():
-        raise InputError(f"{out} is not empty and holds no prepared cohort; choose another folder.")
     try:
         (out / "logs").mkdir(parents=True, exist_ok=True)
         lock = (out / "logs" / "lock").open("a")

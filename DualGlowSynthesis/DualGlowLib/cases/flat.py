@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
+from ..spellings import PARSERS, is_missing, number
 from .case import Case, Finding
-from .covariates import is_missing, number, parse_age, parse_diagnosis, parse_sex
 from .files import IMAGES, stem, synthetic_reason
 from .people import first, understand
 from .tables import read_table
@@ -15,11 +15,7 @@ __all__ = ["TABLES", "find_flat", "find_plain", "scan_in"]
 
 TABLES = ("cases.csv", "cases.tsv")
 _NAME = ("case", "name", "case_id", "id", "participant_id", "subject_id", "subject")
-_COLUMNS = {
-    "age": (("age", "age_at_scan"), parse_age),
-    "sex": (("sex", "gender"), parse_sex),
-    "diagnosis": (("diagnosis", "dx", "group"), parse_diagnosis),
-}
+_COLUMNS = {"age": ("age", "age_at_scan"), "sex": ("sex", "gender"), "diagnosis": ("diagnosis", "dx", "group")}
 _OWN = ("case", "t1", "pet", "subject", "session", "mask", "pet_resolution")
 _T1, _PET, _MASK = ("t1", "t1w", "mri"), ("pet", "fdg", "fdg_pet"), ("mask", "brain_mask", "t1_mask", "brainmask")
 
@@ -116,8 +112,8 @@ def _complete(
 ) -> None:
     """Turn paths and a table's row into the finding's case and reasons."""
     covariates = {}
-    for key, (columns, parse) in _COLUMNS.items():
-        value = understand(finding, first(row, columns), parse)
+    for key, columns in _COLUMNS.items():
+        value = understand(finding, first(row, columns), PARSERS[key])
         if value:
             covariates[key] = value
     if pet is None:
@@ -133,7 +129,7 @@ def _complete(
         return
     if not t1.exists():
         finding.reasons.append(f"its T1 {t1} does not exist")
-    known = {*_OWN, *_NAME, "session_id", *(name for names, _ in _COLUMNS.values() for name in names)}
+    known = {*_OWN, *_NAME, "session_id", *(name for names in _COLUMNS.values() for name in names)}
     columns = {key: value for key, value in row.items() if key not in known and not is_missing(value)}
     finding.case = Case(
         finding.name, finding.subject, t1, None if finding.no_pet else pet, covariates, mask,

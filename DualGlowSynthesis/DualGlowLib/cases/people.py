@@ -10,8 +10,8 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..spellings import is_missing, number, parse_age, parse_diagnosis, parse_sex
 from .case import Finding
-from .covariates import is_missing, number, parse_age, parse_diagnosis, parse_sex
 from .tables import read_table
 
 __all__ = ["People", "understand"]

@@ -67,7 +67,7 @@ def write_record(out: Path, name: str, record: dict, outputs: Iterable[str]) -> 
         path: {"bytes": (out / path).stat().st_size, "sha256": hash_file(out / path)} for path in sorted(outputs)
     }
     record_path(out, name).parent.mkdir(exist_ok=True)
-    write_json(record_path(out, name), record)
+    write_json(record_path(out, name), record, force=True)
     return record
 
 

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..spellings import PARSERS, is_missing, number
 
 __all__ = ["DEFAULT_COVARIATES", "Covariate", "columns", "encode_covariates", "fit_covariates", "hide_covariates"]
-
-_SPELLINGS = {"female": "F", "male": "M", "w": "F", "dementia": "AD", "cognitively normal": "CN", "normal": "CN"}
-_MISSING = {"", "n/a", "na", "nan", "none", "unknown", "?"}
 
 
 @dataclass(frozen=True)
@@ -53,34 +51,45 @@ class Covariate:
     def parse(self, value: object) -> float | str | None:
         """The value in this covariate's own terms; None when it is missing.
 
+        Age, sex and diagnosis are understood in every spelling that tables of cases may have (``spellings``).
+
         Raises:
             InputError: for a value that is not a number, not one of the categories, or outside the training range.
         """
-        if value is None or str(value).strip().lower() in _MISSING:
+        if is_missing(value):
             return None
-        if self.kind == "categorical":
-            text = str(value).strip().lower()
+        return self._category(str(value).strip()) if self.kind == "categorical" else self._number(value)
+
+    def _category(self, text: str) -> str | None:
+        for spelt in (text, self._spelt(text)):
+            if not spelt:
+                return None  # a sex that models know nothing of
             for known in self.values:
-                if known.lower() in (text, _SPELLINGS.get(text, text).lower()):
+                if known.lower() == spelt.lower():
                     return known
-            raise InputError(f"{self.name} is {value!r}; this model knows {', '.join(self.values)} (or leave it out).")
+        raise InputError(f"{self.name} is {text!r}; this model knows {', '.join(self.values)} (or leave it out).")
+
+    def _number(self, value: object) -> float:
+        found = number(value) if isinstance(value, str) else value
         try:
-            number = float(value)
+            found = float(self._spelt(value) if found is None else found)
         except (TypeError, ValueError):
-            raise InputError(f"{self.name} is {value!r}, which is not a number.") from None
-        if not math.isfinite(number):
-            return None if math.isnan(number) else self._refuse(number)
+            raise InputError(f"{self.name} must be a number, not {value!r}.") from None
         # A little grace: nothing changes in a person on the birthday at which the training cohort happened to begin.
         margin = 0.05 * (self.maximum - self.minimum)
-        if not self.minimum - margin <= number <= self.maximum + margin:
-            self._refuse(number)
-        return number
+        if not (math.isfinite(found) and self.minimum - margin <= found <= self.maximum + margin):
+            raise InputError(
+                f"{self.name} {found:g} is outside the range {self.minimum:g} to {self.maximum:g} that this model was "
+                "trained on; choose a value inside it or another model."
+            )
+        return found
 
-    def _refuse(self, number: float) -> None:
-        raise InputError(
-            f"{self.name} {number:g} is outside the range {self.minimum:g} to {self.maximum:g} that this model was "
-            "trained on; choose a value inside it or another model."
-        )
+    def _spelt(self, text: str) -> str:
+        """The text in our spelling, where this covariate has one and the text is understood."""
+        try:
+            return PARSERS[self.name](text)[0] if self.name in PARSERS else text
+        except InputError:
+            return text
 
     def is_trained(self, value: object) -> bool:
         """Whether a usable value lies among those of the training cases; unknown counts as such."""
@@ -116,8 +125,8 @@ def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str,
     for covariate in covariates:
         free = replace(covariate, minimum=-math.inf, maximum=math.inf) if covariate.kind == "numeric" else covariate
         if covariate.kind == "categorical" and not covariate.values:
-            found = {str(case.get(covariate.name) or "").strip() for case in cases}
-            free = replace(covariate, values=tuple(sorted(text for text in found if text.lower() not in _MISSING)))
+            found = {str(value).strip() for case in cases if not is_missing(value := case.get(covariate.name))}
+            free = replace(covariate, values=tuple(sorted(found)))
         values = [value for case in cases if (value := free.parse(case.get(covariate.name))) is not None]
         if not values:
             continue

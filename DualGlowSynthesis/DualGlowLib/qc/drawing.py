@@ -1,32 +1,35 @@
-"""Lines, letters and colours in numpy, and PNG files: what the pictures need and Slicer's Python has no library for."""
+"""Lines, letters and colours in arrays of pixels, and PNG files."""
 
 from __future__ import annotations
 
-import secrets
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import InputError
 from ..files import write_whole
+from ..outputs import NAME, PICTURE, Output, check_outputs
 
-__all__ = ["blend", "edge_line", "grey", "heat", "iso_line", "text_size", "write_png", "write_text"]
+__all__ = [
+    "LARGE",
+    "SMALL",
+    "blend",
+    "edge_line",
+    "grey",
+    "heat",
+    "iso_line",
+    "picture_output",
+    "text_size",
+    "write_png",
+    "write_text",
+]
 
-# Seven rows of five dots for each character, a row as one digit to the base 32.
-_FONT = {
-    "0": "EHJLPHE", "1": "4C4444E", "2": "EH1248V", "3": "V2421HE", "4": "26AIV22", "5": "VGU11HE", "6": "68GUHHE",
-    "7": "V124888", "8": "EHHEHHE", "9": "EHHF12C", "A": "EHHVHHH", "B": "UHHUHHU", "C": "EHGGGHE", "D": "SIHHHIS",
-    "E": "VGGUGGV", "F": "VGGUGGG", "G": "EHGNHHF", "H": "HHHVHHH", "I": "E44444E", "J": "72222IC", "K": "HIKOKIH",
-    "L": "GGGGGGV", "M": "HRLLHHH", "N": "HHPLJHH", "O": "EHHHHHE", "P": "UHHUGGG", "Q": "EHHHLID", "R": "UHHUKIH",
-    "S": "FGGE11U", "T": "V444444", "U": "HHHHHHE", "V": "HHHHHA4", "W": "HHHLLLA", "X": "HHA4AHH", "Y": "HHHA444",
-    "Z": "V1248GV", "-": "000V000", "_": "000000V", ".": "00000CC", ",": "0000C48", ":": "0CC0CC0", "(": "2488842",
-    ")": "8422248", "/": "01248G0", "%": "OP248J3", "+": "044V440", "=": "00V0V00", " ": "0000000",
-}  # fmt: skip
-_UNKNOWN = "VHHHHHV"
-_GLYPHS = {
-    letter: np.array([[int(row, 32) >> bit & 1 for bit in (4, 3, 2, 1, 0)] for row in rows], bool)
-    for letter, rows in {**_FONT, "": _UNKNOWN}.items()
-}
+LARGE, SMALL = 17, 12
+"""Sizes of letters, pixels."""
 
 # From black over violet and orange to a pale yellow, ever lighter, so that it can be read without colour vision.
 _HEAT = np.array(
@@ -87,57 +90,69 @@ def edge_line(field: np.ndarray, least: float, width: float = 1.5) -> np.ndarray
 
 def _smooth(field: np.ndarray, times: int) -> np.ndarray:
     """Binomial weights 1 2 1 along both axes, ``times`` over: the steps of voxels vanish from the lines."""
+    from scipy.ndimage import correlate1d
+
     for _ in range(times):
         for axis in (0, 1):
-            padded = np.pad(field, [(int(axis == 0),) * 2, (int(axis == 1),) * 2], mode="edge")
-            first, last = (np.take(padded, range(s, s + field.shape[axis]), axis) for s in (0, 2))
-            field = (first + 2 * field + last) / 4
+            field = correlate1d(field, [0.25, 0.5, 0.25], axis, mode="nearest")
     return field
 
 
-def text_size(text: str, size: int = 1) -> tuple[int, int]:
-    """Height and width in pixels of what ``write_text`` writes."""
-    return 7 * size, (6 * len(text) - 1) * size
+@lru_cache(maxsize=4)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own letters, so that they are the same on every computer; kerning is left out since not all have it."""
+    return ImageFont.load_default(size).font_variant(layout_engine=ImageFont.Layout.BASIC)
+
+
+def text_size(text: str, size: int = LARGE) -> tuple[int, int]:
+    """Height and width in pixels of what ``write_text`` writes, from the tops of the tallest letters to the tails."""
+    font = _font(size)
+    return sum(font.getmetrics()), int(np.ceil(font.getlength(text)))
 
 
 def write_text(
-    rgb: np.ndarray, text: str, row: int, column: int, size: int = 1, colour: tuple[int, int, int] = (255, 255, 255)
+    rgb: np.ndarray,
+    text: str,
+    row: int,
+    column: int,
+    size: int = LARGE,
+    colour: tuple[int, int, int] = (255, 255, 255),
 ) -> None:
-    """Write capitals, digits and a few signs into an RGB image, in place, with a dark rim; cut at the image's edge."""
-    height, width = text_size(text, size)
-    dots = np.zeros((height + 2, width + 2), bool)
-    for number, letter in enumerate(text.upper()):
-        glyph = _GLYPHS.get(letter, _GLYPHS[""]).repeat(size, 0).repeat(size, 1)
-        dots[1 : 1 + height, 1 + 6 * size * number : 1 + 6 * size * number + 5 * size] = glyph
-    rim = sum(np.roll(dots, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)) > 0
-    row, column = row - 1, column - 1
-    view = rgb[max(row, 0) : row + height + 2, max(column, 0) : column + width + 2]
-    part = np.s_[max(-row, 0) :, max(-column, 0) :]
-    dots, rim = (d[part][: view.shape[0], : view.shape[1]] for d in (dots, rim))
-    view[rim] = 0
-    view[dots] = colour
+    """Write a line into an RGB image of 0..255, in place, with a dark rim; cut at the image's edge."""
+    picture = Image.fromarray(np.rint(rgb).clip(0, 255).astype(np.uint8))
+    place = ImageDraw.Draw(picture)
+    place.text((column, row), text, colour, _font(size), stroke_width=1, stroke_fill=(0, 0, 0))
+    rgb[:] = np.asarray(picture)
 
 
-def write_png(rgb: np.ndarray, path: str | Path) -> Path:
-    """Write an image as PNG, whole or not at all.
+def picture_output(path: str | Path) -> Output:
+    """The file that ``write_png`` writes, for ``outputs.check_outputs``.
+
+    Raises:
+        InputError: if the name does not end in .png.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path} can't be written: end the name in .png.")
+    return Output(path, PICTURE)
+
+
+def write_png(rgb: np.ndarray, path: str | Path, force: bool = False) -> Path:
+    """Write an image as PNG, whole or not at all; its text chunk ``Software`` names this program and its version.
 
     Args:
         rgb: uint8, rows × columns × 3.
         path: a name that ends in .png.
+        force: also replace a file that DualGlow did not write.
 
     Raises:
-        InputError: if the file can't be written there.
+        InputError: if the file can't be written there, or may not be replaced (``outputs.check_outputs``).
     """
-    import SimpleITK as sitk
+    from .. import __version__
 
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path} can't be written: end the name in .png.")
-    temporary = path.with_name(f".{secrets.token_hex(6)}.png")
-    try:
-        sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(rgb, np.uint8), isVector=True), str(temporary))
-        return write_whole(path, temporary.read_bytes())
-    except RuntimeError:
-        raise InputError(f"{path} can't be written: check that its folder exists and may be written.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_outputs([picture_output(path)], force=force)
+    about, content = PngInfo(), BytesIO()
+    about.add_text("Software", f"{NAME} {__version__}")
+    Image.fromarray(np.asarray(rgb, np.uint8)).save(content, "PNG", pnginfo=about)
+    return write_whole(path, content.getvalue(), force)

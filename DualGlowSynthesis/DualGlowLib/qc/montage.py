@@ -8,7 +8,7 @@ import numpy as np
 
 from ..scans.preparation import Prepared
 from ..scans.resampling import resample
-from .drawing import blend, heat, iso_line, text_size, write_text
+from .drawing import LARGE, SMALL, blend, heat, iso_line, text_size, write_text
 
 __all__ = ["montage"]
 
@@ -16,9 +16,9 @@ _PIXEL, _HALF = 1.0, np.array([80.0, 100.0, 86.0])  # millimetres: half of what 
 _CENTRE = np.array([0.0, -17.0, 5.0])  # of the template's brain
 # The axis that runs across, the one that runs down (both towards lower values), the one looked along, where
 # (template millimetres), and what is left in the picture: radiological convention.
-_ROWS = ((0, 1, 2, 8.0, "R", "AXIAL"), (0, 2, 1, -45.0, "R", "CORONAL"), (1, 2, 0, -6.0, "A", "SAGITTAL"))
-_LEFT, _TOP, _BAR = 20, 48, 60  # pixels
-_TITLE = "SYNTHETIC FDG-PET, RESEARCH USE ONLY"
+_ROWS = ((0, 1, 2, 8.0, "R", "axial"), (0, 2, 1, -45.0, "R", "coronal"), (1, 2, 0, -6.0, "A", "sagittal"))
+_LEFT, _TOP, _BAR = 24, 52, 60  # pixels
+_TITLE = "SYNTHETIC FDG-PET, research use only"
 _OUTLINE, _TITLE_COLOUR = (120, 120, 120), (255, 220, 90)
 
 
@@ -52,7 +52,7 @@ def montage(
             panel = heat(np.clip(cut, 0, None), high)
             blend(panel, 0.8 * outline, _OUTLINE)
             panels.append(panel)
-        write_text(panels[0], side, panels[0].shape[0] // 2, 4, 2)
+        write_text(panels[0], side, (panels[0].shape[0] - text_size(side)[0]) // 2, 4)
         strips.append(np.concatenate([_sideways(name, panels[0].shape[0]), *panels], axis=1))
     width = max(strip.shape[1] for strip in strips)
     strips = [_widened(strip, len(pets), width) for strip in strips]
@@ -61,10 +61,10 @@ def montage(
     picture[_TOP:, :width] = body
     step = (width - _LEFT) // len(pets)
     for number, label in enumerate(labels):
-        column = _LEFT + number * step + (step - text_size(label, 2)[1]) // 2
-        write_text(picture, label, _TOP - 19, column, 2)
-    size = 2 if text_size(_TITLE, 2)[1] < picture.shape[1] - 12 else 1
-    write_text(picture, _TITLE, 5, 6, size, _TITLE_COLOUR)
+        height, length = text_size(label)
+        write_text(picture, label, _TOP - height - 3, _LEFT + number * step + (step - length) // 2)
+    size = LARGE if text_size(_TITLE)[1] < picture.shape[1] - 12 else SMALL
+    write_text(picture, _TITLE, 3, 6, size, _TITLE_COLOUR)
     _bar(picture, width, high)
     return np.rint(picture).clip(0, 255).astype(np.uint8)
 
@@ -83,7 +83,7 @@ def _slice(across: int, down: int, along: int, level: float) -> tuple[tuple[int,
 def _sideways(name: str, height: int) -> np.ndarray:
     """The row's name, to be read from below."""
     line = np.zeros((_LEFT, height, 3))
-    write_text(line, name, 3, (height - text_size(name, 2)[1]) // 2, 2)
+    write_text(line, name, 2, (height - text_size(name)[1]) // 2)
     return line.transpose(1, 0, 2)[::-1]
 
 
@@ -101,6 +101,5 @@ def _bar(picture: np.ndarray, column: int, high: float) -> None:
     top = (picture.shape[0] - height) // 2
     values = np.linspace(high, 0, height)[:, None].repeat(14, 1)
     picture[top : top + height, column + 12 : column + 26] = heat(values, high)
-    write_text(picture, f"{high:.1f}", top - 20, column + 6, 2)
-    write_text(picture, "0", top + height + 6, column + 14, 2)
-    write_text(picture, "SUVR", top + height + 26, column + 6, 2)
+    for text, row in ((f"{high:.1f}", top - 24), ("0", top + height + 4), ("SUVR", top + height + 26)):
+        write_text(picture, text, row, column + 19 - text_size(text)[1] // 2)

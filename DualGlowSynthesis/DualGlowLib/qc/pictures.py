@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 
 from ..scans.pet import PreparedPet
 from ..scans.preparation import Prepared
@@ -17,6 +18,7 @@ _T1 = (0.75, np.array([96.0, 116.0, 104.0]))  # millimetres: pixel, and half of 
 _PET = (0.65, np.array([84.0, 104.0, 92.0]))
 TEMPLATE, PATIENT, PET = (255, 70, 60), (70, 190, 255), (255, 170, 0)  # colours of the lines
 
+_CAPTION = 24  # pixels of the line above
 _BACKGROUND = 0.1  # SUVR below which a PET is drawn as nothing
 
 _CENTRE = np.array([0.0, -17.0, 5.0])  # of the template's brain, RAS+ millimetres
@@ -55,7 +57,7 @@ def t1_picture(prepared: Prepared) -> np.ndarray:
             blend(panel, iso_line(theirs[..., number].T, 0.5, 1.8), TEMPLATE)
             _mark(panel, view[4])
             rows[number].append(panel)
-    legend = (("TEMPLATE BRAIN", TEMPLATE), ("BRAIN MASK", PATIENT))
+    legend = (("template brain", TEMPLATE), ("brain mask", PATIENT))
     return _captioned(_mounted(rows), "T1", legend)
 
 
@@ -97,8 +99,8 @@ def pet_picture(prepared: Prepared, pet: PreparedPet) -> np.ndarray:
             blend(panel, 0.7 * iso_line(mask[..., number].T, 0.5, 1.0), PATIENT)
             _mark(panel, view[4])
             alone[number].append(panel)
-    left = _captioned(_mounted(over), "PET EDGES ON T1", (("PET EDGES", PET), ("BRAIN MASK", PATIENT)))
-    right = _captioned(_mounted(alone), f"SUVR ({pet.reference.upper()}), 0 TO {top:.1f}", (("BRAIN MASK", PATIENT),))
+    left = _captioned(_mounted(over), "PET edges on T1", (("PET edges", PET), ("brain mask", PATIENT)))
+    right = _captioned(_mounted(alone), f"SUVR ({pet.reference}), 0 to {top:.1f}", (("brain mask", PATIENT),))
     _scale(right, top)
     return np.concatenate([left, np.full((left.shape[0], 6, 3), 60, np.uint8), right], axis=1)
 
@@ -108,7 +110,7 @@ def overlay_picture(
     pet: Scan,
     to_template: np.ndarray | None = None,
     high: float = 2.5,
-    title: str = "SYNTHETIC FDG ON T1",
+    title: str = "SYNTHETIC FDG on T1",
     opacity: float = 0.6,
 ) -> np.ndarray:
     """The T1 (left), and the same nine slices with a PET in colours over it (right), as in ``t1_picture``.
@@ -118,7 +120,7 @@ def overlay_picture(
         pet: SUVR on the T1's lattice, 0 outside the brain.
         to_template: 4×4, the T1's RAS to the template's, by which the head is shown upright; None shows it as it lies.
         high: SUVR at the upper end of the colours.
-        title: above the right half, in capitals.
+        title: above the right half.
         opacity: of the PET, where it is above 0.1.
 
     Returns:
@@ -127,8 +129,7 @@ def overlay_picture(
     inside = pet.data > _BACKGROUND
     if to_template is None:
         middle = np.argwhere(inside).mean(0) if inside.any() else (np.array(pet.shape) - 1) / 2
-        to_template = np.eye(4)
-        to_template[:3, 3] = _CENTRE - (pet.affine[:3, :3] @ middle + pet.affine[:3, 3])
+        to_template = from_matvec(np.eye(3), _CENTRE - apply_affine(pet.affine, middle))
     upright = _upright(np.asarray(to_template, float))
     low, top = _window(t1, inside)
     alone: list[list[np.ndarray]] = [[], [], []]
@@ -146,7 +147,7 @@ def overlay_picture(
                 _mark(image, view[4])
                 panels[number].append(image)
     left = _captioned(_mounted(alone), "T1", ())
-    right = _captioned(_mounted(over), f"{title}, SUVR 0 TO {high:.1f}", ())
+    right = _captioned(_mounted(over), f"{title}, SUVR 0 to {high:.1f}", ())
     _scale(right, high)
     return np.concatenate([left, np.full((left.shape[0], 6, 3), 60, np.uint8), right], axis=1)
 
@@ -155,10 +156,7 @@ def _upright(to_template: np.ndarray) -> np.ndarray:
     """4×4: millimetres about the brain's middle along the template's axes to patient millimetres, without stretch."""
     back = np.linalg.inv(to_template)
     left, _, right = np.linalg.svd(back[:3, :3])
-    pose = np.eye(4)
-    pose[:3, :3] = left @ right  # a reflection, if there is one, is shown as it is
-    pose[:3, 3] = back[:3, :3] @ _CENTRE + back[:3, 3]
-    return pose
+    return from_matvec(left @ right, apply_affine(back, _CENTRE))  # a reflection, if there is one, is shown as it is
 
 
 def _slices(view: tuple, pixel: float, half: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -194,9 +192,10 @@ def _window(scan: Scan, mask: np.ndarray) -> tuple[float, float]:
 
 
 def _mark(panel: np.ndarray, sides: str) -> None:
-    row = panel.shape[0] // 2
-    write_text(panel, sides[0], row, 4, 2)
-    write_text(panel, sides[1], row, panel.shape[1] - 14, 2)
+    height, width = text_size(sides[1])
+    row = (panel.shape[0] - height) // 2
+    write_text(panel, sides[0], row, 4)
+    write_text(panel, sides[1], row, panel.shape[1] - width - 4)
 
 
 def _mounted(rows: list[list[np.ndarray]]) -> np.ndarray:
@@ -212,12 +211,13 @@ def _mounted(rows: list[list[np.ndarray]]) -> np.ndarray:
 
 def _captioned(picture: np.ndarray, title: str, legend: tuple) -> np.ndarray:
     """With a line above: what it is, and what the colours of the lines mean."""
-    line = np.zeros((24, picture.shape[1], 3), np.uint8)
-    write_text(line, title, 5, 6, 2)
+    line = np.zeros((_CAPTION, picture.shape[1], 3), np.uint8)
+    row = (_CAPTION - text_size(title)[0]) // 2
+    write_text(line, title, row, 6)
     column = picture.shape[1] - 6
     for name, colour in reversed(legend):
-        column -= text_size(name, 2)[1]
-        write_text(line, name, 5, column, 2, colour)
+        column -= text_size(name)[1]
+        write_text(line, name, row, column, colour=colour)
         column -= 24
     return np.concatenate([line, picture])
 
@@ -227,5 +227,7 @@ def _scale(picture: np.ndarray, top: float) -> None:
     length, row = 160, picture.shape[0] - 18
     column = picture.shape[1] - length - 50
     picture[row : row + 10, column : column + length] = heat(np.linspace(0, top, length)[None], top)
-    write_text(picture, "0", row - 1, column - 14, 2)
-    write_text(picture, f"{top:.1f}", row - 1, column + length + 4, 2)
+    height, width = text_size("0")
+    row += (10 - height) // 2
+    write_text(picture, "0", row, column - width - 5)
+    write_text(picture, f"{top:.1f}", row, column + length + 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from html import escape
@@ -9,12 +10,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+from PIL import Image
 
 from ..files import write_whole
-from .drawing import write_png, write_text
+from ..outputs import generator
+from .drawing import SMALL, text_size, write_png, write_text
 
-__all__ = ["write_contact_sheet", "write_sheet"]
+__all__ = ["value_text", "write_contact_sheet", "write_sheet"]
 
+_GAP = 4  # pixels between the pictures of a contact sheet
 _ORDER = ("refused", "doubtful", "good")
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
@@ -61,7 +65,8 @@ def write_sheet(rows: Sequence[dict], path: str | Path, title: str = "Quality ch
     return write_whole(
         path,
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{generator("sheet")}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n"
         f'<body>\n<h1>{escape(title)}</h1>\n<p class="counts"><span>{len(cases)} cases</span>{summary}</p>\n'
         "<p>Pictures are in radiological convention: the patient&#8217;s right is on the left. Click one to enlarge it."
         f"</p>\n{body}\n</body>\n</html>\n",
@@ -82,7 +87,7 @@ def _article(status: str, reasons: list[str], row: dict, folder: Path) -> str:
     mark = status if status in _ORDER else ""
     told = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
     numbers = "".join(
-        f"<tr><th>{escape(str(name))}</th><td>{escape(_shown(value))}</td></tr>"
+        f"<tr><th>{escape(str(name))}</th><td>{escape(value_text(value))}</td></tr>"
         for name, value in (row.get("numbers") or {}).items()
     )
     pictures = []
@@ -109,14 +114,21 @@ def _relative(picture: Path, folder: Path) -> str:
         return picture.absolute().as_posix()
 
 
-def _shown(value: object) -> str:
+def value_text(value: object, form: str = ".4g", missing: str = "unknown") -> str:
+    """A value for the reader of a page.
+
+    Args:
+        value: text, a number, a truth value, None, or several of these.
+        form: of numbers that are not whole.
+        missing: what stands for None.
+    """
     if isinstance(value, list | tuple | np.ndarray):
-        return " ".join(_shown(part) for part in value)
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "unknown"}[value]
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
-    return str(value)
+        return ", ".join(value_text(part, form, missing) for part in value)
+    if value is None:
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:{form}}" if isinstance(value, float | np.floating) else str(value)
 
 
 def write_contact_sheet(
@@ -134,31 +146,36 @@ def write_contact_sheet(
         InputError: if the sheet can't be written.
     """
     names = [Path(png).stem for png in pngs] if names is None else names
-    columns = max(1, int(np.ceil(np.sqrt(len(pngs)))))
+    columns = max(1, math.ceil(math.sqrt(len(pngs))))
     while columns * width > 12000:
         width //= 2
     tiles = [_tile(Path(png), name, width) for png, name in zip(pngs, names, strict=True)]
-    tiles = tiles or [np.zeros((20, width, 3), np.uint8)]
-    tall, wide = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
-    tiles = [np.pad(t, ((0, tall - t.shape[0] + 4), (0, wide - t.shape[1] + 4), (0, 0))) for t in tiles]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
-    return write_png(np.concatenate(rows), path)
+    wide, tall = (max((tile.size[axis] for tile in tiles), default=20) + _GAP for axis in (0, 1))
+    sheet = Image.new("RGB", (columns * wide, max(1, math.ceil(len(tiles) / columns)) * tall))
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % columns * wide, number // columns * tall))
+    return write_png(np.asarray(sheet), path)
 
 
-def _tile(png: Path, name: str, width: int) -> np.ndarray:
+def _tile(png: Path, name: str, width: int) -> Image.Image:
     """A picture shrunk by a whole number, with its name below."""
-    import SimpleITK as sitk
-
     try:
-        rgb = sitk.GetArrayFromImage(sitk.ReadImage(str(png)))[..., :3].astype(np.float32)
-        factor = max(1, int(np.ceil(rgb.shape[1] / width)))
-        rows, columns = (n // factor for n in rgb.shape[:2])
-        small = rgb[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean((1, 3))
-    except (RuntimeError, IndexError):
-        small = np.full((width // 2, width, 3), 40, np.float32)
-        write_text(small, "NO PICTURE", width // 4, 10)
-    line = np.zeros((13, small.shape[1], 3), np.float32)
-    most = max(1, (small.shape[1] - 4) // 6)
-    write_text(line, name if len(name) <= most else name[: most - 2] + "..", 3, 2)
-    return np.rint(np.concatenate([small, line])).astype(np.uint8)
+        with Image.open(png) as picture:
+            small = picture.convert("RGB").reduce(max(1, math.ceil(picture.width / width)))
+    except (OSError, SyntaxError):  # what Pillow raises for a damaged file
+        small = Image.new("RGB", (width, width // 2), (40, 40, 40))
+        name = f"{name}: no picture"
+    height = text_size("", SMALL)[0]
+    line = np.zeros((height + 2, small.width, 3), np.uint8)
+    write_text(line, _fitting(name, small.width - 4), 1, 2, SMALL)
+    tile = Image.new("RGB", (small.width, small.height + len(line)))
+    tile.paste(small)
+    tile.paste(Image.fromarray(line), (0, small.height))
+    return tile
+
+
+def _fitting(text: str, width: int) -> str:
+    """The text, or as much of its beginning as fits."""
+    if text_size(text, SMALL)[1] <= width:
+        return text
+    return next((cut for n in range(len(text), 0, -1) if text_size(cut := text[:n] + "…", SMALL)[1] <= width), "")

@@ -14,7 +14,7 @@ that anatomy. A model sees the anatomy only through a noisy T1, so it can come c
 
 from .anatomy import Anatomy, template_anatomy
 from .case import SimulatedCase, simulate_case
-from .cohort import case_seed, simulate_cohort
+from .cohort import case_seed, simulate_cohort, truth_file
 from .labels import find_pairs, load_anatomies, load_anatomy
 from .law import Law
 from .shape import Covariates
@@ -31,4 +31,5 @@ __all__ = [
     "simulate_case",
     "simulate_cohort",
     "template_anatomy",
+    "truth_file",
 ]

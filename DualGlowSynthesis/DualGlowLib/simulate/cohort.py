@@ -7,18 +7,19 @@ import json
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from io import StringIO
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..cases.workers import work_off
 from ..errors import InputError
 from ..files import write_json, write_whole
+from ..outputs import generated_by, kind_of_file, refuse_links
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
@@ -30,7 +31,7 @@ from .regions import PONS, REGIONS
 from .shape import Covariates
 from .uptake import DIAGNOSES, FACTORS
 
-__all__ = ["case_seed", "simulate_cohort"]
+__all__ = ["case_seed", "simulate_cohort", "truth_file"]
 
 Progress = Callable[[str, float], None]
 
@@ -62,7 +63,8 @@ def simulate_cohort(
     cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
 
     Args:
-        out: the folder; made if it doesn't exist.
+        out: the folder; made if it doesn't exist, else it must be empty or hold a simulated cohort. What in it was not
+            written by DualGlow is not replaced.
         cases: how many.
         grid: a ``Grid`` or the name of one.
         seed: 0 or more.
@@ -79,7 +81,7 @@ def simulate_cohort(
         The folder.
 
     Raises:
-        InputError: if an argument or the folder can't be used.
+        InputError: if an argument or the folder can't be used, or a process was killed; the other cases are kept.
     """
     out, report = Path(out), progress or (lambda message, fraction: None)
     grid = _grid(grid)
@@ -87,21 +89,23 @@ def simulate_cohort(
         raise InputError(f"A cohort of {cases} cases can't be made; ask for at least 1.")
     if seed < 0:
         raise InputError(f"{seed} can't be used as a seed; give 0 or more.")
-    _check_folder(out)
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
+    names = [f"sub-{i + 1:04d}" for i in range(cases)]
+    _check_folder(out, names)
     settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
     _begin(out, {**settings, "independent_anatomy": independent_anatomy})
-    names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
-    missing = [(name, one, _covariates_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
+    body = _covariates_of_anatomy if independent_anatomy else lambda seed: None
+    missing = [_Job(out, grid, name, one, body(one)) for name, one in seeds.items()]
     anatomies = [template_anatomy()]
     if missing and anatomy is not None:
         anatomies += load_anatomies(anatomy, lambda message, fraction: report(message, 0.1 * fraction))
     done = cases - len(missing)
     start = 0.1 if anatomy is not None else 0.0
-    for name in _work(out, grid, missing, anatomies, jobs):
-        done += 1
-        report(name, start + (1 - start) * done / cases)
+    with closing(_work(missing, anatomies, jobs)) as made:
+        for name in made:
+            done += 1
+            report(name, start + (1 - start) * done / cases)
     _summarise(out, names)
     return out
 
@@ -114,9 +118,28 @@ def _grid(grid: Grid | str) -> Grid:
     return GRIDS[grid]
 
 
-def _check_folder(out: Path) -> None:
+def _check_folder(out: Path, names: list[str]) -> None:
+    """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
+    if out.is_dir() and any(out.iterdir()):
+        _settings_of(out)
+        refuse_links(out)
+        paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
+        for name in names:
+            if not _is_complete(out, name):
+                volumes = [out / path for path in _volumes(name).values()]
+                paths += [
+                    _truth_file(out, name),
+                    *volumes,
+                    *(path.with_suffix("").with_suffix(".json") for path in volumes),
+                ]
+        for path in paths:
+            if path.exists() and not kind_of_file(path):
+                raise InputError(
+                    f"{path} is damaged or was not written by DualGlow, which would replace it; move it away, or give "
+                    "another folder."
+                )
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{secrets.token_hex(6)}"
@@ -124,15 +147,28 @@ def _check_folder(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
-    if any(out.iterdir()) and not (out / "truth" / "cohort.json").is_file():
-        raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
+
+
+def _settings_of(out: Path) -> dict:
+    """What the cohort in the folder was made with.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        before = json.loads((out / "truth" / "cohort.json").read_text(encoding="utf-8"))
+        if before.keys() >= {"grid", "seed", "anatomies", "model"}:
+            return {"independent_anatomy": False, **before}
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
 
 
 def _begin(out: Path, settings: dict) -> None:
     """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
     path = out / "truth" / "cohort.json"
     if path.is_file():
-        before = {"independent_anatomy": False, **json.loads(path.read_text(encoding="utf-8"))}
+        before = _settings_of(out)
         for key, value in settings.items():
             if before.get(key) != value:
                 raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
@@ -179,6 +215,23 @@ def _volumes(name: str) -> dict[str, str]:
     }
 
 
+def truth_file(t1: Path, name: str) -> Path | None:
+    """A file of what the simulator knows about a case, in ``truth/`` of its cohort.
+
+    Args:
+        t1: the case's T1.
+        name: e.g. ``sub-0001_mean.nii.gz``.
+
+    Returns:
+        Its path; None if there is none, as for every case that was not simulated.
+    """
+    for cohort in t1.absolute().parents[2:3]:  # a file near the root has fewer
+        path = cohort / "truth" / name
+        if path.is_file():
+            return path
+    return None
+
+
 def _is_complete(out: Path, name: str) -> bool:
     return _truth_file(out, name).is_file() and all((out / path).is_file() for path in _volumes(name).values())
 
@@ -189,46 +242,69 @@ def _covariates_of_anatomy(seed: int) -> Covariates:
     return draw_covariates(torch.Generator().manual_seed(own))
 
 
-_Missing = tuple[str, int, "Covariates | None"]
-"""A case that is still to be made: its name, its seed, and its anatomy's covariates if they are not the person's."""
+@dataclass(frozen=True)
+class _Job:
+    """A case that is still to be made; ``body``: its anatomy's covariates if they are not the person's."""
+
+    out: Path
+    grid: Grid
+    name: str
+    seed: int
+    body: Covariates | None = None
+    anatomies: Path | None = None  # where another process finds them
 
 
-def _work(out: Path, grid: Grid, missing: list[_Missing], anatomies: list[Anatomy], jobs: int) -> Iterator[str]:
-    """Make the missing cases and yield the name of each when it is done."""
-    if jobs <= 1 or len(missing) < 2:
+def _work(todo: list[_Job], anatomies: list[Anatomy], processes: int) -> Iterator[str]:
+    """Make the missing cases and yield the name of each when it is done.
+
+    Raises:
+        InputError: if a case can't be written; if processes were killed, after the other cases are made.
+    """
+    if processes <= 1 or len(todo) < 2:
         with _one_thread():
-            for one in missing:
-                yield _make_case(out, grid, anatomies, *one)
+            for job in todo:
+                _make_case(job, anatomies)
+                yield job.name
         return
+    made, killed = 0, []
     with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
         kept = Path(folder) / "anatomies.pt"
         torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
-        pool = ProcessPoolExecutor(min(jobs, len(missing)), get_context("spawn"), _begin_worker, (out, grid, kept))
-        try:
-            for future in as_completed([pool.submit(_case_in_worker, *one) for one in missing]):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        jobs = [replace(job, anatomies=kept) for job in todo]
+        with closing(work_off(jobs, _in_a_process, min(processes, len(jobs)))) as outcomes:
+            for index, outcome in outcomes:
+                if "traceback" in outcome:
+                    raise RuntimeError(outcome["traceback"])
+                if outcome["status"] == "refused":
+                    raise InputError(outcome["reasons"][0])
+                if outcome["status"] == "made":
+                    made += 1
+                    yield jobs[index].name
+                    continue
+                killed.append(f"{jobs[index].name}: {outcome['reasons'][0]}")
+                if not made and len(killed) == processes:
+                    break  # whatever it is, the others will fare alike
+    if killed:
+        raise InputError(f"{len(todo) - made} of {len(todo)} cases were not made ({killed[0]}); start again.")
 
 
-_worker: tuple[Path, Grid, list[Anatomy]]
+def _in_a_process(job: _Job, report: Progress) -> dict:
+    try:
+        _make_case(job, _loaded(job.anatomies))
+    except InputError as error:
+        return {"status": "refused", "reasons": [str(error)]}
+    return {"status": "made"}
 
 
-def _begin_worker(out: Path, grid: Grid, kept: Path) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    _worker = out, grid, [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
+@lru_cache(maxsize=1)
+def _loaded(kept: Path) -> list[Anatomy]:
+    return [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
 
 
-def _case_in_worker(*one: str | float | None) -> str:
-    return _make_case(*_worker, *one)
-
-
-def _make_case(out: Path, grid: Grid, anatomies: list[Anatomy], name: str, seed: int, body: Covariates | None) -> str:
-    case = simulate_case(seed, anatomies, grid, anatomy_covariates=body)
-    about = {} if body is None else {"anatomy_age": body.age, "anatomy_diagnosis": body.diagnosis}
-    _write_case(out, name, case, about)
-    return name
+def _make_case(job: _Job, anatomies: list[Anatomy]) -> None:
+    case = simulate_case(job.seed, anatomies, job.grid, anatomy_covariates=job.body)
+    about = {} if job.body is None else {"anatomy_age": job.body.age, "anatomy_diagnosis": job.body.diagnosis}
+    _write_case(job.out, job.name, case, about)
 
 
 @contextmanager
@@ -256,11 +332,15 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
     }
     sidecars = {"t1": t1, "pet": pet}
     for image, path in _volumes(name).items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out / path} can't be written: {error.strerror or error}.") from None
         data = getattr(case, image).cpu().numpy().astype(np.float32)
         scan = Scan(data, case.grid.affine, meta={"space": "MNI152"})
         write_scan(scan, out / path, "SIMULATED by DualGlow", sidecars.get(image))
     truth = {
+        "GeneratedBy": generated_by("truth of a case"),
         "participant_id": name,
         **asdict(case.covariates),
         **about,
@@ -274,19 +354,16 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
     write_json(_truth_file(out, name), truth)  # last: a case that has it is complete
 
 
-def _short(value: float | str) -> float | str:
-    return round(value, 6) if isinstance(value, float) else value
-
-
 def _summarise(out: Path, names: list[str]) -> None:
     """The tables over all cases: participants, regions, slopes."""
     cases = [json.loads(_truth_file(out, name).read_text(encoding="utf-8")) for name in names]
     columns = ("participant_id", "age", "sex", "diagnosis", "anatomy", "seed")
-    write_whole(out / "participants.tsv", _table(columns, ([case[c] for c in columns] for case in cases)))
-    write_json(out / "participants.json", _COLUMNS)
+    write_whole(out / _PARTICIPANTS, _table(columns, ([case[c] for c in columns] for case in cases)))
+    if not (out / "participants.json").exists():
+        write_json(out / "participants.json", _COLUMNS)
     columns = ("region", "mean", "sd", "slope", "relative_slope", "drawn")
     rows = ([case["participant_id"], *(row[c] for c in columns)] for case in cases for row in case["regions"])
-    write_whole(out / "truth" / "regions.tsv", _table(("participant_id", *columns), rows))
+    write_whole(out / _REGIONS, _table(("participant_id", *columns), rows))
     slopes = {}
     for index, region in enumerate(REGIONS):
         values = np.array([case["regions"][index]["relative_slope"] for case in cases])
@@ -295,9 +372,11 @@ def _summarise(out: Path, names: list[str]) -> None:
         "Change per decade of age of a region's mean SUVR at fixed anatomy, over that mean at 65 years; mean and sd "
         "over the cohort's cases. Each case's own is in regions.tsv."
     )
-    write_json(out / "truth" / "slopes.json", {"Description": text, "relative_slope_per_decade": slopes})
+    about = {"GeneratedBy": generated_by("slopes"), "Description": text}
+    write_json(out / _SLOPES, {**about, "relative_slope_per_decade": slopes})
 
 
+_PARTICIPANTS, _REGIONS, _SLOPES = "participants.tsv", "truth/regions.tsv", "truth/slopes.json"
 _COLUMNS = {
     "age": {"Description": "Age", "Units": "years"},
     "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},

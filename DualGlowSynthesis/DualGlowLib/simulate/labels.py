@@ -6,7 +6,6 @@ NiChart write. The sulci are not labelled there: fluid is what the brain mask ho
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..cases.people import first
+from ..cases.tables import read_table
 from ..errors import InputError
 from ..scans.preparation import prepare
 from ..scans.reading import read_scan
 from ..scans.resampling import resample
 from ..scans.scan import Scan
+from ..spellings import is_missing, number, parse_sex
 from .anatomy import Anatomy
 from .lattice import HALF, WORK, apply_axes, blur_axes, half_affine, lines, sample_axes
 from .regions import PARTITION
@@ -132,20 +134,15 @@ def load_anatomies(
 
 
 def _participants(folder: Path) -> dict[str, dict]:
-    for name, delimiter in (("participants.csv", ","), ("participants.tsv", "\t")):
-        if (folder / name).is_file():
-            with (folder / name).open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file, delimiter=delimiter))
-            break
-    else:
-        return {}
+    table = next((path for name in ("csv", "tsv") if (path := folder / f"participants.{name}").is_file()), None)
     persons = {}
-    for row in rows:
-        who = row.get("participant_id") or row.get("subject") or row.get("case") or ""
-        person = {"sex": (row.get("sex") or "").strip().upper()[:1]}
-        with suppress(ValueError):
-            person["age"] = float(row.get("age") or "")
-        persons[who] = person
+    for row in read_table(table) if table else []:
+        person = persons[first(row, ("participant_id", "subject", "case"))] = {}
+        with suppress(InputError):
+            person["sex"] = parse_sex(row.get("sex", ""))[0]
+        age = number(row.get("age", ""))
+        if age is not None and not is_missing(age):
+            person["age"] = age
     return persons
 
 

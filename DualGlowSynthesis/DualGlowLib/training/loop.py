@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..bundle import Bundle, save_bundle
+from ..bundle import Bundle, check_bundle_folder, save_bundle
 from ..errors import InputError
 from ..files import write_whole
 from ..flow import MEMORY_MODES, set_memory
@@ -24,11 +24,32 @@ from .cohort import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
 from .settings import TrainingSettings
 
-__all__ = ["Interrupted", "Trainer"]
+__all__ = ["Interrupted", "Trainer", "check_run"]
 
 _OUTLIER = 20.0
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
 _CHECKPOINT, _HISTORY, _BUNDLE = "checkpoint.pt", "history.jsonl", "bundle"
+
+
+def check_run(folder: Path | str, resume: bool) -> None:
+    """Refuse a folder that a run can't begin or go on in, before anything is read or computed.
+
+    Raises:
+        InputError: if it holds a run or a model already and ``resume`` is off, no run and it is on, or a file that the
+            run would replace and that is not a run's.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the run.")
+    bundle = folder / _BUNDLE
+    if resume:
+        if not (folder / _CHECKPOINT).is_file():
+            raise InputError(f"{folder} has no {_CHECKPOINT} to resume from; start without --resume.")
+        check_bundle_folder(bundle)
+        return
+    others = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
+    if others or any((folder / name).exists() for name in (_CHECKPOINT, _HISTORY)):
+        raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
 
 
 class Interrupted(Exception):
@@ -219,15 +240,14 @@ class Trainer:
         return self._bundle(event)
 
     def _start(self, resume: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = self.folder / _CHECKPOINT
+        check_run(self.folder, resume)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder} can't be made: {error.strerror or error}.") from None
         if resume:
-            if not checkpoint.is_file():
-                raise InputError(f"{self.folder} has no {_CHECKPOINT} to resume from; start without --resume.")
-            self._load(checkpoint)
+            self._load(self.folder / _CHECKPOINT)
             return
-        if checkpoint.exists() or (self.folder / _HISTORY).exists():
-            raise InputError(f"{self.folder} holds a run already; go on with --resume or give another folder.")
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
@@ -297,7 +317,7 @@ class Trainer:
         history = self.folder / _HISTORY
         lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
-        write_whole(history, "".join(line + "\n" for line in kept))
+        write_whole(history, "".join(line + "\n" for line in kept), force=True)
 
     def _bundle(self, last: dict) -> Bundle:
         cases = self.train_cases.cases

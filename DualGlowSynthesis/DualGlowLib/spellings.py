@@ -1,12 +1,14 @@
-"""Age, sex and diagnosis as tables spell them, in one spelling."""
+"""Age, sex and diagnosis as tables and users spell them, in one spelling."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 
-from ..errors import InputError
+from .errors import InputError
 
-__all__ = ["is_missing", "number", "parse_age", "parse_diagnosis", "parse_sex"]
+__all__ = ["PARSERS", "is_missing", "number", "parse_age", "parse_diagnosis", "parse_sex"]
 
 _MISSING = {"", "n/a", "na", "nan", "none", "null", "missing", "unknown", "?", ".", "-", "-4", "-4.0"}  # -4: ADNI
 _SEX = {
@@ -31,9 +33,14 @@ _AGE = re.compile(
 )
 
 
-def is_missing(text: object) -> bool:
-    """Whether a table's cell says that nothing is known: empty, ``n/a``, ``NaN``, ``-4`` (ADNI) and the like."""
-    return text is None or str(text).strip().lower() in _MISSING
+def is_missing(value: object) -> bool:
+    """Whether nothing is known: None, NaN, or a table's cell that is empty, ``n/a``, ``-4`` (ADNI) and the like.
+
+    ``-4`` stands for a missing value as text only; the number -4 is what it is.
+    """
+    if isinstance(value, float | int):
+        return math.isnan(value)
+    return value is None or str(value).strip().lower() in _MISSING
 
 
 def number(text: str) -> float | None:
@@ -96,3 +103,11 @@ def parse_diagnosis(text: str) -> tuple[str, str]:
             f"diagnosis {text!r} is a number; write CN, MCI, AD or a word, or explain it in participants.json."
         )
     return text.strip(), f"diagnosis {text.strip()!r} is none of CN, MCI, AD"
+
+
+PARSERS: dict[str, Callable[[str], tuple[str, str]]] = {
+    "age": parse_age,
+    "sex": parse_sex,
+    "diagnosis": parse_diagnosis,
+}
+"""Text to our spelling and a note, by covariate; other covariates are taken as they are written."""
