@@ -130,6 +130,7 @@ def test_preview_agrees_with_the_exact_image(module, template_head) -> None:
     (head, _grey, _white), lattice = template_head
     add_head(head, lattice)
     ui, run = module.ui, module.window.run
+    gestures.click(ui.ageKnownBox)
     gestures.click(ui.applyButton)
     finish(module)
     assert pump(until=lambda: run._live is None and len(run.frames) >= 10, timeout=WAIT)

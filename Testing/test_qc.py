@@ -200,7 +200,7 @@ def test_the_sheet_of_a_cohort(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "Overlap &lt; 0.7 &amp; more." in page
     assert "0.9512" in page
-    assert "1 1.25 0.9" in page
+    assert "1, 1.25, 0.9" in page
     assert "unknown" in page
     assert "Cohort &lt;1&gt;" in page
     assert "<script" not in page

@@ -12,9 +12,10 @@ import SimpleITK as sitk
 
 from DualGlowLib import InputError
 from DualGlowLib.scans import GRIDS, Prepared, Scan, brain_mask, load_template, prepare, read_scan, resample, write_scan
+from DualGlowLib.scans.lattices import coordinates
 from DualGlowLib.scans.pet import prepare_pet
 from DualGlowLib.scans.pet_checks import check_image
-from DualGlowLib.scans.reference import REFERENCES, coordinates, reference_mean, reference_region
+from DualGlowLib.scans.reference import REFERENCES, reference_mean, reference_region
 from DualGlowLib.scans.rigid import register_rigid
 
 GRID = GRIDS["medium"]

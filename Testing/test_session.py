@@ -463,6 +463,14 @@ def test_intervals_hold_nine_in_ten(samples: int) -> None:
     assert 0.88 < np.mean(inside) < 0.92
 
 
+@pytest.mark.parametrize(("samples", "student"), [(2, 6.3138), (6, 2.0150), (18, 1.7396)])
+def test_few_samples_give_students_interval(samples: int, student: float) -> None:
+    """Of any table: 95th percentile with one degree of freedom less than samples."""
+    found = law(samples)
+    half = student * found.regions.std(0, ddof=1) * np.sqrt(1 + 1 / samples)
+    np.testing.assert_allclose(interval90(found)[1] - found.regions.mean(0), half, rtol=1e-4)
+
+
 def test_rows_of_one_sample_have_no_interval() -> None:
     assert region_rows(law(1))[0]["sd"] is None
     assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high"}

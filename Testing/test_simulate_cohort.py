@@ -2,6 +2,7 @@
 
 import csv
 import json
+from multiprocessing import active_children
 
 import nibabel as nib
 import numpy as np
@@ -105,6 +106,53 @@ def test_jobs_and_resuming_do_not_change_a_voxel(cohort, tmp_path):
     assert kept
     assert all("sub-0001" in p.name for p in kept)
     assert (out / "participants.tsv").read_bytes() == (cohort / "participants.tsv").read_bytes()
+
+
+def test_a_killed_process_costs_one_case(cohort, tmp_path):
+    """The others are made all the same, and a second start makes the rest, the same to the last bit."""
+    out = tmp_path / "out"
+
+    def kill(message, fraction):
+        if fraction < 0.5:
+            for process in active_children():  # one is at a case, the other waits for the next
+                process.kill()
+                process.join()
+
+    with pytest.raises(InputError, match=r"1 of 3 cases were not made \(sub-000\d: its process .*; start again\."):
+        simulate_cohort(out, 3, "small", 21, jobs=2, progress=kill)
+    assert len(list((out / "truth").glob("sub-*.json"))) == 2
+    assert not (out / "participants.tsv").exists()
+    simulate_cohort(out, 3, "small", 21)
+    assert _voxels(out) == _voxels(cohort)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_cannot_be_written_is_told(tmp_path, jobs):
+    out = simulate_cohort(tmp_path / "out", 1, "small", 21)
+    (out / "sub-0002").write_text("in the way")
+    with pytest.raises(InputError, match=r"sub-0002_T1w.nii.gz can't be written: Not a directory|File exists"):
+        simulate_cohort(out, 3, "small", 21, jobs=jobs)
+
+
+def test_only_one_process_simulates_into_a_folder(tmp_path):
+    """One that was killed before it wrote anything else has left its lock."""
+    lock, refused = tmp_path / "truth" / "lock", []
+    lock.parent.mkdir()
+    lock.touch()
+
+    def once_more(message: str, fraction: float) -> None:
+        assert lock.is_file()
+        with pytest.raises(InputError, match="Another process is simulating into") as caught:
+            simulate_cohort(tmp_path, 2, "small", 21)
+        refused.append(str(caught.value))
+
+    simulate_cohort(tmp_path, 1, "small", 21, progress=once_more)
+    assert len(refused) == 1
+    assert not lock.exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(InputError, match="is not empty and holds no simulated cohort"):
+        simulate_cohort(tmp_path / "other", 1, "small", 21)
 
 
 def test_anatomies_can_be_independent_of_the_covariates(cohort, tmp_path):

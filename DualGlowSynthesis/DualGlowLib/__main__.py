@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", default="medium", help="the grid that the cases lie on")
     sub.add_argument("--steps", type=int, help="optimiser steps")
     sub.add_argument("--seed", type=int)
-    sub.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
 
     for name, function, text in (

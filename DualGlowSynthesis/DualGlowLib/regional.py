@@ -10,11 +10,6 @@ from .simulate.regions import REGIONS
 __all__ = ["interval90", "region_rows"]
 
 _RANKS_FROM = 19  # samples: a central 90 % interval of order statistics exists (``Distribution.interval``)
-# 95th percentile of Student's law with 1, 2, … degrees of freedom (any table of it).
-_STUDENT = (
-    6.3138, 2.9200, 2.3534, 2.1318, 2.0150, 1.9432, 1.8946, 1.8595, 1.8331, 1.8125, 1.7959, 1.7823, 1.7709, 1.7613,
-    1.7531, 1.7459, 1.7396,
-)  # fmt: skip
 
 
 def interval90(found: Distribution) -> np.ndarray:
@@ -23,10 +18,12 @@ def interval90(found: Distribution) -> np.ndarray:
     From 19 samples on by their order statistics. Fewer have no 5th percentile; there the law is taken as normal
     (Student's prediction interval), so that few samples give a wide interval and not a narrow one.
     """
+    from scipy.special import stdtrit  # Student's quantiles; those of scipy.stats are the same and slow to load
+
     count = len(found.regions)
     if count >= _RANKS_FROM:
         return found.interval(0.9)
-    half = _STUDENT[count - 2] * found.regions.std(0, ddof=1) * np.sqrt(1 + 1 / count)
+    half = stdtrit(count - 1, 0.95) * found.regions.std(0, ddof=1) * np.sqrt(1 + 1 / count)
     return np.maximum(found.regions.mean(0) + np.array([[-1.0], [1.0]]) * half, 0)
 
 

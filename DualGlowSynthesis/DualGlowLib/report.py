@@ -9,9 +9,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import numpy as np
-
 from .outputs import generator
+from .qc.sheet import value_text
 
 __all__ = ["RESEARCH_ONLY", "report_html", "split_provenance", "warnings_of"]
 
@@ -126,7 +125,8 @@ def _figure(caption: str, png: bytes) -> str:
 
 
 def _pairs(values: Mapping) -> str:
-    rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(_said(v))}</td></tr>\n" for k, v in values.items())
+    texts = ((escape(str(key)), escape(value_text(value, ".6g"))) for key, value in values.items())
+    rows = "".join(f"<tr><th>{key}</th><td>{text}</td></tr>\n" for key, text in texts)
     return f"<table>\n{rows}</table>\n"
 
 
@@ -141,19 +141,8 @@ def _rows(titles: Sequence[str], rows: Sequence[Sequence]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th>{escape(str(title))}</th>" for title in titles)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(_cell(value))}</td>' for value in row)}</tr>\n" for row in rows)
+    cells = ([escape(value_text(value, ".3f", "")) for value in row] for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>\n" for row in cells)
     return (
         f'<h2>Regions</h2>\n<table class="rows">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n'
     )
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float | np.floating) else str(value)
-
-
-def _said(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(_said(part) for part in value)
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "unknown"}[value]
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from .bundle import Bundle
 from .errors import InputError
-from .fit import numbers, rank
+from .fit import all_finite, numbers, rank
 from .model import DualGlow, Encoding, LinkOutput, encode_covariates, mri_likelihood, pet_likelihood, transport
 
 __all__ = ["Scoring"]
+
+_Result = TypeVar("_Result")
 
 _NOISE = 1 << 40  # far from the seeds of samples, so that a sample and the noise added to an image are independent
 
@@ -72,7 +75,8 @@ class Scoring:
             (0 to 100: low means that the PET is less likely than most), with ``expected`` and ``sd`` of theirs.
 
         Raises:
-            InputError: for a PET that doesn't lie on the grid or isn't finite, or a covariate that can't be.
+            InputError: for a PET that doesn't lie on the grid or isn't finite, a covariate that can't be, or a
+                likelihood that is not finite.
         """
         law = self._law(encoding, covariates)
         image = self._image(pet)
@@ -91,6 +95,8 @@ class Scoring:
             inside = torch.from_numpy(np.asarray(mask, dtype=bool)).to(self.device)
             if inside.shape != image.shape[2:]:
                 raise InputError(f"The mask has the shape {tuple(inside.shape)}, not that of the model's grid.")
+            if not inside.any():
+                raise InputError("The mask is empty; give one of the voxels that are to be judged.")
             result["masked"] = {
                 "voxels": int(inside.sum()),
                 "surprise": found.energy[0][inside].mean().item(),
@@ -105,7 +111,7 @@ class Scoring:
                 if progress:
                     progress((index + 1) / samples)
             result |= rank(result["nats"], others)
-        return result
+        return self._finite("likelihood of the PET", result)
 
     @torch.inference_mode()
     def mri_log_likelihood(self, t1: np.ndarray, *, samples: int = 0, seed: int = 0, noise: bool = True) -> dict:
@@ -123,7 +129,7 @@ class Scoring:
             bits per dimension of the training's validation cases, or None if the bundle doesn't say.
 
         Raises:
-            InputError: for a T1 that doesn't lie on the grid or isn't finite.
+            InputError: for a T1 that doesn't lie on the grid or isn't finite, or a likelihood that is not finite.
         """
         image = self._on_grid(t1, "T1") / self.bundle.t1_scale
         if noise:
@@ -140,7 +146,7 @@ class Scoring:
                 latents = [torch.randn(1, *shape, generator=generator).to(self.device) for shape in shapes]
                 others.append(mri_likelihood(self.model, self.model.mri_flow.inverse(latents) + 0.5).total.item())
             result |= rank(result["nats"], others)
-        return result
+        return self._finite("likelihood of the T1", result)
 
     @torch.inference_mode()
     def counterfactual(
@@ -158,14 +164,28 @@ class Scoring:
             covariates_to: those that are asked for.
 
         Raises:
-            InputError: for a PET that doesn't lie on the grid or isn't finite, or a covariate that can't be.
+            InputError: for a PET that doesn't lie on the grid or isn't finite, a covariate that can't be, or a result
+                that is not finite.
         """
         laws = self._law(encoding, covariates_from), self._law(encoding, covariates_to)
-        return self._suvr(transport(self.model, self._image(pet), *laws)).cpu().numpy()
+        return self._finite("PET", self._suvr(transport(self.model, self._image(pet), *laws)).cpu().numpy())
+
+    def _finite(self, what: str, result: _Result) -> _Result:
+        """What the model gave, after a look at every number of it.
+
+        Raises:
+            InputError: if one is not finite.
+        """
+        if not all_finite(result):
+            raise InputError(
+                f"The {what} that the model {self.bundle.name} gives for this T1 has values that are not finite (NaN "
+                "or infinity); use another model, or get this one again."
+            )
+        return result
 
     def _law(self, encoding: Encoding, covariates: dict) -> LinkOutput:
         code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
-        return self.model.link.decode(encoding.features, code)
+        return self._finite("law of the PET", self.model.link.decode(encoding.features, code))
 
     def _image(self, pet: np.ndarray) -> torch.Tensor:
         return self._on_grid(pet, "PET") / self.bundle.pet_scale

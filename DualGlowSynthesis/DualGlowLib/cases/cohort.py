@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..locks import only_one
 from ..scans import Grid
 from ..scans.reference import REFERENCES
 from .case import Case, Findings
@@ -267,25 +267,7 @@ def _only_one(out: Path) -> Iterator[None]:
     Raises:
         InputError: if it can't be written, or another process works there.
     """
-    try:
-        (out / "logs").mkdir(parents=True, exist_ok=True)
-        lock = (out / "logs" / "lock").open("a")
-    except OSError as error:
-        raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
-    with lock:
-        try:
-            _lock(lock.fileno())
-        except OSError:
-            raise InputError(f"Another process is preparing into {out}; wait for it or stop it.") from None
-        yield  # the system frees the lock with the file, also when the process is killed
-
-
-def _lock(number: int) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder.")
+    with only_one(out / "logs" / "lock", f"preparing into {out}"):
+        yield

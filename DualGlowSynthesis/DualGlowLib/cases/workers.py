@@ -73,6 +73,9 @@ def work_off(
         while waiting or any(worker.index is not None for worker in crew):
             if stop and stop():
                 return
+            for worker in [one for one in crew if one.index is None and not one.process.is_alive()]:
+                crew.remove(worker)  # killed while it waited: no job is given to it
+                worker.pipe.close()
             busy = sum(worker.index is not None for worker in crew)
             while len(crew) < min(processes, busy + len(waiting)):
                 crew.append(_start(context, work))
@@ -123,7 +126,7 @@ def _ended(code: int | None) -> dict:
         how = f"was killed ({name}); there may not be enough memory for so many processes"
     else:
         how = f"ended with code {code}"
-    return {"status": "failed", "reasons": [f"the process that prepared it {how}"]}
+    return {"status": "failed", "reasons": [f"its process {how}"]}
 
 
 def _start(context, work: Work) -> _Worker:

@@ -79,6 +79,10 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
             if "validation_loss" in event:
                 console.note(f"step {event['step']}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
 
+    def note(sentence: str) -> None:
+        console.note(sentence)
+        console.event(event="note", message=sentence)
+
     with Stop() as stop:
         trainer = Trainer(
             Path(arguments.output),
@@ -91,6 +95,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
             report,
             lambda: stop.asked,
             about,
+            note,
         )
         try:
             trainer.run(arguments.resume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 
 from ..scans.pet import PreparedPet
 from ..scans.preparation import Prepared
@@ -128,8 +129,7 @@ def overlay_picture(
     inside = pet.data > _BACKGROUND
     if to_template is None:
         middle = np.argwhere(inside).mean(0) if inside.any() else (np.array(pet.shape) - 1) / 2
-        to_template = np.eye(4)
-        to_template[:3, 3] = _CENTRE - (pet.affine[:3, :3] @ middle + pet.affine[:3, 3])
+        to_template = from_matvec(np.eye(3), _CENTRE - apply_affine(pet.affine, middle))
     upright = _upright(np.asarray(to_template, float))
     low, top = _window(t1, inside)
     alone: list[list[np.ndarray]] = [[], [], []]
@@ -156,10 +156,7 @@ def _upright(to_template: np.ndarray) -> np.ndarray:
     """4×4: millimetres about the brain's middle along the template's axes to patient millimetres, without stretch."""
     back = np.linalg.inv(to_template)
     left, _, right = np.linalg.svd(back[:3, :3])
-    pose = np.eye(4)
-    pose[:3, :3] = left @ right  # a reflection, if there is one, is shown as it is
-    pose[:3, 3] = back[:3, :3] @ _CENTRE + back[:3, 3]
-    return pose
+    return from_matvec(left @ right, apply_affine(back, _CENTRE))  # a reflection, if there is one, is shown as it is
 
 
 def _slices(view: tuple, pixel: float, half: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:

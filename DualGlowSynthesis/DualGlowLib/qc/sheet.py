@@ -16,7 +16,7 @@ from ..files import write_whole
 from ..outputs import generator
 from .drawing import SMALL, text_size, write_png, write_text
 
-__all__ = ["write_contact_sheet", "write_sheet"]
+__all__ = ["value_text", "write_contact_sheet", "write_sheet"]
 
 _GAP = 4  # pixels between the pictures of a contact sheet
 _ORDER = ("refused", "doubtful", "good")
@@ -87,7 +87,7 @@ def _article(status: str, reasons: list[str], row: dict, folder: Path) -> str:
     mark = status if status in _ORDER else ""
     told = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
     numbers = "".join(
-        f"<tr><th>{escape(str(name))}</th><td>{escape(_shown(value))}</td></tr>"
+        f"<tr><th>{escape(str(name))}</th><td>{escape(value_text(value))}</td></tr>"
         for name, value in (row.get("numbers") or {}).items()
     )
     pictures = []
@@ -114,14 +114,21 @@ def _relative(picture: Path, folder: Path) -> str:
         return picture.absolute().as_posix()
 
 
-def _shown(value: object) -> str:
+def value_text(value: object, form: str = ".4g", missing: str = "unknown") -> str:
+    """A value for the reader of a page.
+
+    Args:
+        value: text, a number, a truth value, None, or several of these.
+        form: of numbers that are not whole.
+        missing: what stands for None.
+    """
     if isinstance(value, list | tuple | np.ndarray):
-        return " ".join(_shown(part) for part in value)
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "unknown"}[value]
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
-    return str(value)
+        return ", ".join(value_text(part, form, missing) for part in value)
+    if value is None:
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:{form}}" if isinstance(value, float | np.floating) else str(value)
 
 
 def write_contact_sheet(

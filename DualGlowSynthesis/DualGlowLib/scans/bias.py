@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .lattices import lattice_about
+from .morphology import extent
 from .resampling import resample
 from .scan import Scan
 
@@ -26,7 +28,6 @@ _BINS = 200
 _FWHM = 0.15  # of the blur that the field is taken to have done to the log histogram
 _WIENER = 0.01
 _DARKEST = 0.4  # of the median: what is darker (fluid, its edges) is no measure of the coil
-_REST = ((1, 2), (0, 2), (0, 1))  # the other two axes of each axis
 
 
 def correct_bias(scan: Scan, mask: np.ndarray) -> Scan:
@@ -67,13 +68,11 @@ def correct_bias(scan: Scan, mask: np.ndarray) -> Scan:
 
 def _lattice(mask: np.ndarray, spacing: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape and voxel-to-voxel affine of about 4 mm voxels that cover the mask and a margin."""
-    spans = np.array([np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in _REST]) + np.array([-0.5, 0.5])
+    spans = np.array([(side.start - 0.5, side.stop - 0.5) for side in extent(mask)])
     spans += (_MARGIN / spacing)[:, None] * np.array([-1, 1])
     factor = np.maximum(_SIZE / spacing, 1)
     shape = np.ceil(np.ptp(spans, axis=1) / factor - 1e-6).astype(int)  # rounding must not add a voxel
-    step = np.diag([*factor, 1.0])
-    step[:3, 3] = spans.mean(axis=1) - factor * (shape - 1) / 2
-    return tuple(int(n) for n in shape), step
+    return tuple(int(n) for n in shape), lattice_about(spans.mean(axis=1), shape, factor)
 
 
 def _field(image: np.ndarray, inside: np.ndarray) -> np.ndarray:

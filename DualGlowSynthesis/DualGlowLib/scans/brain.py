@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..files import hash_file
 from ..resources import resource
-from .morphology import dilated, filled, largest_piece, millilitres
+from .lattices import corners, lattice_about
+from .morphology import dilated, extent, filled, largest_piece, millilitres
 from .resampling import resample
 from .scan import Scan
 
@@ -73,7 +74,7 @@ def brain_mask(scan: Scan, progress: Callable[[float], None] | None = None) -> S
         if not found.any():
             return scan.like(np.zeros(scan.shape, dtype=bool))
 
-        spans = [np.flatnonzero(found.any(axis=rest))[[0, -1]] for rest in ((1, 2), (0, 2), (0, 1))]
+        spans = [(side.start, side.stop - 1) for side in extent(found)]
         shape, fine_affine = _lattice(affine, spans, FINE, _MARGIN)
         image = resample(scan.data, scan.affine, shape, fine_affine, fill=background)
         tell(0.5)
@@ -176,14 +177,24 @@ def scale_intensity(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _networks() -> tuple[nn.Module, nn.Module]:
-    """The two shipped networks, read once."""
+    """The two shipped networks, read once.
+
+    Raises:
+        InputError: if they are damaged.
+    """
     import json
 
     from safetensors import safe_open
 
     from .brainnet import BrainNet
 
-    path = resource("Models", "brainmask", "weights.safetensors")
+    card, path = (resource("Models", "brainmask", name) for name in ("card.json", "weights.safetensors"))
+    try:
+        whole = json.loads(card.read_bytes())["sha256"][path.name] == hash_file(path)
+    except (LookupError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} does not have the checksum that {card.name} states; install DualGlow again.")
     nets = {}
     with safe_open(str(path), "pt") as file:
         keys = list(file.keys())
@@ -208,10 +219,8 @@ def _run(net: nn.Module, channels: np.ndarray) -> np.ndarray:
 
 
 def _lattice(affine: np.ndarray, spans: list, size: float, margin: float = 0.0) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine of a lattice along RAS that covers the box ``spans`` (in voxels of ``affine``) and a margin."""
-    corners = np.array(list(product(*spans))) @ affine[:3, :3].T + affine[:3, 3]
-    low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
-    shape = np.maximum(np.round((high - low) / size), 1).astype(int)
-    lattice = np.diag([size, size, size, 1.0])
-    lattice[:3, 3] = (low + high) / 2 - size * (shape - 1) / 2
-    return tuple(int(n) for n in shape), lattice
+    """Shape and affine of a lattice along RAS whose voxels fill a box, ``spans`` of ``affine``, and a margin."""
+    low, high = corners(spans, affine)
+    low, high = low - margin, high + margin
+    shape = tuple(int(n) for n in np.maximum(np.round((high - low) / size), 1))
+    return shape, lattice_about((low + high) / 2, shape, size)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .intensity import normalise_t1
+from .lattices import bounds, lattice_over
 from .resampling import resample
 from .scan import Scan
 from .template import load_template
@@ -206,12 +207,10 @@ def _determinants(field: np.ndarray, size: float) -> Iterator[np.ndarray]:
 def _lattice(size: float) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape and affine of voxels of ``size`` mm over the template's brain and its surroundings."""
     brain = load_template().mask
-    corners = [np.flatnonzero(brain.data.any(axis=tuple(m for m in range(3) if m != n)))[[0, -1]] for n in range(3)]
-    ends = np.sort(np.array([brain.affine[:3, :3] @ c + brain.affine[:3, 3] for c in np.array(corners).T]), axis=0)
-    low, high = ends[0] - _MARGIN, ends[1] + _MARGIN
-    affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = low
-    return tuple(int(n) for n in np.ceil((high - low) / size) + 1), affine
+    low, high = bounds(brain.data, brain.affine)
+    shape, affine = lattice_over(low - _MARGIN, high + _MARGIN, size)
+    affine[:3, 3] = low - _MARGIN  # voxels of every size begin at the same corner
+    return shape, affine
 
 
 def _image(data: np.ndarray, affine: np.ndarray) -> sitk.Image:

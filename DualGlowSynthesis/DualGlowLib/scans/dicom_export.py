@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 
 from .. import __version__
 from ..errors import InputError
@@ -194,11 +195,10 @@ def _on_series(scan: Scan, source: Path, series: str | None) -> tuple[Series, li
     same = np.array_equal(np.abs(turn), np.eye(3)[order]) and tuple(scan.shape[axis] for axis in order) == shape
     if same:
         backwards = turn.sum(axis=1) < 0
-        to_series = np.eye(4)
-        to_series[:3, :3], to_series[:3, 3] = turn, np.where(backwards, np.array(shape) - 1, 0)
-        corners = np.array([(*corner, 1) for corner in product(*[(0, n - 1) for n in scan.shape])])
-        apart = corners @ (scan.affine - affine @ to_series).T
-        same = np.linalg.norm(apart[:, :3], axis=1).max() < _OFF
+        to_series = from_matvec(turn, np.where(backwards, np.array(shape) - 1, 0))
+        corners = np.array(list(product(*[(0, n - 1) for n in scan.shape])))
+        apart = apply_affine(scan.affine - affine @ to_series, corners)
+        same = np.linalg.norm(apart, axis=1).max() < _OFF
     if not same:
         raise InputError(
             f"{scan.source or 'The PET'} does not lie on the voxels of {source}, series {origin}; give the very series "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from ..errors import InputError
 from .dicom import Frame, Series, choose_series, list_series
@@ -148,11 +149,9 @@ def stack(series: Series, path: Path) -> tuple[list[Frame], np.ndarray]:
         )
     if series.shape[0] * series.shape[1] * len(frames) > _MOST:
         raise InputError(f"{where} has {series.shape[0]}×{series.shape[1]} pixels a slice, too many for a head.")
-    affine = np.eye(4)
     columns, rows = frames[0].spacing
-    affine[:3, :3] = np.stack([axes[0] * columns, axes[1] * rows, step], axis=1)
-    affine[:3, 3] = positions[0]
-    return frames, LPS @ affine
+    linear = np.stack([axes[0] * columns, axes[1] * rows, step], axis=1)
+    return frames, LPS @ from_matvec(linear, positions[0])
 
 
 def _one_volume(frames: list[Frame]) -> list[Frame]:

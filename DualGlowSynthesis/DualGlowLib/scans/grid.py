@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .lattices import lattice_about
+
 __all__ = ["GRIDS", "Grid"]
 
 # Middle of the MNI152 brain's bounding box (x -72..72, y -107..73, z -72..82 mm), in RAS+ millimetres.
@@ -31,9 +33,7 @@ class Grid:
     @property
     def affine(self) -> np.ndarray:
         """4×4, voxel indices to RAS+ millimetres; axes run to the right, the front and up."""
-        affine = np.diag([*self.spacing, 1.0])
-        affine[:3, 3] = np.asarray(self.centre) - np.asarray(self.spacing) * (np.asarray(self.shape) - 1) / 2
-        return affine
+        return lattice_about(self.centre, self.shape, self.spacing)
 
     def to_dict(self) -> dict:
         return {

@@ -1,20 +1,15 @@
-"""Masks grown, filled, taken apart and measured; boxes and lattices around them."""
+"""Masks grown, filled, taken apart and measured."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 
 __all__ = [
     "REST",
-    "bounds",
-    "box_lattice",
     "dilated",
     "extent",
     "filled",
     "largest_piece",
-    "lattice_over",
     "millilitres",
 ]
 
@@ -55,28 +50,3 @@ def extent(mask: np.ndarray) -> tuple[slice, slice, slice]:
     """The smallest box of voxels that holds a mask, which must not be empty."""
     spans = (np.flatnonzero(mask.any(axis=rest))[[0, -1]] for rest in REST)
     return tuple(slice(int(first), int(last) + 1) for first, last in spans)
-
-
-def bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners, in millimetres along RAS, of the box that holds a mask."""
-    corners = (
-        np.array(list(product(*((side.start, side.stop - 1) for side in extent(mask))))) @ affine[:3, :3].T
-        + affine[:3, 3]
-    )
-    return corners.min(axis=0), corners.max(axis=0)
-
-
-def lattice_over(low: np.ndarray, high: np.ndarray, size: float) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine of a lattice along RAS, in voxels of ``size`` millimetres, that covers a box."""
-    shape = tuple(int(n) for n in np.maximum(np.ceil((high - low) / size) + 1, 1))
-    affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = (low + high - size * (np.array(shape) - 1)) / 2
-    return shape, affine
-
-
-def box_lattice(
-    mask: np.ndarray, affine: np.ndarray, margin: float, size: float
-) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine of a lattice along RAS that covers a mask and a margin."""
-    low, high = bounds(mask, affine)
-    return lattice_over(low - margin, high + margin, size)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from nibabel.affines import apply_affine
 
 from ..errors import InputError
 from .deformable import to_grid
-from .morphology import box_lattice
+from .lattices import box_lattice
 from .pet_checks import Appearance, check_image, fit_doubts
 from .preparation import Prepared
 from .quality import Verdict
@@ -173,9 +174,8 @@ def _smoothed(data: np.ndarray, sigma: list | np.ndarray) -> np.ndarray:
 
 
 def _moved(prepared: Prepared, pet_to_t1: np.ndarray) -> float:
-    points = np.argwhere(prepared.patient_mask)[::97] @ prepared.scan.affine[:3, :3].T + prepared.scan.affine[:3, 3]
-    shift = np.linalg.inv(pet_to_t1) - np.eye(4)
-    return float(np.linalg.norm(points @ shift[:3, :3].T + shift[:3, 3], axis=1).mean())
+    points = apply_affine(prepared.scan.affine, np.argwhere(prepared.patient_mask)[::97])
+    return float(np.linalg.norm(apply_affine(np.linalg.inv(pet_to_t1), points) - points, axis=1).mean())
 
 
 def _blur(

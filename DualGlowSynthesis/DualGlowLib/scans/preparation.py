@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from ..errors import InputError
 from .bias import correct_bias
@@ -27,18 +28,9 @@ _SLAB = 16  # planes of the patient's lattice that are resampled at once: the fe
 _TILTED = 25.0  # degrees: heads that lie so far from how the networks saw them are worth a second look
 
 
-def _about(axis: int, degrees: float) -> np.ndarray:
-    """4×4 rotation about an axis."""
-    turn, (a, b) = np.eye(4), [n for n in range(3) if n != axis]
-    turn[a, a] = turn[b, b] = np.cos(np.deg2rad(degrees))
-    turn[b, a] = np.sin(np.deg2rad(degrees))
-    turn[a, b] = -turn[b, a]
-    return turn
-
-
-# The head as it is; upside down, where the networks fail most; face up and down; on either ear. The later ones are
-# tried only where something like a brain was seen.
-_POSES = (np.eye(4), np.diag([1.0, -1.0, -1.0, 1.0]), *(_about(axis, angle) for axis in (0, 1) for angle in (90, -90)))
+# Degrees about x and y. The head as it is; upside down, where the networks fail most; face up and down; on either ear.
+# The later ones are tried only where something like a brain was seen.
+_POSES = ((0, 0), (180, 0), (90, 0), (-90, 0), (0, -90), (0, 90))
 _BLIND_POSES = 2
 
 
@@ -187,16 +179,18 @@ class _Found:
 
 def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
     """Brain mask and registration of a head, upright or not; the fit may be bad or None."""
+    from scipy.spatial.transform import Rotation
+
     best = None
-    for number, pose in enumerate(_POSES):
+    turns = Rotation.from_euler("xy", _POSES, degrees=True).as_matrix()
+    for number, pose in enumerate(from_matvec(np.rint(turn)) for turn in turns):
         if number >= _BLIND_POSES and (best.fit is None or best.fit.correlation < _HINT):
             break
         found = _look(scan, pose, bias, report)
         while found.fit is not None and found.fit.correlation > _HINT:
             # The networks are at their best with upright heads: turn this one as far as is known and look again.
             left, _, right = np.linalg.svd(found.fit.to_template[:3, :3])
-            upright = np.eye(4)
-            upright[:3, :3] = left @ right
+            upright = from_matvec(left @ right)
             if degrees(upright[:3, :3] @ pose[:3, :3].T) < _TILTED:
                 break
             again, pose = _look(scan, upright, bias, report, found.fit.to_template), upright

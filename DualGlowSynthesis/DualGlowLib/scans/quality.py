@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from .brain import intensity_range
+from .lattices import lattice_about
 from .marking import is_synthetic
 from .morphology import millilitres
 from .registration import Fit, degrees
@@ -164,9 +165,8 @@ def _measure(scan: Scan, corrected: Scan, mask: np.ndarray, fit: Fit) -> dict:
 @lru_cache(maxsize=1)
 def _tissues() -> tuple[tuple[int, int, int], np.ndarray, list[np.ndarray]]:
     """Shape and affine of 3 mm voxels over the template, and where it is surely white, grey, fluid."""
-    template, affine = load_template(), np.diag([3.0, 3.0, 3.0, 1.0])
-    affine[:3, 3] = -75, -111, -75
-    shape = (51, 64, 55)
+    template, shape = load_template(), (51, 64, 55)
+    affine = lattice_about((0, -16.5, 6), shape, 3.0)
     grey, white, inside = (
         resample(one.data, one.affine, shape, affine) for one in (template.gm, template.wm, template.mask)
     )

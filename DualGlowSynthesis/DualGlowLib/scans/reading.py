@@ -12,10 +12,12 @@ import re
 import struct
 import zlib
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.affines import apply_affine
 
 from ..errors import InputError
 from .dicom_file import is_dicom
@@ -222,9 +224,8 @@ def _nifti_meta(image: nib.Nifti1Image) -> dict:
     if sform <= 0 and qform <= 0:
         meta["no_orientation"] = True
     elif sform > 0 and qform > 0:
-        corners = np.stack(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]]), -1).reshape(-1, 3)
-        delta = (header.get_sform() - header.get_qform())[:3]
-        apart = np.linalg.norm(corners @ delta[:, :3].T + delta[:, 3], axis=1).max()
+        corners = np.array(list(product(*[(0, n - 1) for n in image.shape[:3]])))
+        apart = np.linalg.norm(apply_affine(header.get_sform() - header.get_qform(), corners), axis=1).max()
         if apart > 1:
             meta["sform_qform_mm"] = round(float(apart), 2)
     return meta

@@ -7,13 +7,15 @@ template's grey matter, or the patient's own brain. No atlas is used, so no atla
 from __future__ import annotations
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from ..errors import InputError
 from .grid import Grid
+from .lattices import coordinates
 from .resampling import resample
 from .template import load_template
 
-__all__ = ["CEREBELLUM", "PONS", "REFERENCES", "coordinates", "pons", "reference_mean", "reference_region"]
+__all__ = ["CEREBELLUM", "PONS", "REFERENCES", "pons", "reference_mean", "reference_region"]
 
 REFERENCES = ("pons", "cerebellum", "brain")
 """The choices, the default first."""
@@ -28,20 +30,13 @@ occipital and temporal lobes above, whose uptake spills over, and from the vermi
 _MIN_COVERED = 0.8  # of the region: less in the field of view and the mean is of something else
 
 
-def coordinates(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
-    """RAS+ millimetres of every voxel centre: ``[x, y, z, 3]`` float32."""
-    index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij"), axis=-1)
-    return index @ np.asarray(affine, dtype=np.float32)[:3, :3].T + np.asarray(affine, dtype=np.float32)[:3, 3]
-
-
 def pons(grid: Grid, fine: int = 3) -> np.ndarray:
     """The pons ellipsoid's share of each voxel, from ``fine``³ points per voxel; float32."""
     centre, axes = (np.array(v) for v in PONS)
     offset, steps = grid.affine[:3, 3], np.array(grid.spacing)
     low = np.floor((centre - axes - offset) / steps).astype(int)
     shape = np.ceil((centre + axes - offset) / steps).astype(int) + 1 - low
-    box = np.diag([*(steps / fine), 1.0])
-    box[:3, 3] = offset + steps * (low - (fine - 1) / (2 * fine))
+    box = from_matvec(np.diag(steps / fine), offset + steps * (low - (fine - 1) / (2 * fine)))
     points = coordinates(tuple(fine * shape), box)
     inside = (((points - centre) / axes) ** 2).sum(-1) <= 1
     i, j, k = shape

@@ -15,9 +15,11 @@ from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 
 from .intensity import normalise_t1
-from .morphology import REST, box_lattice, dilated
+from .lattices import box_lattice
+from .morphology import REST, dilated
 from .resampling import resample
 from .scan import Scan
 from .template import load_template
@@ -131,8 +133,7 @@ class _Brain:
         shape, affine = box_lattice(mask, scan.affine, _MARGIN, size)
         t1 = resample(normalise_t1(scan.data, mask), scan.affine, shape, affine)
         soft = resample(mask, scan.affine, shape, affine)
-        box = scan.affine @ np.diag([*scan.shape, 1.0])
-        box[:3, 3] -= scan.affine[:3, :3] @ (0.5, 0.5, 0.5)
+        box = from_matvec(scan.affine[:3, :3] * scan.shape, apply_affine(scan.affine, [-0.5] * 3))
         return cls(_evened(t1, soft, size), soft, affine, np.linalg.inv(box))
 
     def at(self, size: float) -> _Brain:
@@ -171,7 +172,7 @@ class _Fixed:
         self.shape, self.affine = brain.t1.shape, brain.affine
         self.near = dilated(brain.mask > 0.5, max(1, round(0.6 * _MARGIN / size)))
         self.t1, self.mask = brain.t1[self.near].astype(np.float64), brain.mask[self.near]
-        self.points = np.argwhere(self.near) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        self.points = apply_affine(self.affine, np.argwhere(self.near))
         self.centre = self.points[self.mask > 0.5].mean(axis=0)
         self.volume = float(brain.mask.sum()) * size**3
 
@@ -191,13 +192,14 @@ class _Moving:
         self.channels = np.stack([*volumes, *gradients], axis=-1).reshape(-1, 8)
         total = float(brain.mask.sum())
         index = [brain.mask.sum(axis=rest) @ np.arange(n) for rest, n in zip(REST, brain.mask.shape, strict=True)]
-        self.centre = self.affine[:3, :3] @ (np.array(index) / total) + self.affine[:3, 3]
+        self.centre = apply_affine(self.affine, np.array(index) / total)
         self.volume = total * size**3
 
     def at(self, fixed: _Fixed, affine: np.ndarray) -> np.ndarray:
         """T1, mask and their gradients (N×8) at the template's points, which ``affine`` takes to the patient's."""
         to_voxel = np.linalg.inv(self.affine) @ affine
-        place = fixed.points @ to_voxel[:3, :3].T + (to_voxel[:3, 3] + 1)
+        to_voxel[:3, 3] += 1  # of the margin
+        place = apply_affine(to_voxel, fixed.points)
         np.clip(place, 0, np.array(self.shape) - 1.001, out=place)
         corner = place.astype(np.intp)
         share = (place - corner).astype(np.float32)
@@ -256,7 +258,7 @@ def _descend(
     edge = 0.0 if similarity else _EDGE
     state, damping = _state(fixed, moving, affine, edge), 1e-3
     for _ in range(steps):
-        y = fixed.points @ affine[:3, :3].T + affine[:3, 3] - moving.centre
+        y = apply_affine(affine, fixed.points) - moving.centre
         columns = _columns(state.found[:, 2:5], y, similarity)
         # Gain and offset are solved for along with the geometry, else a step would mistake one for the other.
         design = np.column_stack([state.gain * columns, state.found[:, 0], np.ones(len(y))])
@@ -293,23 +295,12 @@ def _columns(slope: np.ndarray, y: np.ndarray, similarity: bool) -> np.ndarray:
 def _motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """4×4 about ``centre`` from a step: shift and rotation vector and log scale (7), or shift and matrix (12)."""
     if len(step) == 7:
-        linear = _rotation(step[3:6] / _UNIT) * np.exp(np.clip(step[6] / _UNIT, -0.2, 0.2))
+        from scipy.spatial.transform import Rotation
+
+        linear = Rotation.from_rotvec(step[3:6] / _UNIT).as_matrix() * np.exp(np.clip(step[6] / _UNIT, -0.2, 0.2))
     else:
         linear = np.eye(3) + step[3:].reshape(3, 3) / _UNIT
-    motion = np.eye(4)
-    motion[:3, :3] = linear
-    motion[:3, 3] = centre + step[:3] - linear @ centre
-    return motion
-
-
-def _rotation(vector: np.ndarray) -> np.ndarray:
-    """3×3 from a rotation vector in radians (Rodrigues' formula)."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return from_matvec(linear, centre + step[:3] - linear @ centre)
 
 
 def _starts(moving: _Moving, fixed: _Fixed) -> list[tuple[float, np.ndarray]]:
@@ -318,9 +309,11 @@ def _starts(moving: _Moving, fixed: _Fixed) -> list[tuple[float, np.ndarray]]:
     The others are turned by 35° about each axis either way, and the other 23 ways to lay the axes of a head along the
     axes of the file.
     """
+    from scipy.spatial.transform import Rotation
+
     turns = [np.eye(3)]
     for axis, sign in product(np.eye(3), (1, -1)):
-        turns.append(_rotation(np.deg2rad(35) * sign * axis))
+        turns.append(Rotation.from_rotvec(35 * sign * axis, degrees=True).as_matrix())
     for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
         turn = np.eye(3)[list(order)] * np.array(signs)[:, None]
         if np.linalg.det(turn) > 0 and not np.array_equal(turn, np.eye(3)):
@@ -328,10 +321,8 @@ def _starts(moving: _Moving, fixed: _Fixed) -> list[tuple[float, np.ndarray]]:
     scale = np.clip((moving.volume / fixed.volume) ** (1 / 3), 0.7, 1.3)
     starts = []
     for turn in turns:
-        affine = np.eye(4)
-        affine[:3, :3] = turn * scale
-        affine[:3, 3] = moving.centre - affine[:3, :3] @ fixed.centre
-        starts.append((degrees(turn), affine))
+        linear = turn * scale
+        starts.append((degrees(turn), from_matvec(linear, moving.centre - linear @ fixed.centre)))
     return starts
 
 

@@ -17,9 +17,11 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.affines import apply_affine, from_matvec
 
 from .intensity import normalise_t1
-from .morphology import bounds, box_lattice, dilated, lattice_over
+from .lattices import bounds, box_lattice, lattice_over
+from .morphology import dilated
 from .resampling import resample
 from .scan import LPS, Scan
 
@@ -117,7 +119,7 @@ class Target:
 
     def __init__(self, t1: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> None:
         self.t1, self.mask, self.affine = t1, mask, affine
-        self.centre = affine[:3, :3] @ (np.argwhere(mask > 0.5).mean(axis=0)) + affine[:3, 3]
+        self.centre = apply_affine(affine, np.argwhere(mask > 0.5).mean(axis=0))
 
     @classmethod
     def of(cls, scan: Scan, mask: np.ndarray) -> Target:
@@ -157,8 +159,7 @@ def _find(moving: Scan, target: Target) -> tuple[_Pet, np.ndarray]:
     corner = np.array(np.unravel_index(np.argmax(match), match.shape))
     corner = np.where(corner >= values.shape, corner - size, corner)
     middle = corner + np.argwhere(inside).mean(axis=0)
-    centre = affine[:3, :3] @ middle + affine[:3, 3]
-
+    centre = apply_affine(affine, middle)
     return _cropped(moving, centre), centre
 
 
@@ -243,38 +244,26 @@ def _euler(pose: np.ndarray, centre: np.ndarray) -> sitk.Euler3DTransform:
 
 def _matrix(transform: sitk.Euler3DTransform) -> np.ndarray:
     centre, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
-    pose = np.eye(4)
-    pose[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
-    pose[:3, 3] = centre + shift - pose[:3, :3] @ centre
-    return LPS @ pose @ LPS
+    turn = np.reshape(transform.GetMatrix(), (3, 3))
+    return LPS @ from_matvec(turn, centre + shift - turn @ centre) @ LPS
 
 
-def _turns() -> list[np.ndarray]:
-    """Every combination of no turn and a turn either way about the three axes, no turn at all first."""
-    turns = []
-    for angles in product((0.0, _TURN, -_TURN), repeat=3):
-        turn = np.eye(3)
-        for axis, angle in enumerate(np.deg2rad(angles)):
-            single = np.eye(3)
-            first, second = (axis + 1) % 3, (axis + 2) % 3
-            single[[first, second], [first, second]] = np.cos(angle)
-            single[first, second], single[second, first] = -np.sin(angle), np.sin(angle)
-            turn = single @ turn
-        turns.append(turn)
-    return turns
+def _turns() -> np.ndarray:
+    """Every combination of no turn and a turn either way about the three axes (N×3×3), no turn at all first."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_euler("xyz", list(product((0, _TURN, -_TURN), repeat=3)), degrees=True).as_matrix()
 
 
 def _about(turn: np.ndarray, centre: np.ndarray, place: np.ndarray) -> np.ndarray:
     """4×4 that turns about ``centre`` and brings it to ``place``."""
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = turn, place - turn @ centre
-    return pose
+    return from_matvec(turn, place - turn @ centre)
 
 
 def _apart(one: np.ndarray, other: np.ndarray, centre: np.ndarray) -> float:
     """Millimetres between two poses, root mean square over a ball of a brain's size about ``centre``."""
     delta = one - other
-    shift = delta[:3, :3] @ centre + delta[:3, 3]
+    shift = apply_affine(delta, centre)
     return float(np.sqrt(shift @ shift + _RADIUS**2 / 5 * np.sum(delta[:3, :3] ** 2)))
 
 

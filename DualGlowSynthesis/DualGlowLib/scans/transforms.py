@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from ..errors import InputError
 from ..files import write_whole
@@ -136,9 +137,7 @@ def read_transform(path: str | Path) -> np.ndarray:
     # The points themselves say what any kind of linear transform does, whatever its parameters are.
     points = np.vstack([np.zeros(3), np.eye(3)]).tolist()
     origin, *ends = (np.array(transform.TransformPoint(point)) for point in points)
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.stack(ends, axis=1) - origin[:, None]
-    matrix[:3, 3] = origin
+    matrix = from_matvec(np.stack(ends, axis=1) - origin[:, None], origin)
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"{path} holds a transform that can't be inverted; give the affine to the template.")
     return np.linalg.inv(LPS @ matrix @ LPS)

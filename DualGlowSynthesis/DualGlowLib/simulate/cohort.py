@@ -7,23 +7,24 @@ import json
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from io import StringIO
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..cases.workers import work_off
 from ..errors import InputError
-from ..files import write_json, write_whole
+from ..files import json_text, write_json, write_whole
+from ..locks import only_one
 from ..outputs import generated_by, kind_of_file, refuse_links
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
-from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
+from .anatomy import TEMPLATE_NAME, Anatomy, read_anatomies, template_anatomy, write_anatomies
 from .case import SimulatedCase, draw_covariates, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
@@ -34,6 +35,8 @@ from .uptake import DIAGNOSES, FACTORS
 __all__ = ["case_seed", "simulate_cohort", "truth_file"]
 
 Progress = Callable[[str, float], None]
+
+_LOCK = "lock"  # in truth/
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -60,7 +63,8 @@ def simulate_cohort(
     All volumes lie on the grid; the T1 is as ``scans.prepare`` gives it.
 
     Cases that are complete are kept, so an interrupted run goes on where it stopped, and a larger ``cases`` extends a
-    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
+    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is. While a process works in the
+    folder, others are refused.
 
     Args:
         out: the folder; made if it doesn't exist, else it must be empty or hold a simulated cohort. What in it was not
@@ -81,7 +85,8 @@ def simulate_cohort(
         The folder.
 
     Raises:
-        InputError: if an argument or the folder can't be used.
+        InputError: if an argument or the folder can't be used, another process works there, or a process was killed;
+            the other cases are kept.
     """
     out, report = Path(out), progress or (lambda message, fraction: None)
     grid = _grid(grid)
@@ -93,19 +98,37 @@ def simulate_cohort(
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     _check_folder(out, names)
     settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
-    _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+    with only_one(out / "truth" / _LOCK, f"simulating into {out}"):
+        _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+        _fill(out, grid, cases, seed, anatomy, jobs, report, independent_anatomy)
+    return out
+
+
+def _fill(
+    out: Path,
+    grid: Grid,
+    cases: int,
+    seed: int,
+    anatomy: Path | str | Sequence[Path | str] | None,
+    jobs: int,
+    report: Progress,
+    independent_anatomy: bool,
+) -> None:
+    """Make the cases that are missing, and the tables over all."""
+    names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
-    missing = [(name, one, _covariates_of_anatomy(one) if independent_anatomy else None) for name, one in seeds.items()]
+    body = _covariates_of_anatomy if independent_anatomy else lambda seed: None
+    missing = [_Job(out, grid, name, one, body(one)) for name, one in seeds.items()]
     anatomies = [template_anatomy()]
     if missing and anatomy is not None:
         anatomies += load_anatomies(anatomy, lambda message, fraction: report(message, 0.1 * fraction))
     done = cases - len(missing)
     start = 0.1 if anatomy is not None else 0.0
-    for name in _work(out, grid, missing, anatomies, jobs):
-        done += 1
-        report(name, start + (1 - start) * done / cases)
+    with closing(_work(missing, anatomies, jobs)) as made:
+        for name in made:
+            done += 1
+            report(name, start + (1 - start) * done / cases)
     _summarise(out, names)
-    return out
 
 
 def _grid(grid: Grid | str) -> Grid:
@@ -120,7 +143,7 @@ def _check_folder(out: Path, names: list[str]) -> None:
     """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and {file for file in out.rglob("*") if not file.is_dir()} - {out / "truth" / _LOCK}:
         _settings_of(out)
         refuse_links(out)
         paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
@@ -170,10 +193,17 @@ def _begin(out: Path, settings: dict) -> None:
         for key, value in settings.items():
             if before.get(key) != value:
                 raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
-        return
+    else:
+        model = {
+            "psf_fwhm_mm": PSF_FWHM,
+            "noise_sd": NOISE_SD,
+            "noise_fwhm_mm": NOISE_FWHM,
+            "factors": list(FACTORS),
+            "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
+        }
+        write_json(path, {**settings, "model": model})
     from .. import __version__
 
-    path.parent.mkdir(exist_ok=True)
     description = {
         "Name": "Simulated T1/FDG-PET cohort",
         "BIDSVersion": "1.9.0",
@@ -182,20 +212,13 @@ def _begin(out: Path, settings: dict) -> None:
         "GeneratedBy": [{"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib simulate"}],
         "Simulated": True,
     }
-    write_json(out / "dataset_description.json", description)
-    write_whole(
-        out / "README",
+    readme = (
         "Simulated by DualGlow; no person was scanned. truth/ holds the law that each PET was drawn from: conditional\n"
-        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n",
+        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n"
     )
-    model = {
-        "psf_fwhm_mm": PSF_FWHM,
-        "noise_sd": NOISE_SD,
-        "noise_fwhm_mm": NOISE_FWHM,
-        "factors": list(FACTORS),
-        "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
-    }
-    write_json(path, {**settings, "model": model})
+    for name, text in (("dataset_description.json", json_text(description)), ("README", readme)):
+        if not (out / name).exists():  # a process may have been killed before it wrote them
+            write_whole(out / name, text)
 
 
 def _truth_file(out: Path, name: str) -> Path:
@@ -240,46 +263,69 @@ def _covariates_of_anatomy(seed: int) -> Covariates:
     return draw_covariates(torch.Generator().manual_seed(own))
 
 
-_Missing = tuple[str, int, "Covariates | None"]
-"""A case that is still to be made: its name, its seed, and its anatomy's covariates if they are not the person's."""
+@dataclass(frozen=True)
+class _Job:
+    """A case that is still to be made; ``body``: its anatomy's covariates if they are not the person's."""
+
+    out: Path
+    grid: Grid
+    name: str
+    seed: int
+    body: Covariates | None = None
+    anatomies: Path | None = None  # where another process finds them
 
 
-def _work(out: Path, grid: Grid, missing: list[_Missing], anatomies: list[Anatomy], jobs: int) -> Iterator[str]:
-    """Make the missing cases and yield the name of each when it is done."""
-    if jobs <= 1 or len(missing) < 2:
+def _work(todo: list[_Job], anatomies: list[Anatomy], processes: int) -> Iterator[str]:
+    """Make the missing cases and yield the name of each when it is done.
+
+    Raises:
+        InputError: if a case can't be written; if processes were killed, after the other cases are made.
+    """
+    if processes <= 1 or len(todo) < 2:
         with _one_thread():
-            for one in missing:
-                yield _make_case(out, grid, anatomies, *one)
+            for job in todo:
+                _make_case(job, anatomies)
+                yield job.name
         return
+    made, killed = 0, []
     with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
-        kept = Path(folder) / "anatomies.pt"
-        torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
-        pool = ProcessPoolExecutor(min(jobs, len(missing)), get_context("spawn"), _begin_worker, (out, grid, kept))
-        try:
-            for future in as_completed([pool.submit(_case_in_worker, *one) for one in missing]):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        kept = Path(folder) / "anatomies.safetensors"
+        write_anatomies(anatomies, kept)
+        jobs = [replace(job, anatomies=kept) for job in todo]
+        with closing(work_off(jobs, _in_a_process, min(processes, len(jobs)))) as outcomes:
+            for index, outcome in outcomes:
+                if "traceback" in outcome:
+                    raise RuntimeError(outcome["traceback"])
+                if outcome["status"] == "refused":
+                    raise InputError(outcome["reasons"][0])
+                if outcome["status"] == "made":
+                    made += 1
+                    yield jobs[index].name
+                    continue
+                killed.append(f"{jobs[index].name}: {outcome['reasons'][0]}")
+                if not made and len(killed) == processes:
+                    break  # whatever it is, the others will fare alike
+    if killed:
+        raise InputError(f"{len(todo) - made} of {len(todo)} cases were not made ({killed[0]}); start again.")
 
 
-_worker: tuple[Path, Grid, list[Anatomy]]
+def _in_a_process(job: _Job, report: Progress) -> dict:
+    try:
+        _make_case(job, _loaded(job.anatomies))
+    except InputError as error:
+        return {"status": "refused", "reasons": [str(error)]}
+    return {"status": "made"}
 
 
-def _begin_worker(out: Path, grid: Grid, kept: Path) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    _worker = out, grid, [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
+@lru_cache(maxsize=1)
+def _loaded(kept: Path) -> list[Anatomy]:
+    return read_anatomies(kept)
 
 
-def _case_in_worker(*one: str | float | None) -> str:
-    return _make_case(*_worker, *one)
-
-
-def _make_case(out: Path, grid: Grid, anatomies: list[Anatomy], name: str, seed: int, body: Covariates | None) -> str:
-    case = simulate_case(seed, anatomies, grid, anatomy_covariates=body)
-    about = {} if body is None else {"anatomy_age": body.age, "anatomy_diagnosis": body.diagnosis}
-    _write_case(out, name, case, about)
-    return name
+def _make_case(job: _Job, anatomies: list[Anatomy]) -> None:
+    case = simulate_case(job.seed, anatomies, job.grid, anatomy_covariates=job.body)
+    about = {} if job.body is None else {"anatomy_age": job.body.age, "anatomy_diagnosis": job.body.diagnosis}
+    _write_case(job.out, job.name, case, about)
 
 
 @contextmanager
@@ -307,7 +353,10 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
     }
     sidecars = {"t1": t1, "pet": pet}
     for image, path in _volumes(name).items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out / path} can't be written: {error.strerror or error}.") from None
         data = getattr(case, image).cpu().numpy().astype(np.float32)
         scan = Scan(data, case.grid.affine, meta={"space": "MNI152"})
         write_scan(scan, out / path, "SIMULATED by DualGlow", sidecars.get(image))

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from ..scans.grid import Grid
-from ..scans.reference import PONS, coordinates, pons
+from ..scans.lattices import coordinates
+from ..scans.reference import PONS, pons
 from ..scans.resampling import resample
 from ..scans.template import load_template
 from .lattice import HALF, WORK, apply_axes, half_affine, lines, sample_axes, upsample
