@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
 
 from .morphology import extent
 
@@ -15,12 +14,16 @@ __all__ = ["bounds", "box_lattice", "coordinates", "corners", "lattice_about", "
 
 def coordinates(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     """Millimetres of every voxel centre: ``[x, y, z, 3]`` float32."""
+    from nibabel.affines import apply_affine  # which a fresh Slicer lacks
+
     index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij"), axis=-1)
     return apply_affine(np.asarray(affine, np.float32), index)
 
 
 def corners(spans: Sequence[tuple[float, float]], affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest millimetres along each axis of a box whose first and last index along each axis are given."""
+    from nibabel.affines import apply_affine  # which a fresh Slicer lacks
+
     points = apply_affine(affine, np.array(list(product(*spans))))
     return points.min(axis=0), points.max(axis=0)
 
@@ -32,6 +35,8 @@ def bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def lattice_about(middle: Sequence[float], shape: Sequence[int], size: float | Sequence[float]) -> np.ndarray:
     """4×4 of a lattice of voxels of ``size`` (one, or one for each axis) with its middle at ``middle``."""
+    from nibabel.affines import from_matvec  # which a fresh Slicer lacks
+
     size = np.broadcast_to(np.asarray(size, float), 3)
     return from_matvec(np.diag(size), np.asarray(middle) - size * (np.asarray(shape) - 1) / 2)
 
