@@ -35,10 +35,10 @@ def bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def lattice_about(middle: Sequence[float], shape: Sequence[int], size: float | Sequence[float]) -> np.ndarray:
     """4×4 of a lattice of voxels of ``size`` (one, or one for each axis) with its middle at ``middle``."""
-    from nibabel.affines import from_matvec  # which a fresh Slicer lacks
-
     size = np.broadcast_to(np.asarray(size, float), 3)
-    return from_matvec(np.diag(size), np.asarray(middle) - size * (np.asarray(shape) - 1) / 2)
+    affine = np.diag([*size, 1.0])
+    affine[:3, 3] = np.asarray(middle) - size * (np.asarray(shape) - 1) / 2
+    return affine
 
 
 def lattice_over(low: np.ndarray, high: np.ndarray, size: float) -> tuple[tuple[int, int, int], np.ndarray]:
