@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
 
+from .affines import apply_affine
 from .morphology import extent
 
 __all__ = ["bounds", "box_lattice", "coordinates", "corners", "lattice_about", "lattice_over"]
@@ -33,7 +33,9 @@ def bounds(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def lattice_about(middle: Sequence[float], shape: Sequence[int], size: float | Sequence[float]) -> np.ndarray:
     """4×4 of a lattice of voxels of ``size`` (one, or one for each axis) with its middle at ``middle``."""
     size = np.broadcast_to(np.asarray(size, float), 3)
-    return from_matvec(np.diag(size), np.asarray(middle) - size * (np.asarray(shape) - 1) / 2)
+    affine = np.diag([*size, 1.0])
+    affine[:3, 3] = np.asarray(middle) - size * (np.asarray(shape) - 1) / 2
+    return affine
 
 
 def lattice_over(low: np.ndarray, high: np.ndarray, size: float) -> tuple[tuple[int, int, int], np.ndarray]:

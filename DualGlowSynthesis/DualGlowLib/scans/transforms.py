@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import from_matvec
 
 from ..errors import InputError
+from .affines import from_matvec
 from .scan import LPS
 
 if TYPE_CHECKING:
