@@ -13,7 +13,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from DualGlowSynthesisLib import selfTests, volumes
+from DualGlowSynthesisLib import marks, selfTests, volumes
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic
 from DualGlowSynthesisLib.sampleData import registerSampleData
 from DualGlowSynthesisLib.window import Window
@@ -29,7 +29,7 @@ class DualGlowSynthesis(ScriptedLoadableModule):
         self.parent.helpText = _("""
 Turns a T1-weighted MRI of the brain into the FDG-PET images that go with it, at the age that you set, with the
 conditional flow model DUAL-GLOW. <b>The result is synthetic and for research use only.</b>
-See the <a href="https://github.com/DualGlow/SlicerDualGlow">documentation</a>.
+See the <a href="https://github.com/DualGlow/SlicerDualGlow/blob/main/Documentation/synthesis-module.md">user guide</a>.
 If you use it, cite: Sun H., Mehta R., Zhou H.H., Huang Z., Johnson S.C., Prabhakaran V., Singh V.,
 <i>DUAL-GLOW: Conditional flow-based generative model for modality transfer</i>, ICCV 2019, pages 10611-10620.
 """)
@@ -38,6 +38,7 @@ The method is by Haoliang Sun, Ronak Mehta, Hao H. Zhou, Zhichun Huang, Sterling
 Vikas Singh. This extension is an independent implementation and contains none of their program or weights.
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)  # when the module Sample Data is there
+        slicer.app.connect("startupCompleted()", marks.install)  # when the views are there
 
 
 class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -57,9 +58,14 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = DualGlowSynthesisLogic()
         self.window = Window(self.ui)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        # Before the node selectors hear of it, and after them: they go to a neighbour that nobody chose.
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved, priority=10.0)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved, priority=-10.0)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -84,6 +90,21 @@ class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def onSceneEndClose(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    def onSceneStartImport(self, caller, event) -> None:
+        """While nodes arrive, a selector takes the first, and would write it over what the file says."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller, event) -> None:
+        if self.parent.isEntered:
+            self.setParameterNode(self.logic.getParameterNode())
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node) -> None:
+        self.window.nodeGoes(node)
+
+    def onNodeRemoved(self, caller, event) -> None:
+        self.window.nodeGone()
 
     def initializeParameterNode(self) -> None:
         """Make or find the parameter node, and choose the scene's first acquired volume if none is chosen."""

@@ -25,9 +25,9 @@ class DualGlowTraining(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The DualGlow contributors"]
         self.parent.helpText = _("""
-Trains a DUAL-GLOW model on your own pairs of T1-weighted MRI and FDG-PET (BIDS, Clinica CAPS, or a folder with
-cases.csv). The command shown here runs without a window, on this computer or on a server.
-See the <a href="https://github.com/DualGlow/SlicerDualGlow">documentation</a>.
+Gives the command that trains a DUAL-GLOW model on your own pairs of T1-weighted MRI and FDG-PET. The pairs must be
+prepared first (see the user guide). The command runs without a window, on this computer or on a server.
+See the <a href="https://github.com/DualGlow/SlicerDualGlow/blob/main/Documentation/training-module.md">user guide</a>.
 If you use it, cite: Sun H., Mehta R., Zhou H.H., Huang Z., Johnson S.C., Prabhakaran V., Singh V.,
 <i>DUAL-GLOW: Conditional flow-based generative model for modality transfer</i>, ICCV 2019, pages 10611-10620.
 """)

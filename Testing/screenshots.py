@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QFontDatabase, QImage, QPainter
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication
 
 import host
 from host import gestures, views
@@ -30,24 +30,19 @@ _BAR = 18  # px, the coloured bar over a view
 _GAP = 2
 
 
-def grab(widget: Any, width: int = 440) -> QImage:
-    """The picture of a widget as wide as Slicer's module panel and as high as it needs.
+def grab(widget: Any, width: int = host.PANEL_WIDTH) -> QImage:
+    """The picture of a widget as wide as Slicer's module panel, or as it needs, and as high as it needs.
 
     Raises:
         RuntimeError: if no font can be found, so that every text would be a row of boxes.
     """
     if not QFontDatabase.families():
         raise RuntimeError("Qt finds no fonts; on Debian and Ubuntu, install fontconfig and fonts-dejavu-core.")
-    target: QWidget = unwrap(widget)
-    target.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
-    target.show()
-    for _ in range(3):  # children that show or hide others change the height
-        QApplication.processEvents()
-        height = target.layout().totalHeightForWidth(width) if target.layout().hasHeightForWidth() else 0
-        target.resize(width, max(height, target.sizeHint().height(), target.minimumSizeHint().height()))
+    was_shown = unwrap(widget).isVisible()
+    target = host.lay_out(widget, width)
     QApplication.processEvents()
     picture = target.grab().toImage()
-    target.hide()
+    target.setVisible(was_shown)
     return picture
 
 
@@ -148,7 +143,6 @@ def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
 
     ui.temperatureSlider.value = 0
     ui.sweepCollapsibleButton.collapsed = False
-    grab(widget.parent)  # lays the section out: where nothing is drawn, nothing is clicked
     press(ui.sweepButton)
     montage = slicer.util.arrayFromVolume(volume.GetNodeReference("DualGlow.SweepMontage"))[0]
     height, width, _ = montage.shape

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from DualGlowLib import InputError
 from DualGlowLib.bundle import Bundle, load_bundle, save_bundle
+from DualGlowLib.bundle_files import check_weights, read_config, shipped_bundles
+from DualGlowLib.files import hash_file
 from DualGlowLib.model import DualGlow, encode_covariates, preset
-from DualGlowLib.scans import GRIDS, Grid
+from DualGlowLib.resources import resource
+from DualGlowLib.scans import GRIDS, Grid, brain
+from DualGlowLib.sealed import is_sealed
 
 
 @pytest.fixture
@@ -64,6 +72,23 @@ def _newer(path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
 
 
+def _changed(place: str, value: object, sealed: bool = False):
+    """Another value in the configuration, which keeps its checksum, or has none, as those of the first DualGlow."""
+
+    def change(path: Path) -> None:
+        values = json.loads(path.read_text())
+        *parts, last = place.split(".")
+        part = values
+        for name in parts:
+            part = part[int(name) if name.isdigit() else name]
+        part[last] = value
+        if not sealed:
+            del values["sha256"]["config.json"]
+        path.write_text(json.dumps(values))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "says"),
     [
@@ -74,6 +99,17 @@ def _newer(path: Path) -> None:
         ("config.json", _truncate, "is damaged"),
         ("config.json", _newer, "update DualGlow"),
         ("config.json", lambda path: path.write_text("[]"), "is damaged"),
+        ("config.json", _changed("intensities.pet.scale", 2.6, sealed=True), "the checksum that it states"),
+        ("config.json", _changed("sha256.other", "0"), "it states the checksum of other"),
+        ("config.json", _changed("intensities.pet.scale", math.nan), "NaN is no finite number"),
+        ("config.json", _changed("intensities.t1.scale", math.inf), "Infinity is no finite number"),
+        ("config.json", _changed("intensities.t1.scale", 0), "the scale of its T1 is 0"),
+        ("config.json", _changed("intensities.pet.scale", -2.5), "the scale of its PET is -2.5"),
+        ("config.json", _changed("grid.spacing", [10.0, math.nan, 10.0]), "NaN is no finite number"),
+        ("config.json", _changed("grid.spacing", [10.0, 0.0, 10.0]), "the voxels of its grid measure"),
+        ("config.json", _changed("grid.shape", [16, 0, 16]), "the shape of its grid"),
+        ("config.json", _changed("model.covariates.0.sd", 0.0), "age has the mean"),
+        ("config.json", _changed("model.mri_weight", -math.inf), "-Infinity is no finite number"),
     ],
 )
 def test_damaged_bundles_are_refused(bundle: Bundle, tmp_path: Path, name: str, damage, says: str) -> None:
@@ -81,6 +117,101 @@ def test_damaged_bundles_are_refused(bundle: Bundle, tmp_path: Path, name: str, 
     with pytest.raises(InputError, match=says) as caught:
         load_bundle(tmp_path / "model")
     assert "\n" not in str(caught.value)
+
+
+def test_no_flipped_bit_is_used(bundle: Bundle, tmp_path: Path) -> None:
+    """300 of them: refused, or what is read is the same; the card is for people and has no checksum."""
+    folder, rng = tmp_path / "model", random.Random(3)
+    before, files = load_bundle(folder), ("config.json", "weights.safetensors", "config.json", "README.md")
+    used = dict.fromkeys(files, 0)
+    for number in range(300):
+        path = folder / files[number % 4]
+        whole = path.read_bytes()
+        bit = rng.randrange(8 * len(whole))
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = load_bundle(folder)
+        except InputError:
+            found = None
+        if found is not None:
+            used[path.name] += 1
+            attributes = ("config", "grid", "t1_scale", "pet_scale", "name", "training")
+            assert all(getattr(found, name) == getattr(before, name) for name in attributes)
+            mine, theirs = found.model.state_dict(), before.model.state_dict()
+            assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+        path.write_bytes(whole)
+    assert used["weights.safetensors"] == 0
+    assert used["config.json"] < 5  # such as 1e-05 and 1E-05
+
+
+def test_bundles_without_a_checksum_of_the_configuration_are_read(bundle: Bundle, tmp_path: Path) -> None:
+    """Those of DualGlow 0.1.0."""
+    _changed("name", "test")(tmp_path / "model" / "config.json")
+    assert load_bundle(tmp_path / "model").config == bundle.config
+
+
+def test_weights_that_are_not_finite_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """With the right checksum, as a DualGlow that did not look wrote them."""
+    folder = tmp_path / "model"
+    weights = load_file(folder / "weights.safetensors")
+    name = next(name for name, value in weights.items() if value.dtype == torch.float16)
+    weights[name].view(-1)[3] = math.inf
+    (folder / "weights.safetensors").write_bytes(save(weights))
+    _changed("sha256", {"weights.safetensors": hash_file(folder / "weights.safetensors"), "config.json": ""})(
+        folder / "config.json"
+    )
+    with pytest.raises(InputError, match=f"In .+, {name} is not finite; get the model again"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda bundle: next(bundle.model.parameters()).data.view(-1)[:1].fill_(math.nan), r"\S+ is not finite"),
+        (lambda bundle: setattr(bundle, "pet_scale", math.nan), "intensities.pet.scale is not finite"),
+        (lambda bundle: setattr(bundle, "t1_scale", 0.0), "the scale of its T1 is 0"),
+        (lambda bundle: setattr(bundle, "grid", replace(bundle.grid, centre=(0.0, math.inf, 0.0))), "grid.centre"),
+        (lambda bundle: setattr(bundle, "training", {"notes": [{"bits": math.nan}]}), r"training.notes\[0\].bits is"),
+    ],
+)
+def test_nothing_that_is_not_finite_is_written(bundle: Bundle, tmp_path: Path, change, says: str) -> None:
+    change(bundle)
+    with pytest.raises(InputError, match=f"^The model test can't be written to .+: .*{says}.*; train it anew.$"):
+        save_bundle(bundle, tmp_path / "other", "# card\n")
+    assert not (tmp_path / "other").exists()
+
+
+def test_large_weights_do_not_become_infinite_on_disk(bundle: Bundle, tmp_path: Path) -> None:
+    name, parameter = next(pair for pair in bundle.model.named_parameters() if pair[1].numel() >= 1024)
+    with torch.no_grad():
+        parameter.view(-1)[0] = 1e6
+    save_bundle(bundle, tmp_path / "model", "# card\n")
+    assert torch.equal(load_bundle(tmp_path / "model").model.get_parameter(name), parameter)
+
+
+def test_the_bundles_that_ship_have_checksums() -> None:
+    for folder in shipped_bundles():
+        values = read_config(folder)
+        assert is_sealed(values, "config.json")
+        check_weights(folder, values)
+
+
+def test_a_damaged_brain_mask_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = resource("Models", "brainmask")
+    for name in ("card.json", "weights.safetensors"):
+        shutil.copy(source / name, tmp_path)
+    monkeypatch.setattr(brain, "resource", lambda *parts: tmp_path / parts[-1])
+    read = brain._networks.__wrapped__
+    assert len(read()) == 2
+    for name, says in (("weights.safetensors", "install DualGlow again"), ("card.json", "install DualGlow again")):
+        whole = (tmp_path / name).read_bytes()
+        place = whole.index(b"f1a07162") if name == "card.json" else 500_000
+        (tmp_path / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=says):
+            read()
+        (tmp_path / name).write_bytes(whole)
 
 
 def test_no_folder() -> None:

@@ -258,7 +258,7 @@ def test_flat(tmp_path: Path, separator: str, encoding: str) -> None:
         ("case,t1,pet,pet\na,x.nii,x.nii,x.nii\n", "column 'pet' twice"),
         ("case,t1,pet,age\na,x.nii,x.nii,172\n", "outside 1 to 120 years"),
         ("case,t1,pet,mask\na,x.nii,x.nii,none.nii\n", r"mask .*none.nii does not exist"),
-        ("case,t1,pet,pet_resolution\na,x.nii,x.nii,high\n", "no number of millimetres"),
+        ("case,t1,pet,pet_resolution\na,x.nii,x.nii,high\n", "must be a number of millimetres"),
         ("case,t1,pet\na,x.nii,y.nii\n", r"its PET .*y.nii does not exist"),
         ("", "is empty"),
     ],

@@ -399,8 +399,8 @@ def test_what_can_not_be_prepared_is_refused_at_once(cases: Path, whole: Path, t
         with pytest.raises(InputError, match=says):
             prepare_cohort(folder, out, GRID, **settings)
 
-    refuses("0 jobs", cases, tmp_path / "a", jobs=0)
-    refuses("resolution of 40 mm", cases, tmp_path / "a", resolution=40)
+    refuses("jobs must be at least 1", cases, tmp_path / "a", jobs=0)
+    refuses("resolution must be between 0 and 30 mm", cases, tmp_path / "a", resolution=40)
     refuses("no reference region 'moon'", cases, tmp_path / "a", reference="moon")
     refuses("holds the cases themselves", cases, cases)
     refuses("no case that can be prepared, of 0 found", tmp_path, tmp_path / "a")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -155,8 +157,50 @@ def test_node_selector_shows_the_nodes_that_fit():
     assert (selector.nodeCount(), selector.currentNode()) == (0, None)
     selector.removeAttribute("vtkMRMLScalarVolumeNode", "DualGlow.Synthetic")
     selector.setCurrentNode(one)
-    slicer.mrmlScene.RemoveNode(one)
-    assert selector.currentNode() is None
+    one.SetName("Uno")
+    host.gestures.choose(selector, "Uno")
+    assert (selector.nodeCount(), selector.currentNode()) == (2, one)
+    slicer.mrmlScene.Clear(0)
+    assert (selector.nodeCount(), selector.currentNode()) == (0, None)
+
+
+@pytest.mark.parametrize("with_actions", [True, False], ids=["with actions", "bare"])
+@pytest.mark.parametrize("with_none", [True, False], ids=["with None", "without None"])
+@pytest.mark.parametrize(
+    ("names", "deleted", "expected"),
+    [("ABC", "A", "B"), ("ABC", "B", "C"), ("ABC", "C", "B"), ("AB", "B", "A"), ("A", "A", None)],
+)
+def test_node_selector_goes_to_a_neighbour_when_its_node_goes(names, deleted, expected, with_none, with_actions):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.noneEnabled = ["vtkMRMLScalarVolumeNode"], with_none
+    selector.addEnabled = selector.removeEnabled = selector.renameEnabled = with_actions
+    selector.setMRMLScene(slicer.mrmlScene)
+    nodes, heard = {name: volume(name) for name in names}, []
+    selector.setCurrentNode(nodes[deleted])
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    slicer.mrmlScene.RemoveNode(nodes[deleted])
+    assert selector.currentNode() is nodes.get(expected)
+    assert heard[-1] is nodes.get(expected)
+    assert selector.nodeCount() == len(names) - 1
+
+
+def test_node_selector_without_none_takes_the_first_node():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.addEnabled, selector.removeEnabled = ["vtkMRMLScalarVolumeNode"], False, False
+    selector.setMRMLScene(slicer.mrmlScene)
+    one, two = volume("One"), volume("Two")
+    assert selector.currentNode() is one
+    selector.setCurrentNode(two)
+    later = slicer.qMRMLNodeComboBox()
+    later.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    asked = slicer.qMRMLNodeComboBox()
+    asked.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    asked.setCurrentNode(two)
+    for box in (later, asked):
+        assert not box.enabled
+        box.setMRMLScene(slicer.mrmlScene)
+        assert box.enabled
+    assert (later.currentNode(), asked.currentNode()) == (one, two)
 
 
 def test_collapsible_boxes_hide_what_is_in_them():
@@ -170,6 +214,9 @@ def test_collapsible_boxes_hide_what_is_in_them():
         for collapsed in (True, False):
             box.collapsed = collapsed
             assert (label.visible, hidden.visible) == (not collapsed, False)
+        box.collapsed = True
+        with pytest.raises(ValueError, match="not shown"):
+            host.gestures.click(label)
         box.hide()
 
 
@@ -203,6 +250,59 @@ def test_layouts_show_their_views():
     controller = layouts.sliceWidget("Red").sliceController()
     controller.setSliceOffsetValue(12.5)
     assert layouts.sliceWidget("Red").mrmlSliceNode().GetSliceOffset() == pytest.approx(12.5)
+
+
+FRESH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import host
+slicer = host.start()
+import numpy as np
+import vtk
+started = []
+slicer.app.connect("startupCompleted()", lambda: started.append("modules that were loaded"))
+assert started == []
+host.pump(timeout=0.01)
+slicer.app.connect("startupCompleted()", lambda: started.append("too late"))
+host.pump(timeout=0.01)
+print(started)
+assert host.views.unavailable()
+volume = slicer.util.addVolumeFromArray(np.ones((3, 4, 5)), name="T1")
+slicer.util.setSliceViewerLayers(background=volume, foreground=volume, fit=True)
+legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
+layouts = slicer.app.layoutManager()
+layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView)
+for name in layouts.sliceViewNames():
+    view = layouts.sliceWidget(name).sliceView()
+    renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
+    actor = vtk.vtkTextActor()
+    actor.SetInput("SYNTHETIC")
+    renderer.AddViewProp(actor)
+    assert renderer.HasViewProp(actor)
+    view.cornerAnnotation().SetText(0, "mark")
+    view.scheduleRender()
+    view.forceRender()
+    renderer.RemoveViewProp(actor)
+try:
+    host.views.render("Red")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere graphics can't be taken away")
+def test_a_fresh_application_tells_of_its_start_and_needs_no_graphics(tmp_path):
+    nowhere = {
+        "__EGL_VENDOR_LIBRARY_FILENAMES": str(tmp_path / "absent.json"),
+        "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow",
+    }
+    folder = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, folder], env=os.environ | nowhere, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "['modules that were loaded']" in done.stdout
+    assert "can't render offscreen" in done.stdout
 
 
 def test_settings_and_files_lie_in_a_temporary_folder():
@@ -261,6 +361,59 @@ def test_volumes_have_items_in_the_subject_hierarchy(tmp_path):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode") == 1
 
 
+def test_deleting_a_branch_of_the_subject_hierarchy_deletes_its_nodes():
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.noneEnabled = ["vtkMRMLScalarVolumeNode"], True
+    selector.setMRMLScene(slicer.mrmlScene)
+    one, _two, other = volume("One"), volume("Two"), volume("Other")
+    selector.setCurrentNode(one)
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    for name in ("One", "Two"):
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(slicer.util.getNode(name)), study)
+    assert hierarchy.RemoveItem(study)
+    assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")] == ["Other"]
+    assert [hierarchy.GetItemName(item) for item in slicer.util.getSubjectHierarchyItemChildren()] == ["Other"]
+    assert selector.currentNode() is other
+
+
+@pytest.mark.parametrize("name", ["scene.mrb", "scene.mrml", "folder"])
+def test_scenes_are_written_to_new_folders_and_read(tmp_path, name):
+    node = volume("One", shift=0.5)
+    path = tmp_path / "new" / "folder" / name
+    node.AddDefaultStorageNode()
+    if name == "scene.mrml":  # its volumes are saved by themselves
+        assert slicer.util.saveNode(node, str(path.parent / "One.nrrd"))
+    assert slicer.util.saveScene(str(path))
+    modified = node.GetModifiedSinceRead()
+    assert modified is (name == "scene.mrb")  # so that saving it to a folder later writes it
+    if name != "folder":
+        assert pathlib.Path(slicer.mrmlScene.GetRootDirectory()) == path.parent
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    changed = []
+    slicer.app.layoutManager().connect("layoutChanged(int)", changed.append)
+    slicer.util.loadScene(str(path / "folder.mrml" if name == "folder" else path), {"clear": True})
+    slicer.app.layoutManager().disconnect("layoutChanged(int)", changed.append)
+    assert changed[-1] == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView == slicer.app.layoutManager().layout
+    read = slicer.util.getNode("One")
+    assert np.array_equal(slicer.util.arrayFromVolume(read).ravel(), np.arange(60) + 0.5)
+    (tmp_path / "file").touch()
+    assert not slicer.util.saveScene(str(tmp_path / "file" / name))
+
+
+def test_message_boxes_are_skipped_unless_a_test_answers_them():
+    assert slicer.app.testingEnabled()
+    assert not slicer.util.confirmOkCancelDisplay("Delete?")  # Slicer says otherwise, but compares True with a button
+    with host.gestures.answering("OK") as asked:
+        assert slicer.util.confirmOkCancelDisplay("Delete all?", windowTitle="Trial")
+    with host.gestures.answering("Cancel") as again:
+        assert not slicer.util.confirmOkCancelDisplay("Delete this?")
+    assert (asked, again) == (["Delete all?"], ["Delete this?"])
+    with pytest.raises(ValueError, match="no button 'Perhaps'"), host.gestures.answering("Perhaps"):
+        slicer.util.confirmYesNoDisplay("Sure?")
+    assert slicer.app.testingEnabled()
+
+
 def test_sequence_browser_shows_the_chosen_item():
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Ages")
     for age in (50, 60, 70):
@@ -269,11 +422,32 @@ def test_sequence_browser_shows_the_chosen_item():
         slicer.mrmlScene.RemoveNode(node)
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    slicer.modules.sequences.toolBar().setActiveBrowserNode(browser)
     for index, age in enumerate((50, 60, 70)):
         browser.SetSelectedItemNumber(index)
         assert slicer.util.arrayFromVolume(browser.GetProxyNode(sequence))[0, 0, 0] == age
-    assert slicer.modules.sequences.toolBar().activeBrowserNode() is browser
+
+
+def test_tool_bar_of_sequences_is_hidden_until_it_is_shown(tmp_path):
+    module, bar = slicer.modules.sequences, slicer.modules.sequences.toolBar()
+    module.setToolBarVisible(False)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    assert bar.activeBrowserNode() is None
+    bar.setActiveBrowserNode(browser)
+    assert (bar.activeBrowserNode(), bar.visible, module.isToolBarVisible()) == (browser, False, False)
+    module.autoShowToolBar = False
+    assert module.showSequenceBrowser(browser)
+    assert not bar.visible
+    module.autoShowToolBar = True
+    assert module.showSequenceBrowser(browser)
+    assert (bar.visible, module.toolBarVisible) == (True, True)
+    bar.visible = False
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert bar.activeBrowserNode() is None
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert host.pump(until=lambda: bar.visible)
+    assert bar.activeBrowserNode().GetName() == "Browser"
+    module.setToolBarVisible(False)
 
 
 MODULE = """
@@ -294,22 +468,51 @@ class HostTrialWidget(ScriptedLoadableModuleWidget):
 """
 
 
-def test_modules_are_selected_left_and_reloaded(tmp_path):
+def test_modules_are_selected_left_and_reloaded(tmp_path, monkeypatch):
     path = tmp_path / "HostTrial.py"
     path.write_text(MODULE.replace("{word}", "setup"))
     host.load(path)
     slicer.util.selectModule("HostTrial")
     first = slicer.modules.HostTrialWidget
+    assert (first.parent.visible, first.parent.width) == (True, host.PANEL_WIDTH)
     slicer.util.selectModule("Volumes")
+    assert not first.parent.visible
     assert first.calls == ["setup", "enter", "exit"]
     assert slicer.util.selectedModule() == "Volumes"
     path.write_text(MODULE.replace("{word}", "setup again"))
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     slicer.util.reloadScriptedModule("HostTrial")
-    sys.dont_write_bytecode = before
-    assert first.calls[-1] == "cleanup"
-    assert slicer.modules.HostTrialWidget.calls == ["setup again"]
-    assert slicer.modules.HostTrialWidget.parent == first.parent
+    second = slicer.modules.HostTrialWidget
+    assert second.calls == ["setup again"]
+    assert second.parent == first.parent
+    slicer.util.selectModule("HostTrial")
+    slicer.util.reloadScriptedModule("HostTrial")  # while it is shown: it is neither left nor entered
+    third = slicer.modules.HostTrialWidget
+    assert third.parent.isEntered
+    slicer.modules.hosttrial.close(third)
+    assert first.calls == ["setup", "enter", "exit", "cleanup"]
+    assert second.calls == ["setup again", "enter", "cleanup"]
+    assert third.calls == ["setup again", "exit", "cleanup"]
+
+
+def test_a_window_is_as_wide_as_the_module_panel_unless_it_needs_more(tmp_path):
+    path = tmp_path / "HostPanelTrial.py"
+    setup = """
+        import qt
+        self.table = qt.QTableWidget(2, 4)
+        self.layout.addWidget(self.table)
+        self.button = qt.QPushButton("x")
+        self.layout.addWidget(self.button)"""
+    text = MODULE.replace("HostTrial", "HostPanelTrial").replace('self.calls.append("{word}")', setup)
+    path.write_text(text)
+    module = host.load(path)
+    widget = module.open()
+    assert widget.table.viewport().width < host.PANEL_WIDTH == widget.table.width == widget.button.width
+    assert sum(widget.table.columnWidth(column) for column in range(4)) > widget.table.viewport().width  # cut
+    widget.button.setMinimumWidth(500)
+    host.lay_out(widget.parent)
+    assert widget.parent.width == 500
+    module.close(widget)
 
 
 def test_gaps_of_the_event_loop_are_measured():

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import pytest
+import vtk
 
 from loaded import host, slicer
 
@@ -93,6 +94,51 @@ def test_fields_of_every_type_come_back_from_a_saved_scene(parameters, tmp_path)
     assert loaded.person == Person(55, "unknown")
     loaded.below = None
     assert loaded.below is None
+
+
+def singleton() -> Parameters:
+    """As a module's logic makes it: a scene has one, into which the one of a file is copied."""
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+    node.UnRegister(None)
+    node.SetSingletonTag("HostTrial")
+    return Parameters(slicer.mrmlScene.AddNode(node))
+
+
+@pytest.mark.parametrize("ending", ["mrb", "mrml"])
+def test_connected_selector_overwrites_what_a_scene_file_says(tmp_path, ending):
+    saved = singleton()
+    saved.age = 81
+    volume("One")
+    saved.volume = volume("Two")
+    assert slicer.util.saveScene(str(tmp_path / f"scene.{ending}"))
+    slicer.mrmlScene.Clear(0)
+    selector = slicer.qMRMLNodeComboBox()
+    selector.addEnabled = selector.removeEnabled = False
+    selector.setMRMLScene(slicer.mrmlScene)
+    parameters, told = singleton(), []
+    parameters.connectParametersToGui({"volume": selector})
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def added(caller, event, node):
+        if node.IsA("vtkMRMLScalarVolumeNode"):
+            told.append(f"{node.GetName()} came, {parameters.volume.GetName()} is chosen")
+
+    scene = slicer.mrmlScene
+    observers = [
+        scene.AddObserver(scene.StartImportEvent, lambda *_: told.append("start")),
+        scene.AddObserver(scene.NodeAddedEvent, added),
+        scene.AddObserver(scene.EndImportEvent, lambda *_: told.append("end")),
+    ]
+    parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: told.append(f"aged {parameters.age:.0f}"))
+    slicer.util.loadScene(str(tmp_path / f"scene.{ending}"), {"clear": False})
+    for observer in observers:
+        scene.RemoveObserver(observer)
+    assert (told[0], told[-1]) == ("start", "end")
+    places = [told.index(text) for text in ("aged 81", "One came, One is chosen", "Two came, One is chosen")]
+    assert places == sorted(places)
+    assert scene.GetSingletonNode("HostTrial", "vtkMRMLScriptedModuleNode") is parameters.parameterNode
+    assert parameters.age == 81
+    assert parameters.volume is selector.currentNode() is slicer.util.getNode("One")
 
 
 @pytest.mark.parametrize(

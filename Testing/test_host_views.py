@@ -140,11 +140,12 @@ def test_opacity_blends_the_layers():
     pictures = []
     for opacity in (0.0, 0.5, 1.0):
         slicer.util.setSliceViewerLayers(foregroundOpacity=opacity)
-        pictures.append(host.views.render("Red", *SIZE).astype(int))
+        picture = host.views.render("Red", *SIZE).astype(int)
+        pictures.append(picture[: SIZE[1] * 5 // 6])  # below it, the opacity is written in words
     assert not colored(pictures[0]).any()
     assert np.abs(pictures[1] - (pictures[0] + pictures[2]) / 2).max() <= 2
     pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileInferno.txt")
-    assert np.abs(host.views.render("Red", *SIZE) - pictures[2]).max() > 50
+    assert np.abs(host.views.render("Red", *SIZE)[: len(pictures[2])] - pictures[2]).max() > 50
 
 
 def test_legend_is_drawn_beside_the_brain():
@@ -164,6 +165,33 @@ def test_legend_is_drawn_beside_the_brain():
     assert not np.array_equal(host.views.render("Red", *SIZE), drawn)
     slicer.mrmlScene.RemoveNode(legend)
     assert np.array_equal(host.views.render("Red", *SIZE), bare)
+
+
+def test_legend_does_not_see_that_code_shows_another_volume():
+    """Slicer's own displayable manager looks again when the user chooses a layer, or when the legend is modified."""
+    volume = head(False)
+    pet = overlay(volume, slicer.util.arrayFromVolume(volume), 60)
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, volume, "Other")
+    logic = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+    composite = logic.GetSliceCompositeNode()
+    composite.SetForegroundVolumeID(other.GetID())
+    bare = host.views.render("Red", *SIZE)
+    composite.SetForegroundVolumeID(pet.GetID())
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(pet)
+
+    def is_drawn() -> bool:
+        return bool((host.views.render("Red", *SIZE) != bare)[:, SIZE[0] * 3 // 4 :].any())
+
+    for shown in (other.GetID(), None):
+        composite.SetForegroundVolumeID(shown)
+        assert is_drawn()
+    legend.Modified()
+    assert not is_drawn()
+    for shown in (pet, other):
+        logic.StartSliceCompositeNodeInteraction(composite.ForegroundVolumeFlag)
+        composite.SetForegroundVolumeID(shown.GetID())
+        logic.EndSliceCompositeNodeInteraction()
+        assert is_drawn() is (shown is pet)
 
 
 def test_a_scene_looks_the_same_after_saving_closing_and_loading(tmp_path):
@@ -200,6 +228,56 @@ def test_text_in_a_corner_of_a_view():
     assert columns.max() < SIZE[0] / 2
 
 
+def test_corners_are_written_over_when_a_view_shows_something_else():
+    volume = head(False)
+    overlay(volume, slicer.util.arrayFromVolume(volume), 60)
+    view = slicer.app.layoutManager().sliceWidget("Red")
+    host.views.render("Red", *SIZE)
+    annotation = view.sliceView().cornerAnnotation()
+    for corner in range(4):
+        annotation.SetText(corner, "Synthetic")
+    view.mrmlSliceCompositeNode().SetForegroundOpacity(0.25)
+    assert [annotation.GetText(corner) for corner in range(4)] == ["F: PET (25%)\nB: mni152_t1\n", "", "", ""]
+    bare = host.views.render("Red", *SIZE)
+    view.overlayCornerAnnotation().SetText(vtk.vtkCornerAnnotation.UpperLeft, "Synthetic")
+    assert (host.views.render("Red", *SIZE) != bare)[: SIZE[1] // 2, : SIZE[0] // 2].any()
+    view.overlayCornerAnnotation().ClearAllTexts()
+
+
+def test_what_is_added_to_the_renderer_of_a_view_is_drawn():
+    layouts, texts = slicer.app.layoutManager(), {}
+
+    def renderer(name: str) -> vtk.vtkRenderer:
+        return layouts.sliceWidget(name).sliceView().renderWindow().GetRenderers().GetFirstRenderer()
+
+    def mark(_layout: int = 0) -> None:
+        for name in set(layouts.sliceViewNames()) - set(texts):
+            texts[name] = vtk.vtkTextActor()
+            texts[name].SetInput("SYNTHETIC")
+            texts[name].SetPosition(10, 10)
+            renderer(name).AddViewProp(texts[name])
+            layouts.sliceWidget(name).sliceView().scheduleRender()
+
+    layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    slicer.util.setSliceViewerLayers(background=head(False), fit=True)
+    mark()
+    before = set(texts)
+    layouts.connect("layoutChanged(int)", mark)
+    layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView)
+    layouts.disconnect("layoutChanged(int)", mark)
+    new = sorted(set(texts) - before)
+    assert len(new) == 6
+    for name in ("Red", new[0]):
+        assert layouts.sliceWidget(name).mrmlSliceNode().IsMappedInLayout()
+        drawn = host.views.render(name, *SIZE)
+        texts[name].VisibilityOff()
+        rows, columns = np.nonzero((host.views.render(name, *SIZE) != drawn).any(axis=-1))
+        assert rows.min() > SIZE[1] - 40
+        assert columns.max() < SIZE[0] / 2
+    for name, text in texts.items():
+        renderer(name).RemoveViewProp(text)
+
+
 def test_screenshot_shows_the_window_and_the_views(tmp_path):
     import qt
 
@@ -209,7 +287,7 @@ def test_screenshot_shows_the_window_and_the_views(tmp_path):
     layout = qt.QVBoxLayout(panel)
     layout.addWidget(qt.QPushButton("Synthesize"))
     picture = QImage(str(screenshots.shot(panel, tmp_path / "new" / "window.png", size=(600, 400))))
-    assert (picture.width(), picture.height()) == (440 + 2 + 600, 400)
-    assert picture.pixelColor(440 + 2 + 4, 2).name() == "#f34a33"  # the bar of the view Red
+    assert (picture.width(), picture.height()) == (host.PANEL_WIDTH + 2 + 600, 400)
+    assert picture.pixelColor(host.PANEL_WIDTH + 2 + 4, 2).name() == "#f34a33"  # the bar of the view Red
     letters = QFontMetrics(QLabel().font())
     assert letters.horizontalAdvance("iiii") < letters.horizontalAdvance("WWWW") / 2  # letters, not boxes

@@ -325,12 +325,12 @@ def test_changes_of_a_preset() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [({"kernel": 3}, "'kernel' is no setting"), ({"link": {"kernal": 3}}, "model, link: 'kernal' is no setting"),
-     ({"mri_weight": "high"}, "a value like 0.01"), ({"link": 3}, "link is 3"), ({"shape": [8, 8, 8]}, "not set here"),
+     ({"mri_weight": "high"}, "a value like 0.01"), ({"link": 3}, "link must"), ({"shape": [8, 8, 8]}, "not set here"),
      ({"mri": {"depths": [1]}}, "depth and a width per level"), ({"covariates": ["apoe"]}, "must be"),
-     ({"covariates": 3}, "must be"), ({"link": 3, "conditioning": "none"}, "link is 3"),
+     ({"covariates": 3}, "must be"), ({"link": 3, "conditioning": "none"}, "link must"),
      ({"conditioning": "paper"}, "kind unet can do film, residual, none"), ({"conditioning": "magic"}, "'magic'"),
      ({"link": {"kind": "levelwise", "authors": True, "conditioning": "film"}}, "can do release, paper, none"),
-     ({"covariates": [], "discriminators": {"weight": 0.01}}, "without covariates"),
+     ({"covariates": [], "discriminators": {"weight": 0.01}}, "must be covariates"),
      ({"discriminators": {"schedule": "steep"}}, "constant and ramp")],
 )  # fmt: skip
 def test_changes_that_can_not_be_made(changes: dict, says: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from vtk.util import numpy_support
 
+from hand_client import HandClient
 from loaded import slicer
 from module_scene import OBLIQUE, SHAPE, clean_scene, geometry, item_of, t1, voxels  # noqa: F401
 
@@ -71,6 +72,25 @@ def test_only_what_holds_synthetic_values_is_marked(pair):
     assert volumes.provenanceOf(nodes.z)["Content"] == "z"
     assert volumes.provenanceOf(nodes.difference)["RealPet"] == "Scan of the PET"
     assert nodes.pet.GetAttribute("DualGlow.ResampledFrom") == "Scan of the PET"
+
+
+def test_maps_say_what_went_into_them(pair):
+    """What the worker tells of the samples and of the PET is on both, with what they are in words of their own."""
+    volume, real = pair
+    client, heard = HandClient(), []
+    client.request("compare", source="real.nii.gz", age=71.5, sex="F", samples=32, seed=7, onDone=heard.append)
+    client.answer_compare(SHAPE)
+    nodes = writeComparison(volume, real, heard[0])
+    for node, units in ((nodes.difference, "SUVR"), (nodes.z, "standard deviations")):
+        about = volumes.provenanceOf(node)
+        assert about.items() >= (heard[0]["provenance"] | {"RealPet": "Scan of the PET", "Units": units}).items()
+        told = {
+            name: node.GetAttribute(f"DualGlow.{name}") for name in ("Age", "Sex", "Temperature", "Samples", "Seed")
+        }
+        assert told == {"Age": "71.5", "Sex": "F", "Temperature": "1", "Samples": "32", "Seed": "7"}
+        assert node.GetAttribute("DualGlow.BundleSHA256") == 64 * "a"
+        assert node.GetAttribute("DualGlow.RealPetVoxelsSHA256") == 64 * "b"
+        assert node.GetAttribute("DualGlow.SourceVoxelsSHA256") == 64 * "c"
 
 
 def drawn(node, values: np.ndarray) -> np.ndarray:

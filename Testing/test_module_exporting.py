@@ -312,6 +312,29 @@ def test_report_of_the_wrong_volumes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["nifti", "table", "report"])
+def test_nothing_of_another_mri_is_written_over(tmp_path, what):
+    volume = t1()
+    pet, table = synthetic(volume), regions_table()
+    for node in (pet, table):
+        volumes.markSynthetic(node, {**volumes.provenanceOf(pet), "SourceVoxelsSHA256": "2b" * 32})
+    path = tmp_path / ("pet" + {"nifti": ".nii.gz", "table": ".csv", "report": ".html"}[what])
+    write = {
+        "nifti": lambda: exporting.exportNifti(pet, path),
+        "table": lambda: exporting.exportTable(table, path),
+        "report": lambda: exporting.exportReport(volume, pet, table, VERDICT, path),
+    }[what]
+    write()
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    write()
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    for node in (pet, table):
+        volumes.markSynthetic(node, {**volumes.provenanceOf(node), "SourceVoxelsSHA256": "1a" * 32})
+    with pytest.raises(InputError, match=r"was made from another MRI[^\n]*\.$"):
+        write()
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("what", ["nifti", "table", "report"])
 @pytest.mark.parametrize("case", ["no such folder", "a folder", "disk full"])
 def test_what_can_not_be_written_is_told_and_nothing_is_lost(tmp_path, monkeypatch, what, case):
     volume = t1()

@@ -20,6 +20,7 @@ from loaded import host, slicer
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.bundle import load_bundle  # isort: skip
 from DualGlowLib.resources import resource  # isort: skip
+from DualGlowLib.sealed import write_sealed  # isort: skip
 from DualGlowSynthesisLib import downloads, models  # isort: skip
 
 BUNDLE = resource("Models", "simulated-fdg-medium")
@@ -203,7 +204,8 @@ def test_a_folder_of_ones_own_stays_on_the_list(tmp_path, given):
 
 def change_config(folder: Path, **values) -> None:
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
+    values = {**json.loads(path.read_text(encoding="utf-8")), **values}
+    write_sealed(path, values, {"weights.safetensors": values["sha256"]["weights.safetensors"]})
 
 
 @pytest.mark.parametrize(

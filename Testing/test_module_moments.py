@@ -55,6 +55,7 @@ def t1(module):
 @pytest.fixture
 def previewing(module, client: HandClient, t1):
     """A PET at 70 years, and the slider on its way to 75; gives the output."""
+    module.ui.ageKnownBox.checked = True
     module.ui.applyButton.click()
     client.answer_readying()
     client.answer_sample(SHAPE)
@@ -237,5 +238,5 @@ def test_a_patient_cancel_lets_the_process_live(tmp_path: Path, monkeypatch: pyt
     assert client.starts == 1
     assert json.loads(json.dumps(heard[0]))["event"] == "done"  # it was through before it heard
     assert heard[1] == 3
-    assert os.listdir(client.folder) == ["worker.log"]  # arrays go, wanted or not
+    assert sorted(os.listdir(client.folder)) == ["client.lock", "worker.log"]  # arrays go, wanted or not
     client.close()

@@ -213,7 +213,9 @@ def test_saved_and_read_again(tmp_path):
     np.testing.assert_array_equal(voxels(data), step(60.5)["mean"])
     np.testing.assert_allclose(geometry(data), OBLIQUE, atol=1e-6)
     assert volumes.isSynthetic(data)
-    assert volumes.provenanceOf(data) == json.loads(json.dumps({**PROVENANCE, **step(60.5)["provenance"]}))
+    assert volumes.provenanceOf(data) == json.loads(
+        json.dumps({**PROVENANCE, **step(60.5)["provenance"], "Content": "sweep"})
+    )
     again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableStorageNode")
     storage.SetFileName(str(tmp_path / "saved.tsv"))

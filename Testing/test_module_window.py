@@ -63,7 +63,8 @@ def t1(name: str = "T1"):
 
 
 def apply(ui, client: HandClient) -> None:
-    """Press Apply, and let the worker answer all of it."""
+    """Press Apply at the age that the slider shows, and let the worker answer all of it."""
+    ui.ageKnownBox.checked = True
     ui.applyButton.click()
     client.answer_readying()
     client.answer_sample(SHAPE)
@@ -104,8 +105,8 @@ def test_window_warns_and_waits_for_an_mri(ui) -> None:
 def test_output_may_not_be_the_input(ui) -> None:
     volume = t1()
     ui.outputSelector.setCurrentNode(volume)
-    assert not ui.applyButton.enabled
-    assert "other than the input" in ui.applyButton.toolTip
+    assert ui.outputSelector.currentNode() is None
+    assert "other than the input" in ui.statusLabel.text
 
 
 def test_synthetic_volume_is_neither_chosen_nor_taken() -> None:
@@ -132,7 +133,7 @@ def test_patient_section_offers_what_the_model_knows(ui, module) -> None:
     assert module._parameterNode.diagnosis == "AD"
     module.window.patient.setModel({"covariates": [{"name": "age", "kind": "numeric", "range": [50, 60]}]})
     assert ui.diagnosisBox.count == 1
-    module.window.refresh()
+    module.window.onParametersChanged()
     assert module._parameterNode.diagnosis == "unknown"
     assert (ui.ageSlider.minimum, ui.ageSlider.maximum) == (50, 60)
     assert module._parameterNode.age == 60
@@ -146,9 +147,11 @@ def test_sliders_and_parameter_node_follow_each_other(ui, module) -> None:
     assert (parameters.age, parameters.temperature) == (81, 0.7)
     parameters.age = 55.0
     assert ui.ageSlider.value == 55
+    assert ui.ageKnownBox.checked
     ui.ageKnownBox.checked = False
-    assert not ui.ageSlider.enabled
     assert module.window.choices().age is None
+    ui.ageSlider.value = 56  # who moves the slider says the age
+    assert module.window.choices().age == 56
     with pytest.raises(ValueError, match="within range"):
         parameters.age = 130.0
 
@@ -178,16 +181,19 @@ def test_age_and_sex_come_from_dicom_once(ui, module, monkeypatch: pytest.Monkey
             return {"0010,1010": "083Y", "0010,0040": "F "}[tag]
 
     monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    parameters = module._parameterNode
     volume = t1()
-    assert module._parameterNode.age == 70
+    assert not parameters.ageKnown
     other = t1("Second")
-    other.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
     ui.inputSelector.setCurrentNode(other)
-    assert (module._parameterNode.age, module._parameterNode.sex) == (83, "F")
+    other.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")  # as Slicer does, after it has added the volume
+    assert (parameters.age, parameters.ageKnown, parameters.sex) == (83, True, "F")
     ui.ageSlider.value = 60
-    assert module._parameterNode.age == 60
-    ui.inputSelector.setCurrentNode(volume)
-    assert module._parameterNode.age == 60
+    assert parameters.age == 60
+    ui.inputSelector.setCurrentNode(volume)  # of whom nobody said anything
+    assert (parameters.ageKnown, parameters.sex) == (False, "unknown")
+    ui.inputSelector.setCurrentNode(other)  # what the user said stays
+    assert (parameters.age, parameters.ageKnown, parameters.sex) == (60, True, "F")
 
 
 # ----------------------------------------------------------------------------------------------------- Apply and Cancel
@@ -242,7 +248,7 @@ def test_nothing_is_asked_again_that_did_not_change(ui, client: HandClient) -> N
     ui.liveBox.checked = False
     before = list(client.history)
     ui.ageSlider.value = 50
-    assert "press Apply" in ui.statusLabel.text
+    assert "Press Apply" in ui.agreementLabel.text
     apply(ui, client)
     assert client.history[len(before) :] == ["sample"]
     slicer.util.arrayFromVolume(volume)[:] += 1
@@ -361,8 +367,8 @@ def test_two_inputs_in_turn(ui, client: HandClient) -> None:
     apply(ui, client)
     one = ui.outputSelector.currentNode()
     ui.inputSelector.setCurrentNode(second)
-    assert "press Apply" in ui.statusLabel.text
-    ui.outputSelector.setCurrentNode(None)
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):  # the first one's overlay is gone
+        assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (second.GetID(), None)
     apply(ui, client)
     two = ui.outputSelector.currentNode()
     assert (one.GetName(), two.GetName()) == ("First synthetic FDG", "Second synthetic FDG")
@@ -519,7 +525,7 @@ def test_a_dead_worker_ends_the_live_overlay_with_a_word(ui, module, client: Han
     assert "ended unexpectedly" in ui.statusLabel.text
     client.die()
     ui.ageSlider.value = 80
-    assert "press Apply" in ui.statusLabel.text
+    assert "Press Apply" in ui.agreementLabel.text
     apply(ui, client)
     assert np.all(values(ui.outputSelector.currentNode()) == 80)
 

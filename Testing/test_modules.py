@@ -195,11 +195,23 @@ def test_several_samples_give_their_sd_too(logic):
 
 
 def test_chosen_output_keeps_its_name_and_takes_the_geometry(logic):
-    chosen = slicer.util.addVolumeFromArray(np.zeros((2, 2, 2), np.uint8), name="My PET")
-    output = logic.synthesize(t1(), age=1, outputVolume=chosen)
+    chosen, volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "My PET"), t1()
+    output = logic.synthesize(volume, age=1, outputVolume=chosen)
     assert output is chosen
     assert output.GetName() == "My PET"
     assert output.GetImageData().GetDimensions() == (5, 4, 3)
+    assert logic.synthesize(volume, age=2, outputVolume=chosen) is chosen
+
+
+def test_neither_an_image_nor_the_result_of_another_mri_is_written_over(logic, session):
+    acquired = slicer.util.addVolumeFromArray(np.ones((2, 2, 2), np.uint8), name="Acquired")
+    first, second = t1(), t1()
+    made = logic.synthesize(first, age=1)
+    for output, sentence in ((acquired, "holds another image"), (made, "was made from"), (second, "the input")):
+        before = slicer.util.arrayFromVolume(output).copy()
+        with pytest.raises(InputError, match=sentence):
+            logic.synthesize(second, age=2, outputVolume=output)
+        assert np.array_equal(slicer.util.arrayFromVolume(output), before)
 
 
 @pytest.mark.parametrize("case", ["none", "empty", "colour", "same", "synthetic"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
-from DualGlowLib.bundle import Bundle
+from DualGlowLib.bundle import DEFAULT_BUNDLE, Bundle
 from DualGlowLib.draws import Draws
 from DualGlowLib.model import DualGlow, Encoding, encode_covariates, preset
 from DualGlowLib.resources import resource
@@ -178,6 +180,45 @@ def test_spread_of_pairs_is_unbiased_whatever_they_share() -> None:
         assert (draws.result().error ** 2).mean() == pytest.approx(2 * even**2 / 3, rel=0.02, abs=1e-9)
 
 
+@pytest.mark.parametrize("value", [math.nan, 1e30], ids=["NaN", "overflow"])
+def test_nothing_that_is_not_finite_leaves(value: float) -> None:
+    """Whatever the model is: weights that are not finite, or finite ones whose products aren't."""
+    model = small_model()
+    for parameter in (*model.pet_flow.parameters(), *model.mri_flow.parameters()):
+        parameter.fill_(value)
+    synthesizer = Synthesizer(Bundle(model, Grid("test", SHAPE, (10.0,) * 3), 1.5, 2.5, "test"))
+    t1 = pet = np.random.default_rng(0).random(SHAPE)
+    encoding = synthesizer.encode_prepared(t1)
+    asked = (
+        lambda: synthesizer.sample_grid(encoding, CN),
+        lambda: synthesizer.distribution(encoding, CN, 1.0, 4, below=1.0, regions=np.ones((1, *SHAPE)) / 16**3),
+        lambda: synthesizer.counterfactual(encoding, pet, CN, AD),
+        lambda: synthesizer.log_likelihood(encoding, pet, CN, samples=2),
+        lambda: synthesizer.mri_log_likelihood(t1),
+    )
+    for ask in asked:
+        with pytest.raises(InputError, match=r"^The .*(PET|T1) that the model test gives .* not finite"):
+            ask()
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf, -3.68])
+def test_command_line_writes_no_pet_of_a_broken_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture, scale: float
+) -> None:
+    bundle = shutil.copytree(resource("Models", DEFAULT_BUNDLE), tmp_path / "bundle")
+    values = json.loads((bundle / "config.json").read_text())
+    values["intensities"]["pet"]["scale"] = scale
+    values["sha256"].pop("config.json", None)
+    (bundle / "config.json").write_text(json.dumps(values))
+    output = tmp_path / "pet.nii.gz"
+    t1 = str(resource("Template", "mni152_t1.nii.gz"))
+    assert main(["synthesize", t1, "--bundle", str(bundle), "--output", str(output)]) == 2
+    error = capsys.readouterr().err
+    assert "is damaged" in error
+    assert error.count("\n") == 1
+    assert not output.exists()
+
+
 def test_memory_does_not_grow_with_the_number_of_samples() -> None:
     draws = Draws(antithetic=True, below=0.0)
     held = [
@@ -235,7 +276,7 @@ def test_command_line_writes_the_distribution(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(["--temperature", "0.5,1"], "has 3 levels"), (["--temperature", "hot"], "is no number"),
+    [(["--temperature", "0.5,1"], "has 3 levels"), (["--temperature", "hot"], "must be a number"),
      (["--samples", "3", "--antithetic"], "even"), (["--below", "-1"], "above 0")],
 )  # fmt: skip
 def test_command_line_refuses(options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

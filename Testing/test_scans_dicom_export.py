@@ -18,7 +18,7 @@ from nibabel.eulerangles import euler2mat
 from dicom_files import MPRAGE, on_lattice, write_enhanced, write_series
 from DualGlowLib import InputError
 from DualGlowLib.scans import Scan, dicom_export, read_scan, write_scan
-from DualGlowLib.scans.dicom_export import export_dicom
+from DualGlowLib.scans.dicom_export import check_export, export_dicom
 from DualGlowLib.scans.marking import is_synthetic
 
 LATTICES = {
@@ -256,6 +256,33 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     target.mkdir()
     assert len(export_dicom(pet, source, target)) == 9  # an empty folder will do
+
+
+def test_an_earlier_pet_of_the_same_t1_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    source, other, target = t1(tmp_path / "t1"), t1(tmp_path / "other"), tmp_path / "pet"
+    for file in other.iterdir():  # of another patient
+        dataset = pydicom.dcmread(file)
+        dataset.SeriesInstanceUID += ".7"
+        dataset.save_as(file)
+    pet = pet_on(read_scan(source))
+    (tmp_path / "there").mkdir()
+    target.symlink_to(tmp_path / "there")
+    export_dicom(pet, source, target)
+    export_dicom(pet.like(pet.data * np.float32(0.5)), source, target)
+    assert target.is_symlink()
+    assert len(list(target.iterdir())) == 9
+    np.testing.assert_allclose(read_scan(target).data.sum(), 0.5 * pet.data.sum(), rtol=1e-3)
+    check_export(source, target)
+    files = {path: path.read_bytes() for path in target.iterdir()}
+    for write in (lambda: export_dicom(pet, other, target), lambda: check_export(other, target)):
+        with pytest.raises(InputError, match="was made from another MRI"):
+            write()
+    (target / "notes.txt").write_text("mine")
+    for write in (lambda: export_dicom(pet, source, target), lambda: check_export(source, target)):
+        with pytest.raises(InputError, match="not an empty folder"):
+            write()
+    assert {path: path.read_bytes() for path in target.iterdir()} == {**files, target / "notes.txt": b"mine"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "pet", "t1", "there"]
 
 
 # What dciodvfy of 2022 says against every file: it doesn't know (0008,001C), which is younger, and wants PRIMARY for

@@ -191,7 +191,7 @@ def test_an_unknown_resolution_stays_unknown(prepared: Prepared, pet: Scan) -> N
     assert coarse.quality["smoothed"] == [0, 0, 0]
     assert coarse.resolution == pytest.approx(np.hypot(9.0, np.sqrt(3.4**2 - 2**2)), abs=0.2)
     np.testing.assert_array_equal(coarse.suvr, unknown.suvr)
-    with pytest.raises(InputError, match="resolution of a PET can't be 0 mm"):
+    with pytest.raises(InputError, match="resolution of a PET must be between 0 and 30 mm"):
         prepare_pet(pet, prepared, resolution=0.0)
 
 

@@ -134,6 +134,27 @@ def test_what_cannot_be_written_is_told(tmp_path, jobs):
         simulate_cohort(out, 3, "small", 21, jobs=jobs)
 
 
+def test_only_one_process_simulates_into_a_folder(tmp_path):
+    """One that was killed before it wrote anything else has left its lock."""
+    lock, refused = tmp_path / "truth" / "lock", []
+    lock.parent.mkdir()
+    lock.touch()
+
+    def once_more(message: str, fraction: float) -> None:
+        assert lock.is_file()
+        with pytest.raises(InputError, match="Another process is simulating into") as caught:
+            simulate_cohort(tmp_path, 2, "small", 21)
+        refused.append(str(caught.value))
+
+    simulate_cohort(tmp_path, 1, "small", 21, progress=once_more)
+    assert len(refused) == 1
+    assert not lock.exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(InputError, match="is not empty and holds no simulated cohort"):
+        simulate_cohort(tmp_path / "other", 1, "small", 21)
+
+
 def test_anatomies_can_be_independent_of_the_covariates(cohort, tmp_path):
     out = simulate_cohort(tmp_path / "out", 2, "small", 21, independent_anatomy=True)
     before, after = (json.loads((path / "truth" / "sub-0002.json").read_text()) for path in (cohort, out))

@@ -22,6 +22,7 @@ from DualGlowLib.scans import GRIDS
 from DualGlowLib.simulate import simulate_cohort
 from DualGlowLib.synthesis import Synthesizer
 from DualGlowLib.training import Cohort, TrainingSettings, split_subjects
+from DualGlowLib.training.checkpoints import Checkpoints
 
 STEPS = 9
 SCRIPT = Path(__file__).resolve().parent.parent / "DualGlowTraining" / "Scripts" / "train.py"
@@ -116,7 +117,7 @@ def test_interrupted_and_resumed_gives_the_same_curve(
                 process.send_signal(number)
         assert process.wait() == code
     assert not (run / "bundle").exists()
-    assert load_checkpoint(run)["step"] < STEPS
+    assert 0 < Checkpoints(run).steps()[0] < STEPS
     resumed = train(cases, settings, run, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert history(run) == history(whole)
@@ -134,23 +135,43 @@ def test_a_finished_run_can_be_made_longer(whole: Path, cases: Path, settings: P
     assert load_bundle(run / "bundle").training["steps"] == STEPS + 1
 
 
-def load_checkpoint(run: Path) -> dict:
-    return torch.load(run / "checkpoint.pt", weights_only=True)
+def test_what_can_not_be_begun_again_is_refused(whole: Path, cases: Path, settings: Path) -> None:
+    done = train(cases, settings, whole)
+    assert done.returncode == 2
+    assert done.stderr == f"dualglow train: {whole} holds a run already; go on with --resume or give another folder.\n"
 
 
-def test_what_can_not_be_resumed_is_refused(whole: Path, cases: Path, settings: Path, tmp_path: Path) -> None:
-    def says(done: subprocess.CompletedProcess, text: str) -> None:
-        assert done.returncode == 2
-        assert text in done.stderr
-        assert "Traceback" not in done.stderr
+def test_a_second_process_is_refused(cases: Path, settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        command(cases, settings, run), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        while json.loads(process.stdout.readline())["event"] != "step":
+            pass
+        process.send_signal(signal.SIGSTOP)
+        second = train(cases, settings, run, "--resume")
+        process.kill()
+        process.communicate()
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    assert f"Another process is training into {run} (process {process.pid} on " in second.stderr
 
-    says(train(cases, settings, whole), "holds a run already")
-    says(train(cases, settings, tmp_path / "none", "--resume"), "to resume from")
-    says(train(cases, settings, whole, "--resume", "--seed", "5"), "began with other settings (seed)")
-    damaged = tmp_path / "damaged"
-    damaged.mkdir()
-    (damaged / "checkpoint.pt").write_bytes((whole / "checkpoint.pt").read_bytes()[:5000])
-    says(train(cases, settings, damaged, "--resume"), "is damaged")
+
+def test_a_damaged_checkpoint_is_noted(whole: Path, cases: Path, settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    data = bytearray((run / f"checkpoint-{STEPS}.safetensors").read_bytes())
+    data[-5] ^= 4
+    (run / f"checkpoint-{STEPS}.safetensors").write_bytes(data)
+    done = train(cases, settings, run, "--resume")
+    assert done.returncode == 0, done.stderr
+    notes = [event["message"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "note"]
+    assert len(notes) == 1
+    assert f"step {STEPS} is damaged" in notes[0]
+    assert "the run goes on from step 8." in notes[0]
+    assert history(run) == history(whole)
+    for name in ("weights.safetensors", "README.md"):
+        assert (run / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
 
 
 def test_scans_off_the_grid_are_refused(cases: Path, settings: Path, tmp_path: Path) -> None:
@@ -177,6 +198,8 @@ def test_sessions_of_a_subject_stay_on_one_side() -> None:
         ('{"training": {"step": 3}}', "'step' is no training setting"),
         ('{"training": {"steps": "many"}}', "steps is 'many'"),
         ('{"model": "paper"}', "model is 'paper'"),
+        ('{"training": {"learning_rate": NaN}}', "NaN is no finite number"),
+        ('{"training": {"clip": 1e999}}', "1e999 is no finite number"),
     ],
 )
 def test_settings_files_are_checked(tmp_path: Path, text: str, says: str) -> None:

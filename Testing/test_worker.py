@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import itertools
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
 import DualGlowLib
+from DualGlowLib import InputError
+from DualGlowLib.commands.requests import Commands
 from DualGlowLib.scans import load_template, normalise_t1, resample
 from DualGlowLib.simulate.regions import REGIONS
-from DualGlowLib.worker import _plain
+from DualGlowLib.worker import Worker, _number_in, _plain
+from hand_client import HandClient
 
 LIBRARY = str(Path(DualGlowLib.__file__).parent.parent)
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker import main; main(sys.argv[1:])"
@@ -138,6 +146,29 @@ def test_hello_comes_before_torch_and_its_lack_is_told(tmp_path: Path) -> None:
     assert worker.process.returncode == 0
 
 
+def test_a_torch_that_is_broken_is_told(tmp_path: Path) -> None:
+    """As under Windows, where a library that it needs is missing."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('[WinError 126] c10.dll')")
+    worker = Asking(tmp_path, f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {START}")
+    assert worker.next()["event"] == "hello"
+    for _ in range(2):
+        reply = worker.ask("open")
+        assert (reply["event"], reply["message"]) == ("failed", "OSError: [WinError 126] c10.dll")
+    worker.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such signal")
+def test_a_terminals_interrupt_is_not_for_the_worker(tmp_path: Path) -> None:
+    worker = Asking(tmp_path)
+    assert worker.next()["event"] == "hello"
+    assert worker.ask("nonsense")["event"] == "refused"
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.ask("nonsense")["event"] == "refused"
+    worker.close()
+    assert worker.process.returncode == 0
+
+
 def test_standard_output_carries_the_protocol_alone(tmp_path: Path) -> None:
     """What Python and C print goes elsewhere, even while the worker serves."""
     noise = (
@@ -160,17 +191,51 @@ def test_standard_output_carries_the_protocol_alone(tmp_path: Path) -> None:
     [
         (b"nonsense\n", "can't be understood"),
         (b"[1, 2]\n", "no object"),
-        (b'{"id": 7}\n', "no object"),
+        (b"{}\n", "no object"),
+        (b'{"id": 70000}\n', "no object"),
+        (b'{"id": 70000, "do": ["sample"]}\n', "no object"),
         (b"\xff\xfe{}\n", "can't be understood"),
+        (b"\x00\n", "can't be understood"),
         (b'{"do": "sample"}\n', 'no number "id"'),
         (b'{"id": true, "do": "sample"}\n', 'no number "id"'),
+        (b'{"id": 1.5, "do": "sample"}\n', 'no number "id"'),
+        (b'{"id": NaN, "do": "sample"}\n', 'no number "id"'),
+        (b'{"id": [1], "do": "sample"}\n', 'no number "id"'),
+        (b'{"id": 1' + 9999 * b"0" + b', "do": "sample"}\n', 'no number "id"'),
+        (b'{"id": 70000, "do": "cancel", "cancel": [1]}\n', 'no number "cancel"'),
+        (b'{"id": 70000, "do": "cancel", "cancel": {}}\n', 'no number "cancel"'),
+        (b'{"do": "cancel"}\n', 'no number "cancel"'),
+        (b'{"id": 70000, "do": "open", "bundle": "\xff"}\n', "can't be understood"),
+        (b'{"id": 70000, "do": ' + 100_000 * b"[" + b"\n", "nested too deeply"),
+        (100_000 * b'{"a":' + b"\n", "nested too deeply"),
+        (b'{"id": 70000, "do": "sample", "sex": "' + 3_000_000 * b"F" + b'"}\n', "longer than"),
+        (2_000_000 * b"\x00" + b"\n", "longer than"),
     ],
+    ids=itertools.count(),
 )
-def test_lines_that_are_no_requests(worker: Asking, line: bytes, words: str) -> None:
+def test_lines_that_are_no_requests(open_worker: Asking, line: bytes, words: str) -> None:
+    """Each is refused, with its id where one can be read, and the next is answered."""
+    worker = open_worker
     worker.write(b"\n" + line)
     reply = worker.next()
-    assert (reply["id"], reply["event"]) == (None, "refused")
+    assert (reply["id"], reply["event"]) == (70000 if b"70000" in line else None, "refused")
     assert words in reply["message"]
+    assert worker.ask("devices")["event"] == "done"
+
+
+def test_a_number_that_waits_is_not_taken_twice(worker: Asking) -> None:
+    """Nor is the request that has it ended by the answer to the other."""
+    first = worker.send("sample", age=70, temperature=1, samples=250)
+    worker.until(working(first))
+    second = worker.send("sample", age=71)
+    for again in (first, second):
+        for line in ({"id": again, "do": "devices"}, {"id": again}, {"id": again, "do": "cancel", "cancel": None}):
+            worker.write(json.dumps(line).encode() + b"\n")
+            refusal = worker.until(lambda event: event["event"] in ENDS)[-1]
+            assert (refusal["id"], refusal["event"]) == (None, "refused")
+    worker.send("cancel", cancel=first)
+    ends = [worker.until(lambda event: event["event"] in ENDS)[-1] for _ in range(2)]
+    assert [(end["id"], end["event"]) for end in ends] == [(first, "cancelled"), (second, "done")]
     assert worker.ask("devices")["event"] == "done"
 
 
@@ -192,15 +257,189 @@ def test_lines_that_are_no_requests(worker: Asking, line: bytes, words: str) -> 
         ("open", {"device": "cuda:77"}, "'cuda:77' can't be used"),
         ("compare", {"voxels": "/nowhere.npy", "affine": np.eye(4).tolist()}, "nowhere.npy can't be read"),
         ("compare", {"voxels": "/nowhere.npy", "affine": [[1, 2], [3, 4]]}, "affine"),
+        ("compare", {"voxels": "/nowhere.npy", "affine": (1000 * np.eye(4)).tolist()}, "affine"),
+        ("compare", {"voxels": "/nowhere.npy", "affine": np.diag([1000, 1, 1, 1]).tolist()}, "1e+03×1×1 mm"),
+        ("compare", {"voxels": "/dev/zero", "affine": np.eye(4).tolist()}, "can't be read"),
+        ("compare", {"voxels": "\0", "affine": np.eye(4).tolist()}, "can't be read"),
+        ("open", {"bundle": 5000 * "x"}, "can't be read"),
+        ("sample", {"age": 10**30}, "age can't be"),
+        ("sample", {"age": float("nan")}, "age can't be nan"),
+        ("sample", {"seed": 10**400}, "seed can't be inf"),
+        ("sample", {"samples": 10**12}, "at most 256"),
+        ("sample", {"sex": functools.reduce(lambda inner, _: [inner], range(500), 1)}, "sex can't be [["),
+        ("sample", {100 * "x": 1}, "unexpected keyword argument"),
+        (500 * "x", {}, "no command"),
+        ("keyframes", {"ages": 3000 * [70], "temperatures": 3000 * [0]}, "at most 1000"),
     ],
 )
 def test_refused_with_one_sentence_and_usable(worker: Asking, do: str, values: dict, words: str) -> None:
     reply = worker.ask(do, **values)
-    assert reply["event"] == "refused"
+    assert (reply["event"], reply.get("traceback")) == ("refused", None)
     assert words in reply["message"]
     assert "\n" not in reply["message"]
     reply = worker.ask("keyframes", ages=[70], temperatures=[0])  # made once for all of these
     assert reply["event"] == "done"
+
+
+class Here(Worker):
+    """A worker in two threads of this process, asked through a pipe."""
+
+    def __init__(self, folder: Path) -> None:
+        reading, writing = os.pipe()
+        self.lines: queue.Queue = queue.Queue()
+        super().__init__(folder, self)
+        self.input = os.fdopen(writing, "wb", buffering=0)
+        self.threads = [
+            threading.Thread(target=self.read, args=(os.fdopen(reading, "rb"),), daemon=True),
+            threading.Thread(target=self.work, daemon=True),
+        ]
+        for thread in self.threads:
+            thread.start()
+        self.number = 1_000_000
+
+    def write(self, line: str) -> None:
+        self.lines.put(json.loads(line))
+
+    def flush(self) -> None:
+        pass
+
+    def answers(self, line: bytes = b"", do: str = "devices", **values: object) -> list[dict]:
+        """All ends up to that of a request that is put after the line."""
+        self.number += 1
+        asked = json.dumps({"id": self.number, "do": do, **values}).encode()
+        self.input.write(line + b"\n" + asked + b"\n")
+        ends = []
+        while not ends or ends[-1]["id"] != self.number:
+            assert all(thread.is_alive() for thread in self.threads)
+            event = self.lines.get(timeout=PATIENCE)
+            ends += [event] if event["event"] in ENDS else []
+        return ends
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
+    """One for the file: its threads wait for ever."""
+    return Here(tmp_path_factory.mktemp("here"))
+
+
+GOOD = [
+    {"id": 1, "do": "devices"},
+    {"id": 2, "do": "open", "bundle": "/nowhere", "device": "cpu"},
+    {"id": 3, "do": "prepare", "voxels": "/nowhere.npy", "affine": np.eye(4).tolist(), "source": "T1", "mask": None},
+    {"id": 4, "do": "sample", "age": 70.0, "sex": "F", "temperature": 1.0, "samples": 2, "seed": 3, "below": 1.0},
+    {"id": 5, "do": "one", "index": 1, "age": None, "temperature": [1.0, 0.5], "seed": 3},
+    {"id": 6, "do": "keyframes", "ages": [60, 70], "temperatures": [0, 1], "diagnosis": "AD", "samples": 2},
+    {"id": 7, "do": "sweep", "ages": [60, 70]},
+    {"id": 8, "do": "compare", "voxels": "/nowhere.npy", "affine": np.eye(4).tolist(), "registered": True},
+    {"id": 9, "do": "cancel", "cancel": 4},
+]
+ODD = [
+    None, True, 0, -1, 2, 1.5, 1e308, 10**25, float("nan"), float("-inf"), "", "x", "\0", "\ud800", "\u202e\n", [],
+    [[]], [None], {}, {"do": "devices"}, [[[[1]]], 2], "devices", "__init__", 300 * "y", [1, "a", None],
+]  # fmt: skip
+
+
+def odd_line(random: Random) -> bytes:
+    """A good request with something else at a place, cut, garbled, or no request at all."""
+    kind = random.randrange(6)
+    request = dict(random.choice(GOOD))
+    if kind == 0:  # bytes
+        return bytes(random.choices(range(256), k=random.randrange(1, 60))).replace(b"\n", b" ")
+    if kind == 1:  # JSON
+        return json.dumps(random.choice(ODD)).encode()
+    for _ in range(random.randrange(1, 4)):
+        key = random.choice([*request, "id", "do", "cancel", "self", "do2", ""])
+        if random.random() < 0.2:
+            request.pop(key, None)
+        else:
+            request[key] = random.choice(ODD)
+    line = json.dumps(request).encode()
+    if kind == 2:  # the middle is missing
+        start, end = sorted(random.choices(range(len(line)), k=2))
+        return line[:start] + line[end:]
+    if kind == 3:  # some bytes are others
+        garbled = bytearray(line)
+        for _ in range(random.randrange(1, 5)):
+            garbled[random.randrange(len(line))] = random.choice(b'\0\xff{}[]",:0e-')
+        return bytes(garbled)
+    return line
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_is_said_the_worker_answers(here: Here, seed: int) -> None:
+    random = Random(seed)
+    for _ in range(80):
+        line = odd_line(random)
+        *answers, _ = here.answers(line)
+        try:
+            read = json.loads(line.decode())
+        except ValueError:
+            read = {}
+        cancel = isinstance(read, dict) and read.get("do") == "cancel" and read.get("cancel")
+        heeded = type(cancel) is int and abs(cancel) < 1e18  # which has no answer of its own
+        assert len(answers) == (0 if heeded or not line.strip() else 1), line
+        for answer in answers:
+            assert answer["event"] in ("done", "refused"), (line, answer)
+            assert answer["event"] == "done" or "\n" not in answer["message"]
+            assert answer["id"] in (None, isinstance(read, dict) and read.get("id"), _number_in(line))
+            if answer["id"] is None and isinstance(read, dict):
+                assert type(read.get("id")) is not int or abs(read["id"]) > 1e18
+
+
+class Spoiled:
+    """It can't even be named."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+class NamelessError(Exception):
+    __str__ = Spoiled.__str__
+
+
+def endless() -> list:
+    value: list = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("fault", "event"),
+    [
+        (SystemExit(3), "failed"),
+        (KeyboardInterrupt(), "failed"),
+        (GeneratorExit(), "failed"),
+        (RecursionError("deep"), "failed"),
+        (NamelessError(), "failed"),
+        (MemoryError(), "refused"),
+        (InputError("Two\nlines."), "refused"),
+        (Spoiled(), "failed"),
+        (endless(), "failed"),
+        ({"a": {Spoiled(): 1}}, "failed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_fault_of_a_command_ends_the_worker(
+    here: Here, monkeypatch: pytest.MonkeyPatch, fault: object, event: str
+) -> None:
+    """It raises something, or answers what can't be told; what it wrote is deleted."""
+
+    def devices(self) -> dict:
+        np.save(self._path("lost", ".npy"), np.zeros(3))
+        if isinstance(fault, BaseException):
+            raise fault
+        return {"fault": fault}
+
+    here.answers()
+    with monkeypatch.context() as patch:
+        patch.setattr("DualGlowLib.commands.requests.Commands.devices", devices)
+        (answer,) = here.answers()
+    assert answer["event"] == event
+    assert answer["message"] == "Two lines." or "\n" not in answer["message"]
+    assert list(here.folder.iterdir()) == []
+    assert here.answers()[-1]["event"] == "done"
 
 
 def test_what_json_cannot_hold() -> None:
@@ -308,6 +547,98 @@ def test_compare(worker: Asking) -> None:
     assert Path(path).exists(), "what the worker was given is not its own"
 
 
+ABOUT = {
+    "Synthetic", "Description", "Units", "ReferenceRegion", "TrainedOnSimulatedPET", "Age", "Sex", "Diagnosis",
+    "WithinTrainingRange", "Temperature", "Samples", "Antithetic", "Seed", "Bundle", "BundleSHA256", "Source",
+    "SourceVoxelsSHA256", "ToTemplate", "Quality", "Verdict", "DualGlowVersion", "TorchVersion", "Device",
+}  # fmt: skip
+
+
+def test_every_image_comes_with_what_went_into_it(worker: Asking) -> None:
+    data, affine = small_t1()
+    noise = {"samples": 2, "seed": 5, "sex": "F", "diagnosis": "AD"}
+    asked = {
+        "sample": {"age": 70, "temperature": 0.5, "below": 1.25, **noise},
+        "one": {"age": 70, "temperature": 0.5, "index": 3, "seed": 5, "sex": "F", "diagnosis": "AD"},
+        "keyframes": {"ages": [60, 70], "temperatures": [0, 0.5], **noise},
+        "sweep": {"ages": [60, 70], "temperature": 0.5, **noise},
+    }
+    told: dict[str, list[dict]] = {}
+    for do, values in asked.items():
+        number = worker.send(do, **values)
+        heard = worker.until(lambda event, number=number: event["id"] == number and event["event"] in ENDS)
+        told[do] = [event for event in heard if event["event"] in ("done", "keyframe", "step") and len(event) > 2]
+    pet = worker.array(told["one"][0]["sample"])
+    path = worker.save("pet", pet)
+    told["compare"] = [
+        worker.ask("compare", voxels=path, affine=affine, source="real.nii.gz", registered=True, age=70, **noise)
+    ]
+    found = {do: [event["provenance"] for event in events] for do, events in told.items()}
+    for do, abouts in found.items():
+        assert all(set(about) >= ABOUT for about in abouts), do
+        assert {about["Seed"] for about in abouts} == {5}
+        assert {(about["Sex"], about["Diagnosis"]) for about in abouts} == {("F", "AD")}
+        assert {about["SourceVoxelsSHA256"] for about in abouts} == {hashlib.sha256(data).hexdigest()}
+
+    def drawn(do: str) -> list[tuple]:
+        return [(about["Age"], about["Temperature"], about["Samples"]) for about in found[do]]
+
+    assert drawn("sample") == [(70, 0.5, 2)]
+    assert drawn("one") == [(70, 0.5, 1)]
+    assert found["one"][0]["FirstSample"] == 3
+    assert drawn("keyframes") == [(60, 0, 1), (70, 0, 1), (60, 0.5, 2), (70, 0.5, 2)]
+    assert drawn("sweep") == [(60, 0.5, 2), (70, 0.5, 2), ([60, 70], 0.5, 2)]
+    assert drawn("compare") == [(70, 1, 2)]  # whatever the slider says, a z-map is that of the model's law
+    (about,), (reply,) = found["compare"], told["compare"]
+    assert about["RealPet"] == "real.nii.gz"
+    assert about["RealPetVoxelsSHA256"] == hashlib.sha256(np.ascontiguousarray(pet)).hexdigest()
+    assert about["RealPetToT1"] == reply["transform"]
+    assert about["RealPetVerdict"] == reply["verdict"]
+    assert about["RealPetQuality"]["notes"] == reply["notes"]
+    assert about["RealPetReferenceValue"] == pytest.approx(0.95, abs=0.1)  # it is in SUVR already
+    assert about["RealPetResolution"] is None
+
+
+FREE = ("Quality", "RealPetQuality", "quality", "training")  # what these hold depends on the way
+
+
+def keys(value: object) -> object:
+    """The keys that it has, and those of what these hold."""
+    if isinstance(value, list):
+        return [keys(part) for part in value[:1]] if value and isinstance(value[0], dict) else None
+    if not isinstance(value, dict):
+        return None
+    return {key: None if key in FREE else keys(part) for key, part in value.items() if key != "id"}
+
+
+def test_the_worker_that_tests_play_by_hand_answers_with_the_same_keys(worker: Asking) -> None:
+    data, affine = small_t1()
+    pet = {"voxels": worker.ask("one", index=0, age=70)["sample"], "affine": affine, "source": "PET"}
+    person = {"age": 70.0, "sex": None, "diagnosis": None}
+    hand = HandClient()
+    asked = [
+        ("devices", {}, hand.answer_devices),
+        ("open", {"bundle": None, "device": "cpu"}, hand.answer_readying),
+        ("prepare", {"voxels": worker.save("t1", data), "affine": affine, "prepared": True}, hand.answer_readying),
+        ("sample", {**person, "temperature": 1, "samples": 2, "below": 1.0}, lambda: hand.answer_sample((2, 2, 2))),
+        ("sample", {**person, "samples": 1}, lambda: hand.answer_sample((2, 2, 2))),
+        ("one", {**person, "index": 0}, lambda: hand.answer_one((2, 2, 2))),
+        ("one", {**person, "index": 2}, lambda: hand.answer_one((2, 2, 2))),
+        ("keyframes", {"ages": [60], "temperatures": [0]}, hand.answer_frames),
+        ("sweep", {"ages": [60], "samples": 2, "temperature": 1}, lambda: hand.answer_sweep((2, 2, 2))),
+        ("compare", {**person, **pet, "samples": 2, "registered": True}, lambda: hand.answer_compare((2, 2, 2))),
+    ]
+    assert {do for do, _, _ in asked} == {name for name in vars(Commands) if not name.startswith("_")} - {"run"}
+    for do, values, answer in asked:
+        number, played = worker.send(do, **values), []
+        heard = worker.until(lambda event, number=number: event["id"] == number and event["event"] in ENDS)
+        hand.request(do, onDone=played.append, onEvent=played.append, **values)
+        answer()
+        heard = [event for event in heard if event["event"] not in ("progress", "notice")]
+        assert [event["event"] for event in played] == [event["event"] for event in heard], heard
+        assert [keys(event) for event in played] == [keys(event) for event in heard], do
+
+
 # --------------------------------------------------------------------------------------------------- order and stopping
 
 
@@ -378,6 +709,83 @@ def test_wrong_mask_and_synthetic_array_are_refused(worker: Asking) -> None:
     assert (reply["event"], "no volume" in reply["message"]) == ("refused", True)
     reply = worker.ask("prepare", voxels=worker.save("many", np.zeros((9, 9, 9), complex)), affine=affine)
     assert reply["event"] == "refused"
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:0], lambda data: 1e38 * data], ids=["empty", "huge"])
+def test_arrays_that_no_scanner_writes_are_refused(worker: Asking, spoil: Callable) -> None:
+    data, affine = small_t1()
+    path = worker.save("odd", spoil(data))
+    for do in ("prepare", "compare"):
+        assert worker.ask(do, voxels=path, affine=affine)["event"] == "refused"
+
+
+def test_files_that_are_no_arrays_are_refused(worker: Asking) -> None:
+    affine, path = np.eye(4).tolist(), worker.folder / "odd.npy"
+    whole = Path(worker.save("whole", np.ones((9, 9, 9)))).read_bytes()
+    for content in (b"", b"text", whole[:999], whole[:20] + b"((" + whole[22:], b"PK\3\4zip", 2 * whole[:128]):
+        path.write_bytes(content)
+        reply = worker.ask("prepare", voxels=str(path), affine=affine)
+        assert (reply["event"], "can't be read" in reply["message"]) == ("refused", True), content[:40]
+    if hasattr(os, "mkfifo"):
+        path.unlink()
+        os.mkfifo(path)
+        assert worker.ask("prepare", voxels=str(path), affine=affine)["event"] == "refused"
+
+
+# ---------------------------------------------------------------------------------------------------------- its folder
+
+
+@pytest.fixture
+def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that was made for one worker, whose maker is a process that is no more."""
+    make = "import sys; sys.path.insert(0, sys.argv[1]); from DualGlowLib.exchange import Exchange; "
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", f"{make}print(Exchange.make().path)", LIBRARY],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.parametrize("end", ["quit", "its input's end", "nobody listens"])
+def test_a_folder_that_was_made_for_it_goes_with_the_worker(exchange: Path, end: str) -> None:
+    (exchange / "in-0.npy").touch()
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", START, LIBRARY, str(exchange)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert json.loads(process.stdout.readline())["event"] == "hello"
+        if end == "nobody listens":
+            process.stdout.close()
+        if end != "its input's end":
+            process.stdin.write(b'{"do": "quit"}\n' if end == "quit" else b"nonsense\n")
+            process.stdin.flush()
+        else:
+            process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+    assert not exchange.exists()
+
+
+def test_a_folder_goes_though_the_worker_is_in_the_middle_of_writing(exchange: Path) -> None:
+    worker = Asking(exchange)
+    worker.ask("open", device="cpu")
+    data, affine = small_t1()
+    worker.ask("prepare", voxels=worker.save("t1", data), affine=affine, prepared=True)
+    number = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[0])
+    worker.until(lambda event: event["id"] == number and event["event"] == "keyframe")
+    worker.process.stdin.close()
+    assert worker.process.wait(PATIENCE) == 0
+    assert not exchange.exists()
+    worker.log.close()
+
+
+def test_a_folder_of_somebody_elses_stays(tmp_path: Path) -> None:
+    worker = Asking(tmp_path)
+    worker.save("scan", np.zeros((3, 3, 3)))
+    assert worker.next()["event"] == "hello"
+    worker.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.npy", "log.txt"}
 
 
 def test_end_of_input_ends_the_process_at_once(tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ from .errors import InputError
 __all__ = ["main"]
 
 
+_FORCE = (
+    "also replace files that DualGlow did not write, but never an input, nor the JSON file of somebody else's image "
+    "(without it, only what DualGlow wrote before is replaced)"
+)
 _CASES = "BIDS, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
 
 
@@ -29,7 +33,7 @@ def _temperatures(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, or numbers between commas") from None
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers separated by commas, not {text!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,10 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"DualGlow {__version__}")
     chooser = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, function, text: str) -> argparse.ArgumentParser:
+    def command(name: str, function, text: str, force: bool = False) -> argparse.ArgumentParser:
         sub = chooser.add_parser(name, help=text, description=text)
         sub.set_defaults(function=function)
         sub.add_argument("--json", action="store_true", help="one JSON object per line on standard output")
+        if force:
+            sub.add_argument("--force", action="store_true", help=_FORCE)
         return sub
 
     sub = command("simulate", commands.simulate, "make a paired T1/FDG-PET cohort whose conditional law is known")
@@ -57,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--jobs", type=int, default=1, help="processes")
 
-    sub = command("validate", commands.validate, "say which cases of a directory can be used, and why others can't")
+    sub = command(
+        "validate", commands.validate, "say which cases of a directory can be used, and why others can't", True
+    )
     sub.add_argument("cases", metavar="CASES", help=_CASES)
     sub.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
     sub.add_argument("--deep", action="store_true", help="read every voxel, not the headers alone")
@@ -88,14 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", default="medium", help="the grid that the cases lie on")
     sub.add_argument("--steps", type=int, help="optimiser steps")
     sub.add_argument("--seed", type=int)
-    sub.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
 
     for name, function, text in (
         ("synthesize", commands.synthesize, "synthesize the FDG-PET of a T1"),
         ("sweep", commands.sweep, "synthesize the FDG-PET of a T1 at several ages, and draw them"),
     ):
-        sub = command(name, function, text)
+        sub = command(name, function, text, force=True)
         sub.add_argument("t1", metavar="T1", help="T1-weighted MRI of a head: a file, or a folder of DICOM files")
         sub.add_argument("--series", help="which series of a DICOM folder: its number, UID or part of its description")
         if name == "sweep":
@@ -122,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--bundle", metavar="DIR", help="trained model (default: the one that ships with DualGlow)")
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
 
-    sub = command("evaluate", commands.evaluate, "compare a model with the PETs of cases that it has not seen")
+    sub = command("evaluate", commands.evaluate, "compare a model with the PETs of cases that it has not seen", True)
     sub.add_argument("bundle", metavar="BUNDLE")
     sub.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
     _add_splits(sub, "evaluate on this fold alone")

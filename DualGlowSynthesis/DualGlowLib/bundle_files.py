@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
 from .files import hash_file
 from .resources import resource
+from .sealed import CHECKSUMS, is_sealed, parse_json
 
 __all__ = [
     "CARD",
@@ -17,6 +18,7 @@ __all__ = [
     "DEFAULT_BUNDLE",
     "FORMAT",
     "WEIGHTS",
+    "check_numbers",
     "check_weights",
     "describe",
     "read_config",
@@ -42,7 +44,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged or no DualGlow configuration ({error}); get the model again.") from error
 
 
@@ -50,20 +52,41 @@ def read_config(folder: Path | str) -> dict:
     """The configuration of the bundle in ``folder``, with all that every bundle has.
 
     Raises:
-        InputError: if the folder is no bundle, its configuration is damaged, or of a newer format.
+        InputError: if the folder is no bundle, its configuration is damaged (so its checksum, which those of the first
+            DualGlow lack), or of a newer format.
     """
     folder = Path(folder)
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{folder} is no DualGlow model: it has no {CONFIG}; give the folder that training wrote.")
     with reading(path):
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
             raise InputError(f"{folder} has format {values['format']}; this DualGlow reads {FORMAT}: update DualGlow.")
-        for image in ("t1", "pet"):
-            float(values["intensities"][image]["scale"])
-        _ = values["name"], values["grid"]["shape"], values["model"]["shape"], values["sha256"][WEIGHTS]
+        is_sealed(values, CONFIG)
+        _ = values["name"], values["model"]["shape"], values[CHECKSUMS][WEIGHTS]
+        if unknown := set(values[CHECKSUMS]) - {WEIGHTS, CONFIG}:
+            raise ValueError(f"it states the checksum of {min(unknown)}")
+        check_numbers(values)
     return values
+
+
+def check_numbers(values: Mapping) -> None:
+    """The scales and the grid of a configuration can be what they are to be.
+
+    Raises:
+        ValueError: if not.
+    """
+    for image in ("t1", "pet"):
+        scale = values["intensities"][image]["scale"]
+        if not 0 < float(scale) < math.inf:
+            raise ValueError(f"the scale of its {image.upper()} is {scale}")
+    grid = values["grid"]
+    shape, spacing, centre = grid["shape"], grid["spacing"], grid["centre"]
+    if not all(isinstance(side, int) and side > 0 for side in shape):
+        raise ValueError(f"the shape of its grid is {shape}")
+    if not all(0 < size < math.inf for size in spacing) or not all(map(math.isfinite, centre)):
+        raise ValueError(f"the voxels of its grid measure {spacing}, about {centre}")
 
 
 def check_weights(folder: Path | str, values: dict) -> Path:
@@ -75,7 +98,7 @@ def check_weights(folder: Path | str, values: dict) -> Path:
     weights = Path(folder) / WEIGHTS
     if not weights.is_file():
         raise InputError(f"{weights} is missing; get the model again.")
-    if hash_file(weights) != values["sha256"][WEIGHTS]:
+    if hash_file(weights) != values[CHECKSUMS][WEIGHTS]:
         raise InputError(f"{weights} does not have the checksum that {CONFIG} states; get the model again.")
     return weights
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from .synthesis import PatientEncoding, Synthesizer
 
 __all__ = ["Comparison", "compare"]
 
+_TEMPERATURE = 1.0  # at which a PET is a draw from the model's law
 _LEAST_SD = 1e-4  # SUVR: where the samples vary less, nothing is expected and no z given
 _SEEN = 0.9  # share of a region that the PET must have measured
 
@@ -36,6 +38,10 @@ class Comparison:
             ``Synthesizer.log_likelihood`` (``within``).
         prepared: the PET's registration with its verdict.
         device: where the samples were drawn.
+        provenance: that of the samples (``Synthesizer.provenance``), and of the PET ``RealPet`` (its name),
+            ``RealPetVoxelsSHA256``, ``RealPetToT1`` (4×4, RAS millimetres), ``RealPetVerdict`` and ``RealPetQuality``
+            (of the registration), ``RealPetReferenceValue`` (uptake that is 1 SUVR, in its own units) and
+            ``RealPetResolution`` (mm, None if unknown).
     """
 
     pet: Scan
@@ -47,6 +53,7 @@ class Comparison:
     percentile: float
     prepared: PreparedPet
     device: str
+    provenance: dict
 
 
 def compare(
@@ -57,6 +64,8 @@ def compare(
     samples: int,
     seed: int = 0,
     progress: Callable[[str, float], None] | None = None,
+    *,
+    pet_sha256: str,
 ) -> Comparison:
     """Compare a PET that ``prepare_pet`` brought to the T1's grid with samples at temperature 1.
 
@@ -68,6 +77,7 @@ def compare(
         samples: at least 2.
         seed: of the samples.
         progress: called with a stage and the share done of all.
+        pet_sha256: of the PET's voxels as they were given.
 
     Raises:
         InputError: for covariates or numbers that can't be.
@@ -75,7 +85,7 @@ def compare(
     tell, prepared, grid = progress or (lambda stage, share: None), patient.prepared, synthesizer.bundle.grid
     kernels, seen = weights(grid), _seen(pet, patient)
     found = synthesizer.distribution(
-        patient.encoding, covariates, 1.0, samples, seed,
+        patient.encoding, covariates, _TEMPERATURE, samples, seed,
         regions=kernels, progress=lambda share: tell("sampling", 0.35 * share),
     )  # fmt: skip
     fit = synthesizer.log_likelihood(
@@ -104,6 +114,16 @@ def compare(
         percentile=fit["percentile"],
         prepared=pet,
         device=str(synthesizer.device),
+        provenance={
+            **synthesizer.provenance(patient, covariates, _TEMPERATURE, samples, seed),
+            "RealPet": Path(own.source).name,
+            "RealPetVoxelsSHA256": pet_sha256,
+            "RealPetToT1": np.asarray(pet.pet_to_t1).tolist(),
+            "RealPetVerdict": pet.verdict.to_dict(),
+            "RealPetQuality": pet.quality,
+            "RealPetReferenceValue": float(pet.reference_value),
+            "RealPetResolution": pet.resolution,
+        },
     )
     tell("resampling", 1.0)
     return result

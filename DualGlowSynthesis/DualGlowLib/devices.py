@@ -1,4 +1,4 @@
-"""Which device a model runs on, and why it isn't another: facts about torch and the machine, and their judgement."""
+"""Which device a model runs on, and why not another: facts about torch and the machine, and what follows from them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Facts:
-    """What ``judge`` has to know; ``gather`` finds it out.
+    """What ``judge`` needs to know; ``gather`` collects it.
 
     Attributes:
         torch_version: e.g. "2.8.0+cu128".

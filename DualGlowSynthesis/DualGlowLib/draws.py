@@ -1,4 +1,4 @@
-"""What is kept of many drawn PETs: mean, spread, probabilities and region means, in memory that does not grow."""
+"""Running statistics of drawn PETs: mean, spread, probabilities and region means, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Distribution:
     Attributes:
         mean: voxelwise, SUVR, float32.
         sd: voxelwise standard deviation of one sample; None for a single one.
-        error: standard error of ``mean`` as an estimate of the law's mean; None where it can't be told (a single
+        error: standard error of ``mean`` as an estimate of the law's mean; None where it is unknown (a single
             sample, or one antithetic pair).
         below: share of the samples whose SUVR is below the threshold that was asked for, or None.
         regions: mean SUVR of each sample in each region that was asked for, ``(samples, regions)``, or None.

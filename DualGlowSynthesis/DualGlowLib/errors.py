@@ -1,6 +1,6 @@
-"""The one exception that a user is meant to read."""
+"""What is no fault of ours: input that a user is meant to mend, and work that was called off."""
 
-__all__ = ["InputError"]
+__all__ = ["Cancelled", "InputError"]
 
 
 class InputError(ValueError):
@@ -10,3 +10,7 @@ class InputError(ValueError):
     it and exits with code 2; the Slicer modules show it. Everything else that goes wrong is a defect of ours and keeps
     its traceback.
     """
+
+
+class Cancelled(Exception):
+    """Raised by a progress callback to end the work; no fault of anybody's."""

@@ -10,11 +10,12 @@ import numpy as np
 from .cases import Case, read_on_grid
 from .files import write_json
 from .metrics import image_metrics
+from .outputs import EVALUATION, Output, check_outputs, generated_by
 from .scans import read_scan
 from .simulate import truth_file
 from .synthesis import Synthesizer
 
-__all__ = ["evaluate", "write_report"]
+__all__ = ["evaluate", "report_output", "write_report"]
 
 
 def evaluate(
@@ -78,10 +79,25 @@ def evaluate(
     return {**result, "summary": summary, "cases": rows}
 
 
-def write_report(result: dict, path: Path) -> str:
-    """Write ``result`` as JSON to ``path``; returns the summary as a Markdown table."""
+def report_output(path: Path | str) -> Output:
+    """The file that ``write_report`` writes, for ``outputs.check_outputs``."""
+    return Output(Path(path), EVALUATION, makes_folder=True)
+
+
+def write_report(result: dict, path: Path, force: bool = False) -> str:
+    """Write ``result`` as JSON to ``path``; returns the summary as a Markdown table.
+
+    Args:
+        result: of ``evaluate``.
+        path: where to; folders that don't exist are made.
+        force: also replace a file that DualGlow did not write.
+
+    Raises:
+        InputError: if the file can't be written, or may not be replaced (``outputs.check_outputs``).
+    """
+    check_outputs([report_output(path)], force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result)
+    write_json(path, {"GeneratedBy": generated_by(EVALUATION), **result}, force)
     lines = ["| in the brain mask | PSNR dB | SSIM | MAE SUVR | correlation |", "|---|---|---|---|---|"]
     for name, row in result["summary"].items():
         lines.append(

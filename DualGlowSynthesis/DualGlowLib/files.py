@@ -6,42 +6,87 @@ import hashlib
 import json
 import os
 import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import InputError
+from .outputs import Output, check_outputs, kind_of
 
 __all__ = ["hash_file", "json_text", "write_json", "write_whole"]
 
 
-def write_whole(path: str | Path, content: bytes | str) -> Path:
+def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> Path:
     """Write under another name in the same folder and rename, so that nobody ever reads half of it.
 
+    The bytes are on the disk before the name is. A file that is replaced keeps its permissions; a new one gets those
+    that the user's files have. Through a link the file that it leads to is written, and the link stays.
+
     Args:
-        path: where to; an existing file is replaced.
+        path: where to.
         content: bytes, or text that is written as UTF-8 with plain line feeds.
+        force: replace whatever file is there. Without it a file is replaced only if DualGlow wrote it and it is of the
+            same kind (``outputs.kind_of``).
 
     Raises:
-        InputError: if the folder doesn't exist or can't be written, or the disk is full; an existing file stays.
+        InputError: if the folder doesn't exist or can't be written, the disk is full, or the file may not be replaced
+            (``outputs.check_outputs``); an existing file stays.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(6)}.part")
+    content = content.encode("utf-8") if isinstance(content, str) else content
+    check_outputs([Output(Path(path), kind_of(content))], force=force)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        os.replace(temporary, path)
+        there = target.exists()
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if there:
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        _rename(temporary, target, there or force)
+    except FileExistsError:
+        raise InputError(f"{path} can't be written: another program has just made it; give another name.") from None
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}.") from None
     finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        with suppress(OSError):
+            temporary.unlink()
+    return Path(path)
 
 
-def write_json(path: str | Path, values: object) -> Path:
+def _rename(temporary: Path, target: Path, may_replace: bool) -> None:
+    """Give a file its name, and wait until that is on the disk.
+
+    Raises:
+        FileExistsError: if a file of that name has come up that may not be replaced.
+    """
+    if not may_replace:
+        try:
+            os.link(temporary, target)  # which, other than a renaming, never replaces
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(target):
+                raise FileExistsError from None
+            may_replace = True
+    if may_replace:
+        os.replace(temporary, target)
+    with suppress(OSError):  # Windows has no handle for a folder
+        handle = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_json(path: str | Path, values: object, force: bool = False) -> Path:
     """``write_whole`` of JSON; numpy numbers, arrays and paths are allowed.
 
     Raises:
         InputError: as ``write_whole``.
     """
-    return write_whole(path, json_text(values))
+    return write_whole(path, json_text(values), force)
 
 
 def json_text(values: object) -> str:

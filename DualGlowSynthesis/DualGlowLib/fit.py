@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from .model import LogLikelihood, chi_square_percentile
 
-__all__ = ["numbers", "rank"]
+__all__ = ["all_finite", "numbers", "rank"]
 
 
 def numbers(found: LogLikelihood) -> dict:
@@ -47,3 +48,16 @@ def rank(value: float, others: Sequence[float]) -> dict:
         "expected": float(np.mean(others)),
         "sd": float(np.std(others, ddof=1)) if len(others) > 1 else None,
     }
+
+
+def all_finite(found: object) -> bool:
+    """Whether all numbers in arrays, tensors, lists, dictionaries and attributes of a result are finite."""
+    if isinstance(found, torch.Tensor):
+        return bool(found.isfinite().all())
+    if isinstance(found, np.ndarray | float):
+        return bool(np.isfinite(found).all())
+    if isinstance(found, dict):
+        return all(map(all_finite, found.values()))
+    if isinstance(found, list | tuple):
+        return all(map(all_finite, found))
+    return not hasattr(found, "__dict__") or all_finite(vars(found))

@@ -1,4 +1,4 @@
-"""What was computed and may be wanted again, up to a limit; what was used least recently goes first."""
+"""A cache bounded by size, which drops the least recently used value first (LRU)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _Value = TypeVar("_Value")
 
 
 class Kept(Generic[_Value]):
-    """Values by key.
+    """An LRU cache: values by key, up to a total size.
 
     Args:
-        limit: of the sizes' sum; the value that was used last stays even if it is larger alone.
-        size: of one value; each counts 1 by default.
+        limit: largest sum of the sizes. The most recently used value stays even if it alone is larger.
+        size: gives the size of a value; by default each counts 1, so that ``limit`` is a number of values.
     """
 
     def __init__(self, limit: int, size: Callable[[_Value], int] = lambda value: 1) -> None:
@@ -30,7 +30,7 @@ class Kept(Generic[_Value]):
         return iter(self._values.values())
 
     def get(self, key: Hashable) -> _Value | None:
-        """The value, which now is the one used last; None if it isn't there."""
+        """The value, which becomes the most recently used; None if there is none."""
         if key in self._values:
             self._values.move_to_end(key)
         return self._values.get(key)

@@ -187,9 +187,9 @@ def probe(
     values = target[:, :1] if covariate.kind == "numeric" else target[:, target.sum(0) > 0]
     size = values.shape[1]
     truth = torch.cat([values[index] for index in order], 1)  # column p·size + c: category c of permutation p
-    told, mean = _predict(_kernel(features), truth, fold)
+    explained, mean = _predict(_kernel(features), truth, fold)
     if covariate.kind == "numeric":
-        predicted = told + mean
+        predicted = explained + mean
         error = (truth - predicted).square().sum(0)
         score = 1 - error / (truth - truth.mean(0)).square().sum(0)
         unit = covariate.sd
@@ -201,8 +201,8 @@ def probe(
     elif size < 2:
         return {}
     else:
-        score = _area_under_curve(told, truth).reshape(-1, size).mean(1)
-        hit = F.one_hot((told / mean)[:, :size].argmax(1), size) * values  # every category as likely beforehand
+        score = _area_under_curve(explained, truth).reshape(-1, size).mean(1)
+        hit = F.one_hot((explained / mean)[:, :size].argmax(1), size) * values  # every category as likely beforehand
         result = {
             "balanced_accuracy": float((hit.sum(0) / values.sum(0)).mean()),
             "chance": 1 / size,

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from .outputs import generator
 from .qc.sheet import value_text
 
 __all__ = ["RESEARCH_ONLY", "report_html", "split_provenance", "warnings_of"]
@@ -81,12 +82,13 @@ def report_html(
     verdict = verdict or provenance.get("Verdict") or {}
     parameters, model = split_provenance(provenance)
     warnings = "".join(f"<p>{escape(text)}</p>" for text in warnings_of(provenance, verdict))
-    told = "".join(f"<p>{escape(note)}</p>\n" for note in notes)
+    paragraphs = "".join(f"<p>{escape(note)}</p>\n" for note in notes)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{generator("report")}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n"
         f'<body>\n<h1>{escape(title)}</h1>\n<div class="warning">{warnings}</div>\n'
-        f"{''.join(_figure(*picture) for picture in pictures)}{told}"
+        f"{''.join(_figure(*picture) for picture in pictures)}{paragraphs}"
         f'<div class="columns">\n<div>\n<h2>Parameters</h2>\n{_pairs(parameters)}'
         f"<h2>Quality of the MRI</h2>\n{_verdict(verdict)}</div>\n<div>\n{_rows(*table)}</div>\n</div>\n"
         f"<h2>Model and source</h2>\n{_pairs(model)}</body>\n</html>\n"

@@ -1,24 +1,27 @@
-"""What the model says of images that are there already: how likely they are, and a PET at other covariates."""
+"""Exact likelihoods of given images under the model, and a given PET at other covariates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from .bundle import Bundle
 from .errors import InputError
-from .fit import numbers, rank
+from .fit import all_finite, numbers, rank
 from .model import DualGlow, Encoding, LinkOutput, encode_covariates, mri_likelihood, pet_likelihood, transport
 
 __all__ = ["Scoring"]
+
+_Result = TypeVar("_Result")
 
 _NOISE = 1 << 40  # far from the seeds of samples, so that a sample and the noise added to an image are independent
 
 
 class Scoring:
-    """The part of a ``Synthesizer`` that takes images instead of drawing them."""
+    """The part of a ``Synthesizer`` that scores given images; the other part draws new ones."""
 
     bundle: Bundle
     device: torch.device
@@ -40,22 +43,22 @@ class Scoring:
     ) -> dict:
         """Exact log p(PET | MRI, covariates): how well a PET fits an MRI, in numbers and by place.
 
-        The model is the law of PETs with the noise of its training added (``ModelConfig.noise``), so that noise,
-        drawn from the seed, is added to this one too; without it the background alone, smoother than any image that
-        the model knows, would make a PET unusual. The MRI is taken as it is, as in sampling.
+        In training, noise is added to the PETs (``ModelConfig.noise``), and the model is the law of these noisy PETs.
+        So the same noise, drawn from the seed, is added to this PET: without it, its smooth background alone would make
+        it unlikely. The MRI is used without noise, as in sampling.
 
-        A latent of an image in n dimensions lies n-dimensionally far out whenever the model's scale is a little off:
-        expect percentiles near 0 or 100 from a model whose scale is not calibrated, and compare a PET with other real
-        ones by ``bits_per_dim``.
+        An image has many dimensions: if the model's scale is a little wrong in each, the likelihood is far from its
+        expected value. Expect percentiles near 0 or 100 from a model whose scale is not calibrated, and compare a PET
+        with other acquired ones by ``bits_per_dim``.
 
         Args:
             encoding: from ``encode``.
             pet: on the grid, SUVR, as the PETs of the training were (not cut to the brain if those weren't).
             covariates: by name; one that is left out is unknown.
             mask: bool, on the grid; adds ``masked``.
-            within: bool, on the grid: only what the PET shows there is judged. Everywhere else it, and the samples that
-                it is ranked among, get the voxels of one further sample; a scalp that takes up FDG says nothing about
-                the brain, and is infinitely unlikely under a model that has seen brains alone.
+            within: bool, on the grid: the likelihood is of the voxels in it. Outside, the PET and all samples that it
+                is ranked among get the voxels of one further sample. So uptake in the scalp, which a model trained on
+                brains alone gives almost no probability, doesn't decide the result.
             samples: K samples of the same law at temperature 1 to rank it among.
             seed: of the noise and of the samples.
             noise: False leaves the noise out.
@@ -72,7 +75,8 @@ class Scoring:
             (0 to 100: low means that the PET is less likely than most), with ``expected`` and ``sd`` of theirs.
 
         Raises:
-            InputError: for a PET that doesn't lie on the grid or isn't finite, or a covariate that can't be.
+            InputError: for a PET that doesn't lie on the grid or isn't finite, a covariate that can't be, or a
+                likelihood that is not finite.
         """
         law = self._law(encoding, covariates)
         image = self._image(pet)
@@ -91,6 +95,8 @@ class Scoring:
             inside = torch.from_numpy(np.asarray(mask, dtype=bool)).to(self.device)
             if inside.shape != image.shape[2:]:
                 raise InputError(f"The mask has the shape {tuple(inside.shape)}, not that of the model's grid.")
+            if not inside.any():
+                raise InputError("The mask is empty; give one of the voxels that are to be judged.")
             result["masked"] = {
                 "voxels": int(inside.sum()),
                 "surprise": found.energy[0][inside].mean().item(),
@@ -105,11 +111,11 @@ class Scoring:
                 if progress:
                     progress((index + 1) / samples)
             result |= rank(result["nats"], others)
-        return result
+        return self._finite("likelihood of the PET", result)
 
     @torch.inference_mode()
     def mri_log_likelihood(self, t1: np.ndarray, *, samples: int = 0, seed: int = 0, noise: bool = True) -> dict:
-        """Exact log p(MRI) under the MRI flow: a T1 unlike those of the training has an unusual one, low or high.
+        """Exact log p(MRI) under the MRI flow; unusually low or high for a T1 unlike those of the training.
 
         Args:
             t1: on the grid, as ``Prepared.t1``.
@@ -123,14 +129,14 @@ class Scoring:
             bits per dimension of the training's validation cases, or None if the bundle doesn't say.
 
         Raises:
-            InputError: for a T1 that doesn't lie on the grid or isn't finite.
+            InputError: for a T1 that doesn't lie on the grid or isn't finite, or a likelihood that is not finite.
         """
         image = self._on_grid(t1, "T1") / self.bundle.t1_scale
         if noise:
             image = self.model.add_noise(image[:0], image, torch.Generator().manual_seed(_NOISE + seed))[1]
         result = numbers(mri_likelihood(self.model, image))
-        told = self.bundle.training
-        result["trained"] = told.get("validation_mri_bits", told.get("mri_bits"))
+        training = self.bundle.training
+        result["trained"] = training.get("validation_mri_bits", training.get("mri_bits"))
         if samples:
             self.check(1.0, samples)
             others = []
@@ -140,7 +146,7 @@ class Scoring:
                 latents = [torch.randn(1, *shape, generator=generator).to(self.device) for shape in shapes]
                 others.append(mri_likelihood(self.model, self.model.mri_flow.inverse(latents) + 0.5).total.item())
             result |= rank(result["nats"], others)
-        return result
+        return self._finite("likelihood of the T1", result)
 
     @torch.inference_mode()
     def counterfactual(
@@ -158,14 +164,28 @@ class Scoring:
             covariates_to: those that are asked for.
 
         Raises:
-            InputError: for a PET that doesn't lie on the grid or isn't finite, or a covariate that can't be.
+            InputError: for a PET that doesn't lie on the grid or isn't finite, a covariate that can't be, or a result
+                that is not finite.
         """
         laws = self._law(encoding, covariates_from), self._law(encoding, covariates_to)
-        return self._suvr(transport(self.model, self._image(pet), *laws)).cpu().numpy()
+        return self._finite("PET", self._suvr(transport(self.model, self._image(pet), *laws)).cpu().numpy())
+
+    def _finite(self, what: str, result: _Result) -> _Result:
+        """What the model gave, after a look at every number of it.
+
+        Raises:
+            InputError: if one is not finite.
+        """
+        if not all_finite(result):
+            raise InputError(
+                f"The {what} that the model {self.bundle.name} gives for this T1 has values that are not finite (NaN "
+                "or infinity); use another model, or get this one again."
+            )
+        return result
 
     def _law(self, encoding: Encoding, covariates: dict) -> LinkOutput:
         code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
-        return self.model.link.decode(encoding.features, code)
+        return self._finite("law of the PET", self.model.link.decode(encoding.features, code))
 
     def _image(self, pet: np.ndarray) -> torch.Tensor:
         return self._on_grid(pet, "PET") / self.bundle.pet_scale

@@ -19,7 +19,7 @@ from .bundle import load_bundle
 from .bundle_files import DEFAULT_BUNDLE, describe
 from .comparison import Comparison, compare
 from .draws import Distribution
-from .errors import InputError
+from .errors import Cancelled, InputError
 from .kept import Kept
 from .model import encode_covariates
 from .patient import Patient, make_patient
@@ -35,13 +35,9 @@ __all__ = ["Cancelled", "Patient", "Sampled", "Session"]
 Progress = Callable[[str, float], None]
 _Result = TypeVar("_Result")
 
-_MAX_SAMPLES, _MAX_AGES = 256, 60
+_MAX_SAMPLES, _MAX_AGES, _MAX_FRAMES = 256, 60, 1000
 _PATIENTS = 2  # kept: two inputs in turn are prepared once each
 _FRAME_BYTES = 256 << 20  # of keyframes kept
-
-
-class Cancelled(Exception):
-    """Raised by a progress callback to end the work; no fault of anybody's."""
 
 
 @dataclass
@@ -244,6 +240,9 @@ class Session:
             InputError: as ``sample``, before the first frame.
         """
         tell = progress or _silent
+        if len(ages) * len(temperatures) > _MAX_FRAMES:
+            text = "A preview of {} ages at {} temperatures can't be made; take at most {} of both together."
+            raise InputError(text.format(len(ages), len(temperatures), _MAX_FRAMES))
         wanted = [(age, temperature) for temperature in temperatures for age in ages]
         if None in temperatures:
             raise InputError("A preview needs temperatures; one is unknown.")
@@ -280,6 +279,25 @@ class Session:
         temperatures = self._model().check(temperature, samples)
         drawn = (samples, seed) if any(temperatures) else ()  # without noise, neither makes a difference
         return (self.patient.number, *who.values(), temperatures, drawn)
+
+    def provenance(
+        self,
+        age: float | None = None,
+        sex: str | None = None,
+        diagnosis: str | None = None,
+        temperature: float | Sequence[float] = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> dict:
+        """What goes into a PET with these values, see ``Synthesizer.provenance``.
+
+        Raises:
+            InputError: as ``sample``.
+        """
+        who = {"age": age, "sex": sex, "diagnosis": diagnosis}
+        self._check(who, temperature, samples, seed)
+        model = self._model()
+        return model.provenance(self._encoded(model), who, temperature, samples, seed)
 
     def sweep(
         self,
@@ -375,7 +393,7 @@ class Session:
 
         def work(model: Synthesizer) -> Comparison:
             later = lambda stage, share: tell(stage, 0.5 + 0.5 * share)  # noqa: E731
-            return compare(model, self._encoded(model), found, who, samples, seed, later)
+            return compare(model, self._encoded(model), found, who, samples, seed, later, pet_sha256=digest)
 
         return self._on_device(work)
 

@@ -164,7 +164,8 @@ class Synthesizer(Scoring):
             progress: called with the share done.
 
         Raises:
-            InputError: for a covariate, temperature or number of samples outside what the model can take.
+            InputError: for a covariate, temperature or number of samples outside what the model can take, and for
+                samples that are not finite.
         """
         temperatures = self.check(temperature, samples, antithetic)
         if regions is not None and np.shape(regions)[1:] != tuple(self.bundle.config.shape):
@@ -178,7 +179,7 @@ class Synthesizer(Scoring):
             draws.add(self._suvr(self._drawn(encoding, code, temperatures, seed, first + index, antithetic, law)))
             if progress:
                 progress((index + 1) / samples)
-        return draws.result()
+        return self._finite("PET", draws.result())
 
     def _drawn(
         self,
@@ -248,25 +249,36 @@ class Synthesizer(Scoring):
             patient.encoding, covariates, temperatures, samples, seed, first=first,
             antithetic=antithetic, below=below, regions=regions, progress=progress,
         )  # fmt: skip
-        drawn = {
-            "Temperature": temperatures[0] if len(set(temperatures)) == 1 else list(temperatures),
-            "Samples": found.samples,
-            "Antithetic": antithetic and found.samples > 1,
-            "Seed": seed,
-            **({"FirstSample": first} if first else {}),
-        }
         return Synthesis(
             mean=to_patient(found.mean, patient.prepared),
             sd=None if found.sd is None else to_patient(found.sd, patient.prepared),
             grid_mean=found.mean,
             grid_sd=found.sd,
-            provenance=self._provenance(patient, covariates, drawn),
+            provenance=self.provenance(
+                patient, covariates, temperatures, samples, seed, first=first, antithetic=antithetic
+            ),
             below=None if found.below is None else to_patient(found.below, patient.prepared),
             distribution=found,
         )
 
-    def _provenance(self, patient: PatientEncoding, covariates: dict, drawn: dict) -> dict:
-        prepared = patient.prepared
+    def provenance(
+        self,
+        patient: PatientEncoding,
+        covariates: dict,
+        temperature: float | Sequence[float],
+        samples: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        antithetic: bool = False,
+    ) -> dict:
+        """What goes into the PETs that ``sample`` draws with the same values; for sidecars and node attributes.
+
+        Raises:
+            InputError: as ``check``.
+        """
+        prepared, temperatures = patient.prepared, self.check(temperature, samples, antithetic)
+        samples = samples if any(temperatures) else 1
         trained = all(known.is_trained(covariates.get(known.name)) for known in self.bundle.config.covariates)
         return {
             "Synthetic": True,
@@ -276,7 +288,11 @@ class Synthesizer(Scoring):
             "TrainedOnSimulatedPET": bool(self.bundle.training.get("simulated")),
             **{key.capitalize(): value for key, value in covariates.items()},
             "WithinTrainingRange": trained,
-            **drawn,
+            "Temperature": temperatures[0] if len(set(temperatures)) == 1 else list(temperatures),
+            "Samples": samples,
+            "Antithetic": antithetic and samples > 1,
+            "Seed": seed,
+            **({"FirstSample": first} if first else {}),
             "Bundle": self.bundle.name,
             "BundleSHA256": self.bundle.digest,
             "Source": Path(prepared.scan.source).name,

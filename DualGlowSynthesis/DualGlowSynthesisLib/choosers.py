@@ -5,7 +5,7 @@ from typing import Any
 
 import slicer
 
-__all__ = ["Chooser", "dicomFacts"]
+__all__ = ["Chooser", "dicomFacts", "instancesOf"]
 
 
 class Chooser:
@@ -53,10 +53,15 @@ class Chooser:
             self._onChosen(self._values[index])
 
 
+def instancesOf(volumeNode) -> list[str]:
+    """The DICOM instances that a volume was loaded from, as far as Slicer says so."""
+    return (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split() if volumeNode else []
+
+
 def dicomFacts(volumeNode) -> dict:
     """``age`` in years and ``sex`` (F, M) of the patient, as far as the series says; {} for other volumes."""
     database = getattr(slicer, "dicomDatabase", None)
-    instances = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split() if volumeNode else []
+    instances = instancesOf(volumeNode)
     if not instances or database is None:
         return {}
     facts = {}

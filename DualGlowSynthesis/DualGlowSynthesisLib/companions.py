@@ -2,14 +2,16 @@
 
 import slicer
 
+from . import belonging
 from .results import placeBeside
 
 __all__ = ["companion", "companionOf", "removeCompanion"]
 
 
 def companionOf(inputVolume, role: str):
-    """The input's node of this role, or None."""
-    return inputVolume.GetNodeReference(f"DualGlow.{role}")
+    """The input's node of this role, or None; not one that a copy of an input took over from the original."""
+    node = inputVolume.GetNodeReference(f"DualGlow.{role}")
+    return node if belonging.belongsTo(node, inputVolume) else None
 
 
 def companion(inputVolume, role: str, className: str, name: str):
@@ -18,6 +20,7 @@ def companion(inputVolume, role: str, className: str, name: str):
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
         inputVolume.SetNodeReferenceID(f"DualGlow.{role}", node.GetID())
+        belonging.claim(node, inputVolume)
         placeBeside(node, inputVolume)
     return node
 

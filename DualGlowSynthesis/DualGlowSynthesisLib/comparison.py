@@ -7,11 +7,11 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, volumes
-from .companions import companion
+from . import belonging, display, volumes
+from .companions import companion, companionOf
 from .results import updateTable
 
-__all__ = ["ComparisonNodes", "summaryOf", "writeComparison"]
+__all__ = ["ComparisonNodes", "summaryOf", "textFor", "writeComparison"]
 
 DIFFERENCE_WINDOW = 0.5
 """SUVR: differences from minus to plus this are told apart by colour."""
@@ -52,7 +52,7 @@ def writeComparison(inputVolume, petVolume, reply: Mapping, isOwned: bool = Fals
     shape = inputVolume.GetImageData().GetDimensions()
     if any(reply[key].shape != shape for key in ("pet", "difference", "z")):
         raise ValueError(f"The comparison does not lie on the lattice of {inputVolume.GetName()}.")
-    name = inputVolume.GetName()
+    name = belonging.patientTitle(inputVolume)
     pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), reply["pet"], isOwned)
     pet.SetAttribute("DualGlow.ResampledFrom", petVolume.GetName())
     pet.SetNodeReferenceID("DualGlow.ResampledFrom", petVolume.GetID())
@@ -72,6 +72,8 @@ def writeComparison(inputVolume, petVolume, reply: Mapping, isOwned: bool = Fals
         inputVolume, "ComparisonTable", "vtkMRMLTableNode", _("{name} real PET compared").format(name=name)
     )
     updateTable(table, _titles(), _metricRows(reply) + _regionRows(reply))
+    volumes.markSynthetic(table, {**about, "Content": "comparison"})
+    belonging.claim(table, inputVolume)
     table.SetAttribute("DualGlow.Summary", summaryOf(reply))
     return ComparisonNodes(pet, difference, z, table)
 
@@ -95,6 +97,18 @@ def summaryOf(reply: Mapping) -> str:
     return " ".join(parts)
 
 
+def textFor(inputVolume) -> str:
+    """What the window says of the input's comparison: of which PET, at which age, and its summary; "" without one."""
+    table = None if inputVolume is None else companionOf(inputVolume, "ComparisonTable")
+    if table is None:
+        return ""
+    about = volumes.provenanceOf(table)
+    age = about.get("Age")
+    said = _("age unknown") if age is None else _("age {age}").format(age=f"{age:g}")
+    text = _("{pet} ({age}): {summary}")
+    return text.format(pet=about.get("RealPet", ""), age=said, summary=table.GetAttribute("DualGlow.Summary") or "")
+
+
 def _verdictText(percentile: float, samples: int | None) -> str:
     """``samples``: how many PETs of the model's own the real one was ranked among, if that is known."""
     least = 50.5 / ((samples or _SAMPLES_OF_90) + 1)  # 50 over that: the percentile of one less likely than all
@@ -115,7 +129,7 @@ def _verdictText(percentile: float, samples: int | None) -> str:
 def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool):
     node = companion(inputVolume, role, "vtkMRMLScalarVolumeNode", name)
     volumes.updateVolumeFromArray(node, array, inputVolume, isOwned)
-    node.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
+    belonging.claim(node, inputVolume)
     return node
 
 

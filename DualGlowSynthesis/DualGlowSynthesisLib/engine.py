@@ -52,19 +52,17 @@ class Job:
         do, arguments, heard = self._steps.pop(0)
         self._tell(do, 0.0)
         try:
-            asked = arguments()
-        except InputError as error:
+            self._number = self._engine.client.request(
+                do,
+                onDone=lambda reply: self._done(do, heard, reply),
+                onEvent=lambda message: self._event(do, message),
+                onRefused=self._refused,
+                onFailed=self._failed,
+                onCancelled=self._cancelled,
+                **arguments(),
+            )
+        except InputError as error:  # of the choices, or no room for the voxels
             self._refused(str(error))
-            return
-        self._number = self._engine.client.request(
-            do,
-            onDone=lambda reply: self._done(do, heard, reply),
-            onEvent=lambda message: self._event(do, message),
-            onRefused=self._refused,
-            onFailed=self._failed,
-            onCancelled=self._cancelled,
-            **asked,
-        )
 
     def _tell(self, do: str, fraction: float, stage: str = "") -> None:
         if self._onProgress:

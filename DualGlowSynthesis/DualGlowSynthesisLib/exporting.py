@@ -25,8 +25,8 @@ def exportNifti(volumeNode, path) -> Path:
     sidecar says of the way to the template.
 
     Raises:
-        InputError: for a volume without voxels or below a transform that is not linear, or a path that can't be
-            written.
+        InputError: for a volume without voxels or below a transform that is not linear, a path that can't be written,
+            or a file that holds the PET of another MRI.
     """
     from DualGlowLib.scans import Scan, write_scan
 
@@ -35,6 +35,7 @@ def exportNifti(volumeNode, path) -> Path:
     if not volumes.isSynthetic(volumeNode):
         return write_scan(scan, path)
     sidecar = {"Synthetic": True, **volumes.provenanceOf(volumeNode)}
+    _refuseAnother(path, sidecar)
     if not np.array_equal(toWorld, np.eye(4)):
         sidecar["ParentTransform"] = toWorld
         if sidecar.get("ToTemplate") is not None:
@@ -74,17 +75,28 @@ def exportDicom(volumeNode, source, out) -> list[Path]:
 def exportTable(tableNode, path) -> Path:
     """Write a table as CSV (UTF-8, commas, a line of titles); what is not a number is an empty cell.
 
-    Raises:
-        InputError: if the file can't be written.
-    """
-    from DualGlowLib.files import write_whole
+    How it was made goes into a JSON file beside it, if the table says so.
 
+    Raises:
+        InputError: if the file can't be written, or holds the table of another MRI.
+    """
+    from DualGlowLib.files import json_text, write_whole
+    from DualGlowLib.outputs import SIDECAR, Output, check_outputs, generated_by, kind_of_file
+
+    path, provenance = Path(path), volumes.provenanceOf(tableNode)
+    sidecar = path.with_suffix(".json")
+    if provenance:
+        _refuseAnother(path, provenance)
+        check_outputs([Output(sidecar, SIDECAR)])
     titles, rows = _tableContent(tableNode)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
     writer.writerows([f"{value:.7g}" if isinstance(value, float) else value for value in row] for row in rows)
-    return write_whole(path, text.getvalue())
+    write_whole(path, text.getvalue(), force=kind_of_file(sidecar) == SIDECAR)  # a CSV can't say whose it is
+    if provenance:
+        write_whole(sidecar, json_text({"Synthetic": True, "GeneratedBy": generated_by(SIDECAR), **provenance}))
+    return path
 
 
 def exportReport(inputVolume, volumeNode, tableNode, verdict, path) -> Path:
@@ -98,7 +110,8 @@ def exportReport(inputVolume, volumeNode, tableNode, verdict, path) -> Path:
         path: of the page.
 
     Raises:
-        InputError: if the volume is not synthetic or lies on other voxels, or the file can't be written.
+        InputError: if the volume is not synthetic or lies on other voxels, or the file can't be written, or is the
+            report of another MRI.
     """
     from DualGlowLib.files import write_whole
     from DualGlowLib.qc import overlay_picture, write_png
@@ -113,6 +126,7 @@ def exportReport(inputVolume, volumeNode, tableNode, verdict, path) -> Path:
         text = _("{name} does not lie on the voxels of {mri}; choose the MRI that it was made from.")
         raise InputError(text.format(name=volumeNode.GetName(), mri=inputVolume.GetName()))
     provenance = volumes.provenanceOf(volumeNode)
+    _refuseAnother(path, provenance)
     display = volumeNode.GetDisplayNode()
     high = display.GetWindowLevelMax() if display is not None and display.GetWindowLevelMax() > 0 else 2.5
     picture = overlay_picture(t1, pet, provenance.get("ToTemplate"), high)
@@ -121,6 +135,21 @@ def exportReport(inputVolume, volumeNode, tableNode, verdict, path) -> Path:
     caption = "T1, and synthetic FDG-PET over it. Radiological convention: the patient's right is on the left."
     table = ((), ()) if tableNode is None else _tableContent(tableNode)
     return write_whole(path, report_html(volumeNode.GetName(), [(caption, png)], provenance, verdict, table))
+
+
+def _refuseAnother(path, provenance: dict) -> None:
+    """A file that was made from another MRI stays, though DualGlow made it: two MRIs often have the same name."""
+    from DualGlowLib.outputs import other_source
+
+    digest, path = provenance.get("SourceVoxelsSHA256"), Path(path)
+    if not digest or not path.is_file():
+        return
+    source = other_source(path if path.suffix != ".csv" else path.with_suffix(".nii"), digest)
+    if path.suffix == ".html" and digest not in path.read_text(encoding="utf-8", errors="replace"):
+        source = _("another T1")
+    if source:
+        text = _("{path} was made from another MRI ({source}); choose another folder, or move it.")
+        raise InputError(text.format(path=path, source=source))
 
 
 def _voxels(volumeNode) -> np.ndarray:

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-from . import comparison, exporting, results, sweep, volumes
+from . import belonging, comparison, exporting, results, sweep, volumes
 
 __all__ = ["ExtraPanel"]
 
@@ -52,6 +52,7 @@ class ExtraPanel:
         for button, tip in zip(self._exports, self._tips, strict=True):
             button.enabled, button.toolTip = there, why or tip
         ui.exportTableButton.enabled = there and results.resultOf(output, "table") is not None
+        ui.compareText.text = comparison.textFor(parameters.inputVolume)
 
     # ---- ages
 
@@ -77,7 +78,8 @@ class ExtraPanel:
                 raise InputError(_("The MRI was deleted while its PETs were computed; load it and try again."))
             provenance = {**steps[0]["provenance"], "Age": choices.age}  # it opens at the age that is set
             made = sweep.makeSweep(patient[0], steps, provenance, reply.get("montage"), isOwned=True)
-            window.showSweep(made, patient[0])
+            if parameters.inputVolume is patient[0]:
+                window.showSweep(made, patient[0])
 
         ages = self._ages(parameters)
         window.run.start(lambda **callbacks: window.engine.sweep(patient, choices, ages, **callbacks), done, event)
@@ -88,7 +90,8 @@ class ExtraPanel:
         window = self._window
         if not window.ensureReady():
             return
-        patient, choices, pet = window.patientChoice(), window.choices(), window.parameters.petVolume
+        parameters, patient, choices = window.parameters, window.patientChoice(), window.choices()
+        pet = parameters.petVolume
 
         def done(reply: dict) -> None:
             if patient[0].GetScene() is None or pet.GetScene() is None:
@@ -96,9 +99,9 @@ class ExtraPanel:
             load = window.engine.client.load
             arrays = {kind: load(reply[kind]) for kind in ("pet", "difference", "z")}
             found = {**reply, **arrays, "samples": COMPARED_SAMPLES}
-            self._ui.compareText.text = comparison.summaryOf(found)
             made = comparison.writeComparison(patient[0], pet, found, isOwned=True)
-            window.showComparison(made, patient[0])
+            if parameters.inputVolume is patient[0]:
+                window.showComparison(made, patient[0])
 
         window.run.start(
             lambda **callbacks: window.engine.compare(patient, choices, pet, COMPARED_SAMPLES, **callbacks), done
@@ -120,11 +123,11 @@ class ExtraPanel:
         return exporting.exportNifti(parameters.outputVolume, folder / f"{_fileName(parameters.outputVolume)}.nii.gz")
 
     def _exportDicom(self, folder: Path, parameters):
-        source = parameters.inputVolume
+        output = parameters.outputVolume
+        source = _madeFrom(output)
         if not source.GetAttribute("DICOM.instanceUIDs"):
             source = self._askSeries(source.GetName())
-        name = f"{_fileName(parameters.outputVolume)}_DICOM"
-        return exporting.exportDicom(parameters.outputVolume, source, folder / name)[0].parent
+        return exporting.exportDicom(output, source, folder / f"{_fileName(output)}_DICOM")[0].parent
 
     @staticmethod
     def _askSeries(name: str) -> str:
@@ -141,13 +144,17 @@ class ExtraPanel:
 
     def _exportReport(self, folder: Path, parameters):
         output = parameters.outputVolume
-        return exporting.exportReport(
-            parameters.inputVolume,
-            output,
-            results.resultOf(output, "table"),
-            (self._window.engine.prepared or {}).get("verdict"),
-            folder / f"{_fileName(output)}.html",
-        )
+        table = results.resultOf(output, "table")
+        return exporting.exportReport(_madeFrom(output), output, table, None, folder / f"{_fileName(output)}.html")
+
+
+def _madeFrom(output):
+    """The MRI of a result, whatever is chosen as input now."""
+    inputVolume = belonging.inputOf(output)
+    if inputVolume is None:
+        text = _("The MRI that {name} was made from is no longer in the scene; load it and apply again.")
+        raise InputError(text.format(name=output.GetName()))
+    return inputVolume
 
 
 def _fileName(node) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import slicer
 
-from . import display, volumes
+from . import belonging, display, volumes
 
 __all__ = ["Frames", "Preview"]
 
@@ -64,10 +64,11 @@ class Preview:
     def node(self):
         return self._node if self._node is not None and self._node.GetScene() is not None else None
 
-    def show(self, values: np.ndarray, affine: np.ndarray, outputVolume, inputVolume) -> None:
+    def show(self, values: np.ndarray, affine: np.ndarray, outputVolume, inputVolume, about: dict) -> None:
         """Draw ``values`` (i, j, k on the grid) in the place of the output.
 
         Args:
+            about: what the frame is of, by provenance's keys.
             affine: 4x4, the grid's voxels to the patient's RAS; may shear, as the map to the template does.
         """
         node = self.node or self._make()
@@ -76,6 +77,8 @@ class Preview:
             slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(values.transpose(2, 1, 0)))
             node.SetIJKToRASMatrix(matrix)
             node.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
+            volumes.markSynthetic(node, {**about, "Content": "preview"})
+            belonging.claim(node, inputVolume)
         display.styleLike(node, outputVolume)
         display.addLegend(node, "SUVR")
         for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
@@ -102,5 +105,4 @@ class Preview:
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
         self._node = slicer.mrmlScene.AddNode(node)
-        volumes.markSynthetic(self._node, {"Content": "preview"})
         return self._node

@@ -6,7 +6,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from DualGlowLib import InputError
 
-from . import results, sweep, volumes
+from . import belonging, marks, results, sweep, volumes
 from .parameters import DualGlowSynthesisParameterNode
 
 __all__ = ["DualGlowSynthesisLogic"]
@@ -49,7 +49,8 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         :param temperature: factor on the latent noise; 0 gives the most likely image.
         :param samples: the result is the mean of this many; of several, their SD, the probability to lie ``below`` a
           SUVR, and the regions' table are nodes that the output refers to (``results.resultOf``).
-        :param outputVolume: volume to write to; a new one if None.
+        :param outputVolume: volume to write to: one without voxels, or a former result of the same MRI; a new one if
+          None.
         :param maskVolume: brain mask on the MRI's voxels; found if None.
         :param prepared: whether the MRI is as the prepare command writes it.
         :param bundle: folder of the model; None for the one that ships.
@@ -57,8 +58,9 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         :return: the output volume.
         :raises InputError: for an unusable volume or covariate, in one sentence for the user.
         """
-        if outputVolume is not None and outputVolume is inputVolume:
-            raise InputError(_("Choose an output other than the input, which would be overwritten."))
+        if inputVolume is not None and (reason := belonging.reasonAgainstOutput(outputVolume, inputVolume)):
+            raise InputError(reason)
+        marks.install()
         session = self._prepare(inputVolume, maskVolume, prepared, bundle, device, progress)
         covariates = {"age": age, "sex": sex, "diagnosis": diagnosis}
         made = session.sample(
@@ -67,8 +69,8 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         found = made.synthesis
         scans = {"mean": found.mean, "sd": found.sd, "below": found.below}
         arrays = {kind: None if scan is None else scan.data for kind, scan in scans.items()}
-        outputVolume = results.writeResult(inputVolume, outputVolume, arrays, made.regions, found.provenance)
-        results.showResult(outputVolume, inputVolume, "mean", below or 1.0)
+        outputVolume = results.writeResult(inputVolume, outputVolume, arrays, made.regions, found.provenance, below)
+        results.showResult(outputVolume, inputVolume, "mean")
         return outputVolume
 
     def sweep(

@@ -146,7 +146,7 @@ class ModelPanel:
                 freed = models.deleteDownloads()
                 self._window.say(_("{size} MB were freed.").format(size=f"{freed / 1e6:.1f}"))
             self.fill()
-            self._window.refresh()
+            self._window.onParametersChanged()
 
     def _onCard(self, _checked=False) -> None:
         showText(self.facts.get("name", ""), self.facts.get("card", ""))

@@ -6,9 +6,12 @@ from typing import Annotated
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-__all__ = ["UNKNOWN", "Choices", "DualGlowSynthesisParameterNode"]
+__all__ = ["UNKNOWN", "UNSAID", "Choices", "DualGlowSynthesisParameterNode"]
 
 UNKNOWN = "unknown"
+
+UNSAID = {"age": 70.0, "ageKnown": False, "sex": UNKNOWN, "diagnosis": UNKNOWN, "preparation": "automatic"}
+"""What the fields that speak of one patient hold until somebody says something."""
 
 
 @parameterNodeWrapper
@@ -16,18 +19,20 @@ class DualGlowSynthesisParameterNode:
     """Fields named as what they hold; the window narrows ``age`` to the model's range.
 
     ``preparation``: "automatic", or "prepared" for a T1 as ``prepare`` writes it. ``model``: name of a bundle, "" for
-    the one that ships. ``shown``: which of the results lies over the MRI: mean, sample, sd or below.
+    the one that ships. ``shown``: which of the results lies over the MRI: mean, sample, sd or below. ``patient``:
+    identity (``belonging.identityOf``) of the input that the fields of ``UNSAID``, mask, PET and output are of.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     maskVolume: vtkMRMLScalarVolumeNode
     outputVolume: vtkMRMLScalarVolumeNode
     petVolume: vtkMRMLScalarVolumeNode
-    preparation: str = "automatic"
-    age: Annotated[float, WithinRange(0, 120)] = 70
-    ageKnown: bool = True
-    sex: str = UNKNOWN
-    diagnosis: str = UNKNOWN
+    patient: str = ""
+    preparation: str = UNSAID["preparation"]
+    age: Annotated[float, WithinRange(0, 120)] = UNSAID["age"]
+    ageKnown: bool = UNSAID["ageKnown"]
+    sex: str = UNSAID["sex"]
+    diagnosis: str = UNSAID["diagnosis"]
     temperature: Annotated[float, WithinRange(0, 1.5)] = 0
     samples: Annotated[int, WithinRange(1, 32)] = 1
     seed: Annotated[int, WithinRange(0, 999999)] = 0

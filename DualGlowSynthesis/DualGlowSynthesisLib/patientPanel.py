@@ -2,12 +2,16 @@
 
 import math
 
+import vtk
 from slicer.i18n import tr as _
 
-from .choosers import Chooser, dicomFacts
+from . import belonging
+from .choosers import Chooser, dicomFacts, instancesOf
 from .parameters import UNKNOWN
 
 __all__ = ["PatientPanel"]
+
+_READ = "DualGlow.DicomRead"  # which series the covariates of an input were taken from
 
 _TITLES = {
     "F": lambda: _("female"),
@@ -23,8 +27,9 @@ class PatientPanel:
         self._window, self._ui = window, window.ui
         self._sex = Chooser(self._ui.sexBox, lambda value: window.choose("sex", value))
         self._diagnosis = Chooser(self._ui.diagnosisBox, lambda value: window.choose("diagnosis", value))
-        self._seen = None
         self._range = None
+        self._inputVolume = self._age = None  # as last seen
+        self._observer = None
 
     def setModel(self, facts: dict) -> None:
         """Offer what this model knows: ``facts`` as ``models.modelFacts`` gives them."""
@@ -53,30 +58,70 @@ class PatientPanel:
             low, high = self._range
             parameters = self._window.parameters
             if parameters is not None and not low <= parameters.age <= high:
-                parameters.age = min(max(parameters.age, low), high)
+                if parameters.ageKnown:
+                    text = _("Age {age} is outside the model's range; the nearest that it knows was set.")
+                    self._window.say(text.format(age=f"{parameters.age:g}"))
+                self._age = parameters.age = min(max(parameters.age, low), high)
             slider = self._ui.ageSlider
             if (slider.minimum, slider.maximum) != (low, high):
                 slider.minimum, slider.maximum = low, high
 
-    def show(self, parameters) -> None:
+    def follow(self, parameters) -> bool:
+        """Let the covariates be those of the input's patient; whether the input is another than before."""
+        inputVolume = parameters.inputVolume
+        isOther = parameters.patient != belonging.identityOf(inputVolume)
+        if isOther:
+            if not parameters.patient and belonging.belongsTo(parameters.outputVolume, inputVolume):
+                parameters.patient = belonging.identityOf(inputVolume)  # a scene of an earlier version
+                inputVolume.SetAttribute(_READ, " ".join(instancesOf(inputVolume)))
+            else:
+                belonging.remember(parameters, self._inputVolume)
+                belonging.recall(parameters)
+        elif not parameters.ageKnown and self._age is not None and parameters.age != self._age:
+            parameters.ageKnown = True  # who moves the slider says the age
+        if self._inputVolume is not inputVolume:
+            isOther = True
+            self.forget()
+            if inputVolume is not None:
+                self._observer = inputVolume.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onInputModified)
         self._takeFromDicom(parameters)
+        self._inputVolume, self._age = inputVolume, parameters.age
+        return isOther
+
+    def forget(self) -> None:
+        """The parameter node is another, or the scene."""
+        if self._observer is not None:
+            self._inputVolume.RemoveObserver(self._observer)
+        self._inputVolume = self._age = self._observer = None
+
+    def _onInputModified(self, _caller, _event) -> None:
+        if self._inputVolume is None:  # no longer observed, in the middle of this very event
+            return
+        if " ".join(instancesOf(self._inputVolume)) != (self._inputVolume.GetAttribute(_READ) or ""):
+            self._window.onParametersChanged()
+        self._window.showAgreement()
+
+    def show(self, parameters) -> None:
         for name, chooser in (("sex", self._sex), ("diagnosis", self._diagnosis)):
             value = getattr(parameters, name)
             if value not in chooser.values:  # this model doesn't know it
                 setattr(parameters, name, UNKNOWN)
                 value = UNKNOWN
             chooser.show(value)
-        self._ui.ageSlider.enabled = parameters.ageKnown
 
     def _takeFromDicom(self, parameters) -> None:
-        """Once for each input, so that what the user sets stays."""
+        """Once for each series, so that what the user sets stays; Slicer names a volume's series after adding it."""
         volume = parameters.inputVolume
-        identity = volume.GetID() if volume else None
-        if identity == self._seen:
+        instances = " ".join(instancesOf(volume))
+        if not instances or volume.GetAttribute(_READ) == instances:
             return
-        self._seen = identity
+        volume.SetAttribute(_READ, instances)
         facts = dicomFacts(volume)
-        if "age" in facts and (self._range is None or self._range[0] <= facts["age"] <= self._range[1]):
-            parameters.age = facts["age"]
-        if facts.get("sex") in self._sex.values:
+        if "age" in facts and not parameters.ageKnown:
+            if self._range is None or self._range[0] <= facts["age"] <= self._range[1]:
+                parameters.age, parameters.ageKnown = facts["age"], True
+            else:
+                text = _("The DICOM series says {age} years, which is outside the ages that the model was trained on.")
+                self._window.say(text.format(age=f"{facts['age']:g}"))
+        if facts.get("sex") in self._sex.values and parameters.sex == UNKNOWN:
             parameters.sex = facts["sex"]

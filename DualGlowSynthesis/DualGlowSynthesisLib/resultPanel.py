@@ -58,6 +58,10 @@ class ResultPanel:
         finally:
             self._isShowing = False
 
+    def forget(self) -> None:
+        """The scene is about to be closed."""
+        self._showTable(None)
+
     def _showTable(self, node) -> None:
         """Only another one: the view would lose its place, and take its time, at each move of a slider."""
         if node is not self._table:

@@ -5,9 +5,11 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import display, volumes
+from DualGlowLib import InputError
 
-__all__ = ["RESULTS", "placeBeside", "resultOf", "showResult", "updateTable", "writeResult", "writeSample"]
+from . import belonging, display, volumes
+
+__all__ = ["RESULTS", "partsOf", "placeBeside", "resultOf", "showResult", "updateTable", "writeResult", "writeSample"]
 
 RESULTS = ("mean", "sample", "sd", "below")
 """What can lie over the MRI; the mean is the output itself, which refers to the others."""
@@ -23,20 +25,35 @@ def resultOf(outputVolume, kind: str):
     return outputVolume.GetNodeReference(_REFERENCES[kind])
 
 
-def writeResult(inputVolume, outputVolume, arrays: dict, regions: list, provenance: dict, isOwned: bool = False):
+def partsOf(outputVolume) -> list:
+    """The volumes of a result that there are, the mean first."""
+    return [node for node in (resultOf(outputVolume, kind) for kind in RESULTS) if node is not None]
+
+
+def writeResult(
+    inputVolume, outputVolume, arrays: dict, regions: list, provenance: dict, below: float | None, isOwned: bool = False
+):
     """Write what ``sample`` gave; nodes are made where there are none, and kept where there are.
 
     Args:
-        outputVolume: the node for the mean; a new one if None.
+        outputVolume: the node for the mean: one without voxels, or a former result of the same input; a new one if
+            None.
         arrays: ``mean``, ``sd``, ``below`` on the input's lattice, indexed i, j, k; None for what there is not, whose
             node of an earlier result goes.
         regions: rows with ``region``, ``mean``, ``low`` and ``high``.
+        below: the SUVR that the array ``below`` is about.
         isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
 
     Returns:
         The output volume.
+
+    Raises:
+        InputError: for an output that holds another image, or was made from another input; nothing was changed.
     """
-    name = _("{name} synthetic FDG").format(name=inputVolume.GetName())
+    reason = belonging.reasonAgainstOutput(outputVolume, inputVolume)
+    if reason:
+        raise InputError(reason)
+    name = _("{name} synthetic FDG").format(name=belonging.patientTitle(inputVolume))
     isNew = outputVolume is None or outputVolume.GetImageData() is None
     outputVolume = _write(outputVolume, name, arrays["mean"], inputVolume, provenance, isOwned)
     if isNew:
@@ -44,9 +61,10 @@ def writeResult(inputVolume, outputVolume, arrays: dict, regions: list, provenan
     titles = {"sd": _("{name} SD"), "below": _("{name} below threshold")}
     for kind, title in titles.items():
         partName = title.format(name=outputVolume.GetName())
-        _writePart(outputVolume, kind, partName, arrays[kind], inputVolume, provenance, isOwned)
+        about = {**provenance, "BelowSUVR": below} if kind == "below" else provenance
+        _writePart(outputVolume, kind, partName, arrays[kind], inputVolume, about, isOwned)
     _writePart(outputVolume, "sample", "", None, inputVolume, provenance)  # it was one of another result
-    _writeRegions(outputVolume, regions)
+    _writeRegions(outputVolume, regions, inputVolume, provenance)
     return outputVolume
 
 
@@ -59,16 +77,20 @@ def writeSample(inputVolume, outputVolume, array: np.ndarray, number: int, prove
     return node
 
 
-def showResult(outputVolume, inputVolume, kind: str, threshold: float, opacity: float | None = None) -> None:
+def showResult(outputVolume, inputVolume, kind: str, opacity: float | None = None) -> None:
     """Draw this part of a result over the MRI, with its legend; the mean if there is no such part."""
     node = resultOf(outputVolume, kind) or outputVolume
     display.showOverlay(node, inputVolume, opacity)
-    units = {"sd": _("SD of SUVR"), "below": _("P(SUVR < {threshold})").format(threshold=f"{threshold:g}")}
+    threshold = volumes.provenanceOf(node).get("BelowSUVR")
+    text = "?" if threshold is None else f"{threshold:g}"  # a scene of an earlier version
+    units = {"sd": _("SD of SUVR"), "below": _("P(SUVR < {threshold})").format(threshold=text)}
     display.showLegend(node, units.get(kind, "SUVR") if node is not outputVolume else "SUVR")
 
 
 def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenance: dict, isOwned: bool = False):
     node = resultOf(outputVolume, kind)
+    if node is not None and not belonging.belongsTo(node, inputVolume):
+        node = None  # a copy of a result refers to the parts of the one that it was copied from
     if array is None:
         if node is not None:
             slicer.mrmlScene.RemoveNode(node)
@@ -88,7 +110,7 @@ def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict, 
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
     volumes.updateVolumeFromArray(volume, array, inputVolume, isOwned)
     volumes.markSynthetic(volume, provenance)
-    volume.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
+    belonging.claim(volume, inputVolume)
     if provenance.get("Content") != "below":  # which is a probability
         volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))
     volume.SetVoxelValueUnits(_coded("{ratio}", "UCUM", "ratio"))
@@ -112,7 +134,7 @@ def placeBeside(node, inputVolume) -> None:
         hierarchy.SetItemParent(own, hierarchy.GetItemParent(theirs))
 
 
-def _writeRegions(outputVolume, regions: list) -> None:
+def _writeRegions(outputVolume, regions: list, inputVolume, provenance: dict) -> None:
     table = resultOf(outputVolume, "table")
     if table is None:
         name = _("{name} regions").format(name=outputVolume.GetName())
@@ -120,6 +142,8 @@ def _writeRegions(outputVolume, regions: list) -> None:
         outputVolume.SetNodeReferenceID(_REFERENCES["table"], table.GetID())
     rows = [[row["region"].replace("_", " "), *(row[key] for key in ("mean", "low", "high"))] for row in regions]
     updateTable(table, [_("Region"), _("SUVR"), _("5 %"), _("95 %")], rows)
+    volumes.markSynthetic(table, {**provenance, "Content": "regions"})
+    belonging.claim(table, inputVolume)
     placeBeside(table, outputVolume)
 
 

@@ -2,15 +2,17 @@
 
 import logging
 import time
+from typing import Any, NamedTuple
 
 import qt
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-from . import display, results
+from . import agreement, belonging, display, results, volumes
 from .live import Frames, Preview
 from .messages import headline
+from .parameters import Choices
 
 __all__ = ["RunPanel"]
 
@@ -21,6 +23,15 @@ KEYFRAME_AGES = 7
 KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
 
 
+class Made(NamedTuple):
+    """What this window wrote into an output: of which patient, by which choices, from which state of the voxels."""
+
+    output: Any
+    patient: tuple
+    choices: Choices
+    state: tuple
+
+
 class RunPanel:
     """At most one job that the user asked for (``start``), and one that follows the sliders."""
 
@@ -29,7 +40,7 @@ class RunPanel:
         self.frames, self.preview = Frames(), Preview()
         self._job = None
         self._live = None
-        self._resultOf = None  # (patient, choices) that the output shows
+        self._made: dict[str, Made] = {}  # by the output's ID
         self._settled = qt.QTimer()
         self._settled.setSingleShot(True)
         self._settled.setInterval(SETTLE_MS)
@@ -55,16 +66,22 @@ class RunPanel:
         if not window.ensureReady():
             return
         parameters, patient, choices = window.parameters, window.patientChoice(), window.choices()
+        output = parameters.outputVolume
+        if reason := belonging.reasonAgainstOutput(output, patient[0]):
+            window.showProblem(reason, False)
+            return
 
         def done(reply: dict) -> None:
-            self._write(parameters, patient, choices, reply)
+            self._write(parameters, output, patient, choices, reply)
             self._afterExact(patient, choices)
 
         self.start(lambda **callbacks: window.engine.sample(patient, choices, **callbacks), done)
 
     def start(self, begin, onDone, onEvent=None) -> None:
         """Run a job with the bar and the Cancel button. ``begin(**callbacks)`` gives the ``Job``."""
+        self._settled.stop()
         self._stopLive()
+        self.hidePreview()  # the exact image that was to take its place comes later, if at all
         started = time.monotonic()
 
         def ended() -> None:
@@ -81,17 +98,17 @@ class RunPanel:
                 with self._window.showing():
                     onDone(reply)
             finally:
-                self._window.refresh()
+                self._goOn()
 
         def problem(text: str, isFailure: bool) -> None:
             ended()
-            self._window.refresh()
+            self._goOn()
             self._window.showProblem(text, isFailure)
 
         def cancelled() -> None:
             ended()
             self._window.say(_("Cancelled; nothing was changed."))
-            self._window.refresh()
+            self._goOn()
 
         def event(message: dict) -> None:
             if message["event"] == "notice":
@@ -108,9 +125,16 @@ class RunPanel:
         self._job = None if job.isOver else job
         self._window.refresh()
 
+    def _goOn(self) -> None:
+        """After a job: the sliders may have moved since the result was made."""
+        self._window.refresh()
+        if self._window.parameters is not None:
+            self.choicesChanged(isMove=False)
+
     def forget(self) -> None:
         """The scene goes: drop what runs, without a word."""
-        self._job = self._live = self._resultOf = None
+        self._job = self._live = None
+        self._made = {}
         self._settled.stop()
         self.frames.begin(None)
         self.preview.remove()
@@ -124,122 +148,175 @@ class RunPanel:
 
     def hidePreview(self) -> None:
         """Put the output where the preview lies."""
+        output = belonging.resultFor(belonging.inputOf(self.preview.node))
         parameters = self._window.parameters
-        self.preview.hide(parameters.outputVolume if parameters is not None else None)
+        chosen = parameters.outputVolume if parameters is not None else None
+        if chosen is not None and belonging.inputOf(chosen) is belonging.inputOf(self.preview.node):
+            output = chosen
+        self.preview.hide(output)
 
     # ---- results
 
-    def _write(self, parameters, patient: tuple, choices, reply: dict, isLive: bool = False) -> None:
-        """``isLive``: the user is at the sliders; the views keep what they show."""
-        inputVolume = patient[0]
+    def disagreements(self) -> list[str]:
+        """What the output was made with, where that isn't what is chosen now; without an output nothing."""
+        window, parameters = self._window, self._window.parameters
+        output = parameters.outputVolume
+        if output is None or parameters.inputVolume is None or not volumes.isSynthetic(output):
+            return []
+        inputVolume, maskVolume, preparation = window.patientChoice()
+        digest = window.model.facts.get("sha256", "")
+        found = agreement.disagreements(output, window.choices(), digest, preparation, maskVolume)
+        made = self._madeInto(output)
+        isMoved = inputVolume.GetTransformNodeID() != output.GetTransformNodeID()
+        if isMoved or (made is not None and made.state != _stateOf(made.patient)):
+            found.append(_("the MRI or its mask as it was before it was changed"))
+        return found
+
+    def _madeInto(self, output) -> Made | None:
+        made = self._made.get(output.GetID()) if output is not None else None
+        return made if made is not None and made.output is output else None
+
+    def _write(self, parameters, output, patient: tuple, choices, reply: dict, isLive: bool = False) -> None:
+        """``isLive``: nobody pressed Apply; the views keep what they show."""
+        inputVolume, maskVolume, preparation = patient
         load = self._window.engine.client.load
         arrays = {kind: load(reply[kind]) for kind in ("mean", "sd", "below")}
         load(reply.get("grid_mean"))
         if inputVolume.GetScene() is None:
             raise InputError(_("The MRI was deleted while its PET was computed; load it and apply again."))
-        output = parameters.outputVolume
-        if output is inputVolume:
-            raise InputError(_("Choose an output other than the input, which would be overwritten."))
-        output = results.writeResult(inputVolume, output, arrays, reply["regions"], reply["provenance"], isOwned=True)
-        parameters.outputVolume = output
-        self._resultOf = (patient, choices)
+        if output is not None and output.GetScene() is None:
+            output = None  # it was deleted meanwhile
+        regions, provenance = reply["regions"], reply["provenance"]
+        output = results.writeResult(inputVolume, output, arrays, regions, provenance, choices.below, isOwned=True)
+        agreement.notePreparation(output, preparation, maskVolume)
+        self._made[output.GetID()] = Made(output, patient, choices, _stateOf(patient))
         self._window.model.showDevice({**self._window.engine.description, "device": reply["device"]})
+        if parameters.inputVolume is not inputVolume:
+            belonging.choose(inputVolume, output)  # the user has gone on to somebody or something else
+            text = _("The PET of {name} is ready; it is shown when that MRI is chosen.")
+            self._window.say(text.format(name=belonging.patientTitle(inputVolume)))
+            return
+        parameters.outputVolume = output
         self.preview.hide(output)
         if parameters.shown == "sample":
-            self._showSample(parameters, patient, choices)
-        isThere = display.isOver(results.resultOf(output, parameters.shown) or output)
-        if not (isLive and isThere and parameters.shown != "below"):  # its legend names the threshold
-            results.showResult(output, inputVolume, parameters.shown, choices.below)
+            self._showSample(parameters, self._made[output.GetID()])
+        isThere = any(display.isOver(node) for node in results.partsOf(output))
+        isShown = display.isOver(results.resultOf(output, parameters.shown) or output)
+        # The legend of the probability names its threshold, which may have changed.
+        if not isLive or (isThere and (not isShown or parameters.shown == "below")):
+            results.showResult(output, inputVolume, parameters.shown)
 
     def showPart(self) -> None:
-        """The user chose another part of the result to look at."""
+        """The user chose another result, or another part of it, to look at."""
         parameters = self._window.parameters
         output, inputVolume = parameters.outputVolume, parameters.inputVolume
-        if output is None or inputVolume is None or output.GetImageData() is None:
+        if not belonging.belongsTo(output, inputVolume) or output.GetImageData() is None:
             return
-        if parameters.shown == "sample" and self._resultOf is not None and not self.isBusy:
-            self._showSample(parameters, *self._resultOf)
+        if parameters.shown == "sample" and not self.isBusy and (made := self._madeInto(output)) is not None:
+            self._showSample(parameters, made)
         elif results.resultOf(output, parameters.shown) is None:
-            self._window.say(_("Of one image there is the mean alone; take several samples at a temperature above 0."))
-        results.showResult(output, inputVolume, parameters.shown, parameters.belowThreshold)
+            text = _("Of one image there is the mean alone; take several samples at a temperature above 0.")
+            if parameters.shown == "sample":
+                text = _("Press Apply first; a single sample can be drawn after that.")
+            self._window.say(text)
+        results.showResult(output, inputVolume, parameters.shown)
 
-    def _showSample(self, parameters, patient: tuple, choices) -> None:
-        number = min(parameters.sampleNumber, choices.samples)
-        shown = results.resultOf(parameters.outputVolume, "sample")
+    def _showSample(self, parameters, made: Made) -> None:
+        if made.state != _stateOf(made.patient):  # a sample of these voxels would be none of that result
+            return
+        number = min(parameters.sampleNumber, made.choices.samples)
+        shown = results.resultOf(made.output, "sample")
         if shown is not None and shown.GetAttribute("DualGlow.SampleNumber") == str(number):
             return
 
         def done(reply: dict) -> None:
             array = self._window.engine.client.load(reply["sample"])
-            output = parameters.outputVolume
-            if output is None or patient[0].GetScene() is None or self._resultOf != (patient, choices):
+            if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
                 return
-            results.writeSample(patient[0], output, array, number, reply["provenance"], isOwned=True)
-            if parameters.shown == "sample":
-                results.showResult(output, patient[0], "sample", choices.below)
+            results.writeSample(made.patient[0], made.output, array, number, reply["provenance"], isOwned=True)
+            if parameters.shown == "sample" and parameters.outputVolume is made.output:
+                results.showResult(made.output, made.patient[0], "sample")
 
-        self._startLive(lambda **callbacks: self._window.engine.one(patient, choices, number - 1, **callbacks), done)
+        engine = self._window.engine
+        self._startLive(lambda **callbacks: engine.one(made.patient, made.choices, number - 1, **callbacks), done)
 
     # ---- the live overlay
 
-    def choicesChanged(self) -> None:
-        """Called whenever a parameter changed."""
+    def choicesChanged(self, isMove: bool = True) -> None:
+        """Called whenever a parameter changed; ``isMove``: by the user, who then wants to see the result."""
         parameters, window = self._window.parameters, self._window
-        if self._job is not None or self._resultOf is None:
+        if self._job is not None:
             return
-        if parameters.outputVolume is None or self._resultOf[0][0].GetScene() is None:  # one of them was deleted
-            self._resultOf = None
+        output = parameters.outputVolume
+        if output is None or not belonging.belongsTo(output, parameters.inputVolume):
             self._settled.stop()
             self.preview.remove()
             return
-        patient, choices = window.patientChoice(), window.choices()
-        if self._resultOf == (patient, choices):
+        if not self.disagreements():
             self._settled.stop()
-            self.preview.hide(parameters.outputVolume)
+            self.preview.hide(output)
             return
-        isSame = patient == self._resultOf[0] and window.engine.holds(*patient, choices)
-        if not (parameters.live and isSame):
-            window.say(_("The choices have changed; press Apply for the PET that goes with them."))
+        if not self.isFollowing():
+            self._settled.stop()
+            self.hidePreview()
             return
-        if parameters.shown == "mean":
-            self._showFrame(patient, choices, parameters.outputVolume)
+        patient, choices = window.patientChoice(), window.choices()
+        if isMove and agreement.elsewhere(output, window.shownNodes()):  # a sweep or a comparison, say
+            results.showResult(output, patient[0], parameters.shown)
+        if isMove and parameters.shown == "mean":
+            self._showFrame(patient, choices, output)
         self._settled.start()
+
+    def isFollowing(self) -> bool:
+        """Whether the exact image of what is chosen comes by itself."""
+        window, parameters = self._window, self._window.parameters
+        output = parameters.outputVolume
+        if self.isBusy or not parameters.live or output is None or not volumes.isSynthetic(output):
+            return False
+        return window.engine.holds(*window.patientChoice(), window.choices())
 
     def _showFrame(self, patient: tuple, choices, outputVolume) -> None:
         self.frames.begin(_signature(patient, choices))
         values = self.frames.at(choices.age, choices.temperature)
         if values is not None:
-            self.preview.show(values, self._window.engine.prepared["grid_affine"], outputVolume, patient[0])
+            about = {"Age": choices.age, "Sex": choices.sex, "Diagnosis": choices.diagnosis}
+            about |= {"Temperature": choices.temperature, "Samples": choices.samples}
+            affine = self._window.engine.prepared["grid_affine"]
+            self.preview.show(values, affine, outputVolume, patient[0], about)
 
     def _onSettled(self) -> None:
         window, parameters = self._window, self._window.parameters
-        if parameters is None or self._job is not None or self._resultOf is None:
+        if parameters is None or self._job is not None or not self.disagreements() or not self.isFollowing():
             return
-        patient, choices = window.patientChoice(), window.choices()
-        if self._resultOf == (patient, choices) or not window.engine.holds(*patient, choices):
-            return
+        patient, choices, output = window.patientChoice(), window.choices(), parameters.outputVolume
 
         def done(reply: dict) -> None:
             if window.parameters is None:
                 return
-            if (window.patientChoice(), window.choices()) != (patient, choices):
-                self._settled.start()  # it has moved on meanwhile; the frames show where
             with window.showing():
-                self._write(parameters, patient, choices, reply, isLive=True)
+                self._write(parameters, output, patient, choices, reply, isLive=True)
                 self._afterExact(patient, choices)
             window.refresh()
+            if window.parameters.inputVolume is patient[0] and self.disagreements():
+                self._settled.start()  # it has moved on meanwhile; the frames show where
 
         self._startLive(lambda **callbacks: window.engine.sample(patient, choices, **callbacks), done)
 
     def _afterExact(self, patient: tuple, choices) -> None:
         """Have the frames made that the next move of a slider needs, unless something else comes first."""
         window = self._window
-        if not window.parameters or not window.parameters.live or self._live is not None or choices.age is None:
+        parameters = window.parameters
+        if not parameters or not parameters.live or self._live is not None:
+            return
+        if parameters.inputVolume is not patient[0]:
             return
         self.frames.begin(_signature(patient, choices))
         low, high = window.ui.ageSlider.minimum, window.ui.ageSlider.maximum
         ages = [round(low + i * (high - low) / (KEYFRAME_AGES - 1), 3) for i in range(KEYFRAME_AGES)]
-        for asked in ((ages, [choices.temperature]), ([choices.age], list(KEYFRAME_TEMPERATURES))):
+        wanted = [(ages, [choices.temperature])]
+        if choices.age is not None:
+            wanted.append(([choices.age], list(KEYFRAME_TEMPERATURES)))
+        for asked in wanted:
             if self.frames.missing(*asked):
                 self._askFrames(patient, choices, *asked)
                 return
@@ -270,6 +347,7 @@ class RunPanel:
                 logging.error(text)
             self.hidePreview()  # no exact image will take its place
             self._window.say(headline(text))
+            self._window.refresh()
 
         def cancelled() -> None:
             if self._live is job:
@@ -296,6 +374,10 @@ class RunPanel:
 def _signature(patient: tuple, choices) -> tuple:
     """What keyframes depend on besides age and temperature."""
     return (*patient, choices.bundle, choices.sex, choices.diagnosis, choices.samples, choices.seed)
+
+
+def _stateOf(patient: tuple) -> tuple:
+    return volumes.stateOf(patient[0]), volumes.stateOf(patient[1])
 
 
 def _remaining(seconds: float, fraction: float) -> str:

@@ -9,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from . import display, volumes
+from . import belonging, display, volumes
 from .companions import companion, companionOf, removeCompanion
 from .results import placeBeside
 
@@ -66,7 +66,7 @@ def makeSweep(
     if not steps or any(step["mean"].shape != shape for step in steps):
         raise ValueError(f"A sweep needs ages, each on the lattice of {inputVolume.GetName()}.")
     montage = None if montagePath is None else _readPng(montagePath)
-    name = inputVolume.GetName()
+    name = belonging.patientTitle(inputVolume)
     sequence = companion(inputVolume, "Sweep", "vtkMRMLSequenceNode", _("{name} age sweep").format(name=name))
     browser = companion(
         inputVolume, "SweepBrowser", "vtkMRMLSequenceBrowserNode", _("{name} age sweep browser").format(name=name)
@@ -75,16 +75,20 @@ def makeSweep(
     with slicer.util.NodeModify(browser), slicer.util.NodeModify(sequence):
         _fillSequence(sequence, inputVolume, steps, provenance, isOwned)
         age = provenance.get("Age") if shown is None else shown
-        ages = [float(step["age"]) for step in steps]
-        nearest = 0 if age is None else int(np.argmin(np.abs(np.array(ages) - age)))
+        nearest = 0 if age is None else int(np.argmin(np.abs(np.array(_ages(steps)) - age)))
         proxy = _showThrough(browser, sequence, inputVolume, nearest)
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     table = companion(inputVolume, "SweepTable", "vtkMRMLTableNode", _("{name} age sweep regions").format(name=name))
     regions = _fillTable(table, steps)
+    volumes.markSynthetic(table, {**provenance, "Age": _ages(steps), "Content": "regions"})
     chart = companion(inputVolume, "SweepChart", "vtkMRMLPlotChartNode", _("{name} age sweep chart").format(name=name))
     _fillChart(chart, table, regions, inputVolume)
-    _writeMontage(inputVolume, montage, provenance)
+    _writeMontage(inputVolume, montage, {**provenance, "Age": _ages(steps)})
     return SweepNodes(sequence, browser, proxy, table, chart)
+
+
+def _ages(steps: list) -> list[float]:
+    return [float(step["age"]) for step in steps]
 
 
 def _shownAge(browser, sequence) -> float | None:
@@ -97,7 +101,7 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwn
     sequence.SetIndexName("age")
     sequence.SetIndexUnit("year")
     sequence.SetIndexTypeFromString("numeric")
-    volumes.markSynthetic(sequence, {**provenance, "Age": [float(step["age"]) for step in steps]})
+    volumes.markSynthetic(sequence, {**provenance, "Age": _ages(steps), "Content": "sweep"})
     matrix = vtk.vtkMatrix4x4()
     inputVolume.GetIJKToRASMatrix(matrix)
     wanted = {f"{step['age']:g}": step for step in steps}
@@ -108,10 +112,11 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwn
     for value, step in wanted.items():
         # The sequence copies what it is given, so it gets an empty node, and the voxels go into its copy.
         empty = slicer.vtkMRMLScalarVolumeNode()
-        empty.SetName(_("{name} synthetic FDG at {age}").format(name=inputVolume.GetName(), age=value))
+        empty.SetName(_("{name} synthetic FDG at {age}").format(name=belonging.patientTitle(inputVolume), age=value))
         empty.SetIJKToRASMatrix(matrix)
-        about = {**provenance, **step.get("provenance", {}), "Age": float(step["age"])}
+        about = {**provenance, **step.get("provenance", {}), "Age": float(step["age"]), "Content": "sweep"}
         volumes.markSynthetic(empty, about)
+        belonging.claim(empty, inputVolume)
         sequence.SetDataNodeAtValue(empty, value).SetAndObserveImageData(volumes.imageOf(step["mean"], isOwned))
 
 
@@ -121,7 +126,7 @@ def _showThrough(browser, sequence, inputVolume, number: int):
     It is there and styled before the browser is done with: Slicer would make another one, with a histogram of all
     voxels for its window.
     """
-    name = _("{name} synthetic FDG by age").format(name=inputVolume.GetName())
+    name = _("{name} synthetic FDG by age").format(name=belonging.patientTitle(inputVolume))
     proxy = companion(inputVolume, "SweepPet", "vtkMRMLScalarVolumeNode", name)
     if proxy.GetDisplayNode() is None:
         display.styleUptake(proxy)
@@ -132,7 +137,6 @@ def _showThrough(browser, sequence, inputVolume, number: int):
     if browser.GetProxyNode(sequence) is not proxy:
         browser.AddProxyNode(proxy, sequence, False)
     proxy.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
-    proxy.SetNodeReferenceID("DualGlow.Input", inputVolume.GetID())
     browser.SetSelectedItemNumber(number)
     placeBeside(proxy, inputVolume)
     return proxy
@@ -176,11 +180,12 @@ def _fillChart(chart, table, regions: list[str], inputVolume) -> None:
             series = existing[number] if number < len(existing) else None
             if series is None:
                 series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", column)
+                belonging.claim(series, inputVolume)
                 placeBeside(series, inputVolume)
             _styleSeries(series, table, column, color, isMean)
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
         title = _("{name}: synthetic FDG by age, mean and 90 % interval (dashed)")
-        chart.SetTitle(title.format(name=inputVolume.GetName()))
+        chart.SetTitle(title.format(name=belonging.patientTitle(inputVolume)))
         chart.SetXAxisTitle(_("Age (years)"))
         chart.SetYAxisTitle(_("Region mean (SUVR)"))
         chart.SetLegendFontSize(9)  # a line for each series, over the chart's upper right
@@ -216,7 +221,7 @@ def _writeMontage(inputVolume, pixels: np.ndarray | None, provenance: Mapping) -
     if pixels is None:
         removeCompanion(inputVolume, "SweepMontage")  # it would be that of another sweep
         return
-    name = _("{name} age sweep montage").format(name=inputVolume.GetName())
+    name = _("{name} age sweep montage").format(name=belonging.patientTitle(inputVolume))
     montage = companion(inputVolume, "SweepMontage", "vtkMRMLVectorVolumeNode", name)
     slicer.util.updateVolumeFromArray(montage, pixels[None])
     montage.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)  # upright in an axial view, as pictures are loaded

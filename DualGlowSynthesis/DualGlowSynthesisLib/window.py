@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-from . import dependencies, display, volumes
+from . import agreement, belonging, dependencies, display, marks, results, volumes
 from .choosers import Chooser
 from .engine import Engine
 from .extraPanel import ExtraPanel
@@ -20,6 +20,8 @@ from .resultPanel import ResultPanel
 from .runPanel import RunPanel
 
 __all__ = ["Window"]
+
+_NODES = ("inputVolume", "maskVolume", "petVolume", "outputVolume")  # fields that node selectors are tied to
 
 
 class Window:
@@ -40,10 +42,16 @@ class Window:
         ui.diceButton.connect("clicked(bool)", self._onDice)
         ui.verdictButton.connect("clicked(bool)", self._onVerdict)
         ui.installButton.connect("clicked(bool)", lambda _checked: self.ensureReady())
-        self._seen = None
+        self._seen = self._asked = None
+        self._going: list[str] = []
+        self._isPartGoing = False
+        self.marks = marks.install()
+        self.marks.onShown = self.showAgreement
 
     def close(self) -> None:
         self.parameters = None
+        if self.marks.onShown == self.showAgreement:
+            self.marks.onShown = None
         self.engine.close()  # first: whatever else fails, no process may stay
         self.model.close()
         self.run.forget()
@@ -52,20 +60,24 @@ class Window:
         """The scene is about to be closed."""
         self.engine.forget()
         self.run.forget()
-        self._seen = None
+        self.patient.forget()
+        self.result.forget()
+        self._seen = self._asked = None
+        self._going, self._isPartGoing = [], False
+        self.say("")
 
     # ---- parameters
 
     def setParameters(self, parameters) -> None:
-        """After ``connectGui``; None while the module is not shown."""
+        """After ``connectGui``; None while the module is not shown, or a scene is read."""
         if parameters is None:
             self.run.leave()
         self.parameters = parameters
+        self.patient.forget()
         if parameters is not None:
             self.model.fill()
             self._showMissing()
-            self.refresh()
-            self.run.choicesChanged()
+            self.onParametersChanged()
 
     def choose(self, name: str, value) -> None:
         """What a widget without a connection of its own says."""
@@ -80,14 +92,69 @@ class Window:
         return self.parameters.inputVolume, self.parameters.maskVolume, self.parameters.preparation
 
     def onParametersChanged(self) -> None:
-        if self.parameters is None or self._isRefreshing:
+        parameters = self.parameters
+        if parameters is None or self._isRefreshing or self._going:
             return
+        self._isRefreshing = True  # what follows here is one change
+        try:
+            self.model.show(parameters)
+            isOther = self.patient.follow(parameters)
+            self._checkOutput(parameters)
+        finally:
+            self._isRefreshing = False
+        if isOther:
+            self.say("")
+            self._showPatient()
         self.refresh()
-        shown = (self.parameters.shown, self.parameters.sampleNumber, self.parameters.outputVolume)
-        if self._seen is not None and shown != self._seen and not self.run.isBusy:
+        shown = (parameters.shown, parameters.sampleNumber, parameters.outputVolume)
+        if self._seen is not None and shown != self._seen and not isOther and not self.run.isBusy:
             self.run.showPart()
-        self._seen = shown
-        self.run.choicesChanged()
+        asked = (parameters.outputVolume, self.choices())
+        isMove = self._asked is not None and asked != self._asked and not isOther
+        self._seen, self._asked = shown, asked
+        self.run.choicesChanged(isMove)
+        self.showAgreement()
+
+    def _checkOutput(self, parameters) -> None:
+        """A result may not go where another image is, or another patient's: the input's own output takes its place."""
+        output, inputVolume = parameters.outputVolume, parameters.inputVolume
+        reason = belonging.reasonAgainstOutput(output, inputVolume) if inputVolume is not None else ""
+        if reason:
+            own = belonging.resultFor(inputVolume)
+            parameters.outputVolume = own if own is not output else None
+            self.say(reason)
+
+    def _showPatient(self) -> None:
+        """Another input was chosen: where the views show an overlay of ours, it is to be this input's."""
+        inputVolume, output = self.parameters.inputVolume, self.parameters.outputVolume
+        shown = [node for node in self.shownNodes() if not belonging.belongsTo(node, inputVolume)]
+        if inputVolume is None or not shown:
+            return
+        if output is not None and output.GetImageData() is not None:
+            results.showResult(output, inputVolume, self.parameters.shown)
+        else:
+            slicer.util.setSliceViewerLayers(background=inputVolume, foreground=None, fit=True)
+
+    @staticmethod
+    def shownNodes() -> list:
+        """The volumes made by DualGlow that the views show."""
+        nodes = map(marks.shownIn, slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+        return [node for node in nodes if node is not None]
+
+    def nodeGoes(self, node) -> None:
+        """A node is about to leave the scene; a selector then takes the next best, which nobody chose."""
+        if self.parameters is not None:
+            self._going += [name for name in _NODES if getattr(self.parameters, name) is node]
+            self._isPartGoing |= node.GetAttribute("DualGlow.Provenance") is not None
+
+    def nodeGone(self) -> None:
+        if not (self._going or self._isPartGoing):
+            return
+        fields, self._going, self._isPartGoing = self._going, [], False
+        with slicer.util.NodeModify(self.parameters):
+            for name in fields:
+                setattr(self.parameters, name, None)
+        self.onParametersChanged()
 
     def refresh(self) -> None:
         """Bring every section up to date with the parameter node."""
@@ -96,7 +163,6 @@ class Window:
             return
         self._isRefreshing = True
         try:
-            self.model.show(parameters)
             self.patient.show(parameters)
             self._preparation.show(parameters.preparation)
             self.result.show(parameters)
@@ -119,6 +185,7 @@ class Window:
             self._showVerdict()
         finally:
             self._isRefreshing = False
+        self.showAgreement()
 
     @staticmethod
     def _reasonAgainst(parameters) -> str:
@@ -127,9 +194,27 @@ class Window:
             return _("Choose a T1-weighted MRI of the brain.")
         if volumes.isSynthetic(volume):
             return _("Choose an acquired MRI; this volume is synthetic.")
-        if volume is parameters.outputVolume:
-            return _("Choose an output other than the input, which would be overwritten.")
-        return ""
+        return belonging.reasonAgainstOutput(parameters.outputVolume, volume)
+
+    def showAgreement(self) -> None:
+        """Say where what is shown is not what the panel says, and what to do about it."""
+        parameters = self.parameters
+        if parameters is None or self._isRefreshing:
+            return
+        texts = []
+        found = self.run.disagreements()
+        if found:
+            text = _("The PET is of {shown}.").format(shown=", ".join(found))
+            if self.run.isFollowing():
+                text += " " + _("The one that was chosen follows.")
+            elif not self.run.isBusy:
+                text += " " + _("Press Apply for the one that was chosen.")
+            texts.append(text)
+        shown = agreement.elsewhere(parameters.outputVolume, self.shownNodes())
+        if shown:
+            texts.append(_("The views show: {shown}. Table and export are of the output below.").format(shown=shown))
+        self.ui.agreementLabel.text = "\n".join(texts)
+        self.ui.agreementLabel.visible = bool(texts)
 
     # ---- words to the user
 
@@ -208,7 +293,7 @@ class Window:
         display.showOverlay(made.proxy, inputVolume)
         display.showLegend(made.proxy, "SUVR")
         if getattr(slicer.modules, "sequences", None):
-            slicer.modules.sequences.toolBar().setActiveBrowserNode(made.browser)
+            slicer.modules.sequences.showSequenceBrowser(made.browser)
         if getattr(slicer.modules, "plots", None):
             slicer.modules.plots.logic().ShowChartInLayout(made.chart)
 

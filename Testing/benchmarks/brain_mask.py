@@ -290,7 +290,10 @@ def loss_of(logit: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def save(nets: dict[str, BrainNet], path: Path) -> None:
-    """Half precision for the kernels, single for the rest; the networks' shapes go into the file's metadata."""
+    """Half precision for the kernels, single for the rest; the networks' shapes go into the file's metadata.
+
+    If the file is to ship, its SHA-256 goes into ``Resources/Models/brainmask/card.json``.
+    """
     from safetensors.torch import save_file
 
     tensors = {}

@@ -139,7 +139,7 @@ def main() -> None:
             about = {"simulated": is_simulated(arguments.train)}
             sides = train.subset(inside), train.subset(outside)
             trainer = Trainer(run, config, settings, grid, *sides, arguments.device, about=about)
-            trainer.run(resume=(run / "checkpoint.pt").is_file())
+            trainer.run(resume=(run / "history.jsonl").is_file())
         bundle = load_bundle(run / "bundle")
         numbers = {key: round(value, 4) for key, value in bundle.training.items() if key.endswith("bits")}
         print(f"\n## {name}: {bundle.training['steps']} steps, {bundle.training['seconds']} s, {numbers}\n")

@@ -51,11 +51,9 @@ def train(run: Path, config: ModelConfig, options: argparse.Namespace, cohort: C
             checkpoint_every=100,
         )
         sides = (cohort.subset(side) for side in split_subjects(cohort.cases, settings.validation, settings.seed))
-        resume = (run / "checkpoint.pt").is_file()
-        if not resume:  # what was interrupted before its first checkpoint begins anew
-            (run / "history.jsonl").unlink(missing_ok=True)
         about = {"simulated": simulated}
-        Trainer(run, config, settings, GRIDS[options.grid], *sides, options.device, about=about).run(resume)
+        trainer = Trainer(run, config, settings, GRIDS[options.grid], *sides, options.device, about=about)
+        trainer.run(resume=(run / "history.jsonl").is_file())
     return load_bundle(run / "bundle")
 
 

@@ -1,9 +1,9 @@
 """A host for scripted modules outside Slicer: real MRML (slicer-core), real Qt (PySide6), stand-ins for the rest.
 
 ``start()`` prepares ``slicer``, ``qt`` and ``ctk``; ``load(path)`` loads a module, ``.open()`` makes its window;
-``views.render("Red")`` gives what a slice view shows; ``gestures`` are a user's; ``pump`` runs the event loop, and
-``Gaps`` measures for how long it stood still. What passes here has a good chance in Slicer, no more: the application
-itself, CTK's behaviour in detail and Qt 5 are absent.
+``views.render("Red")`` gives what a slice view shows; ``load_dicom(folder)`` loads as the DICOM module does;
+``gestures`` are a user's; ``pump`` runs the event loop, and ``Gaps`` measures for how long it stood still. What passes
+here has a good chance in Slicer, no more: the application itself, CTK's behaviour in detail and Qt 5 are absent.
 """
 
 try:
@@ -16,7 +16,22 @@ except ImportError as error:
 
 from . import gestures, latency, views
 from .application import LoadedModule, load, start
+from .dicom import load_dicom
 from .latency import Gaps, pump
+from .panel import PANEL_WIDTH, lay_out
 from .pythonqt import slot_errors
 
-__all__ = ["Gaps", "LoadedModule", "gestures", "latency", "load", "pump", "slot_errors", "start", "views"]
+__all__ = [
+    "PANEL_WIDTH",
+    "Gaps",
+    "LoadedModule",
+    "gestures",
+    "latency",
+    "lay_out",
+    "load",
+    "load_dicom",
+    "pump",
+    "slot_errors",
+    "start",
+    "views",
+]

@@ -13,9 +13,10 @@ import types
 from pathlib import Path
 from typing import Any
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from . import pythonqt, uiloader, widgets
+from .panel import lay_out
 
 __all__ = ["LoadedModule", "load", "start"]
 
@@ -96,7 +97,10 @@ class LoadedModule:
         return widget
 
     def open(self) -> Any:
-        """Make the window, as when the user first selects the module, and enter it; gives the module's widget."""
+        """Make the window, as when the user first selects the module, and enter it; gives the module's widget.
+
+        It is laid out as wide as Slicer's module panel is by default.
+        """
         widget = self._make()
         self.enter(widget)
         return widget
@@ -111,6 +115,7 @@ class LoadedModule:
             self.exit(self.panel._object.window)
 
     def enter(self, widget: Any) -> None:
+        lay_out(self.panel)
         self.panel._object.entered = True
         if hasattr(widget, "enter"):
             widget.enter()
@@ -119,20 +124,31 @@ class LoadedModule:
         self.panel._object.entered = False
         if hasattr(widget, "exit"):
             widget.exit()
+        self.panel._object.hide()
 
     def close(self, widget: Any) -> None:
-        """As when the application closes."""
+        """As when the application closes: the window is left and the module unloaded.
+
+        Raises:
+            Exception: what the clean-up raises, which Slicer only prints.
+        """
+        import slicer
+
         self.exit(widget)
-        widget.cleanup()
+        before = len(pythonqt.slot_errors)
+        slicer.app.moduleManager()._object.moduleAboutToBeUnloaded.emit(self.name)
         self.panel.delete()
         self.panel = None
+        if len(pythonqt.slot_errors) > before:
+            raise pythonqt.slot_errors[-1]
 
 
 def start() -> types.ModuleType:
     """Make ``import slicer``, ``import qt`` and ``import ctk`` work as inside Slicer; gives ``slicer``.
 
-    May be called again. Qt draws offscreen unless QT_QPA_PLATFORM says otherwise; settings, caches and temporary files
-    lie in a folder that goes when Python ends.
+    May be called again. The application says that it has started when its event loop first runs, as Slicer does when
+    the modules are loaded. Qt draws offscreen unless QT_QPA_PLATFORM says otherwise; settings, caches and temporary
+    files lie in a folder that goes when Python ends.
     """
     import slicer
 
@@ -143,9 +159,9 @@ def start() -> types.ModuleType:
     folder = Path(tempfile.mkdtemp(prefix="host-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
-    from . import layouts, logics, window
+    from . import layouts, logics, sequences, window
 
-    qmrml = (*widgets.QMRML, *layouts.WIDGETS, *window.WIDGETS)
+    qmrml = (*widgets.QMRML, *layouts.WIDGETS, *sequences.WIDGETS, *window.WIDGETS)
     stand_ins = {cls.__name__: cls for cls in (*widgets.CTK, *qmrml)}
     qt = pythonqt.namespace()
     qt.QUiLoader = uiloader.loader_class(stand_ins)
@@ -159,6 +175,7 @@ def start() -> types.ModuleType:
     slicer.modules = logics.make_modules(core)
     slicer.selfTests = {}
     slicer.app = window.Application(qapplication, core, folder)
+    slicer.dicomDatabase = slicer.app.dicomDatabase()
     for cls in qmrml:
         setattr(slicer, cls.__name__, pythonqt.wrapper_class(cls))
     slicer.qSlicerScriptedLoadableModule = LoadedModule
@@ -170,6 +187,7 @@ def start() -> types.ModuleType:
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
     logging.getLogger().setLevel(logging.INFO)
+    QtCore.QTimer.singleShot(0, slicer.app._complete_startup)
     return slicer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Property, Qt, Signal, Slot
+from PySide6.QtCore import Property, Qt, QThread, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -244,6 +244,16 @@ class ctkFittedTextBrowser(StandIn, QTextBrowser):
 
 
 class ctkMessageBox(StandIn, QMessageBox):
+    def deleteLater(self) -> None:
+        """Slicer's helpers call it before they show the box: Qt waits until the running event loop is left.
+
+        In tests there may be none, and Qt would not wait.
+        """
+        if QThread.currentThread().loopLevel():
+            super().deleteLater()
+        else:
+            self.finished.connect(super().deleteLater)
+
     dontShowAgain = stored(bool, False)
     dontShowAgainSettingsKey = stored(str, "")
 

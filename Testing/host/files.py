@@ -5,6 +5,7 @@ Data go through the real MRML storage nodes, scenes through vtkMRMLScene.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,12 @@ class IOManager:
     def saveNodes(self, fileType: str, properties: Mapping[str, Any], userMessages: Any = None) -> bool:
         """Write a node, or the scene, to a file that it will remember."""
         path, scene = str(properties["fileName"]), self._core.scene
+        folder = Path(path).resolve().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            logging.error(f"Unable to create directory {folder}: {error}")
+            return False
         if fileType == "SceneFile":
             return self._save_scene(path, userMessages)
         node = scene.GetNodeByID(properties["nodeID"])
@@ -150,13 +157,19 @@ class IOManager:
 
     def _save_scene(self, path: str, messages: Any) -> bool:
         scene = self._core.scene
-        if path.lower().endswith(".mrb"):
-            scene.SetURL(path)
-            return bool(scene.WriteToMRB(path, None, messages))
-        if path.lower().endswith(".mrml"):
+        if path.lower().endswith((".mrb", ".mrml")):
             scene.SetURL(path)
             scene.SetRootDirectory(str(Path(path).resolve().parent))
+        if path.lower().endswith(".mrb"):
+            written = bool(scene.WriteToMRB(path, None, messages))
+            scene.SetStorableNodesModifiedSinceRead()  # for who saves to a folder next
+            return written
+        if path.lower().endswith(".mrml"):
             return bool(scene.Commit(path, messages))
+        Path(path).mkdir(exist_ok=True)
+        if any(Path(path).iterdir()):
+            slicer.util.warningDisplay(f"Selected directory {path} is not empty. Please choose an empty directory.")
+            return False
         return bool(scene.SaveSceneToSlicerDataBundleDirectory(path, None, messages))
 
     def exportNodes(

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPointF, Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QAbstractSlider, QApplication, QComboBox, QWidget
+from PySide6.QtWidgets import QAbstractSlider, QApplication, QComboBox, QMessageBox, QWidget
 
 from .pythonqt import unwrap
 
-__all__ = ["choose", "click", "drag", "type_text"]
+__all__ = ["answering", "choose", "click", "drag", "type_text"]
+
+
+@contextmanager
+def answering(button: str) -> Iterator[list[str]]:
+    """While the block runs message boxes are shown, not skipped as in tests, and this button is pressed in each.
+
+    Args:
+        button: its text, such as "Cancel"; a box without such a button is closed, which is an error afterwards.
+
+    Yields:
+        The texts of the boxes that were shown.
+
+    Raises:
+        ValueError: if a box had no such button.
+    """
+    import slicer
+
+    asked, wrong = [], []
+
+    def answer() -> None:
+        box = QApplication.activeModalWidget()
+        if not isinstance(box, QMessageBox):
+            return
+        buttons = {one.text().replace("&", ""): one for one in box.buttons()}
+        asked.append(box.text())
+        if button in buttons:
+            buttons[button].click()
+        else:
+            wrong.append(f"{box.text()!r} has no button {button!r}; it has {sorted(buttons)}.")
+            box.done(0)
+
+    timer = QTimer()
+    timer.timeout.connect(answer)
+    timer.start(1)
+    was, slicer.app._testing = slicer.app._testing, False
+    try:
+        yield asked
+    finally:
+        timer.stop()
+        slicer.app._testing = was
+    if wrong:
+        raise ValueError(" ".join(wrong))
 
 
 def _mouse(widget: QWidget, kind: QEvent.Type, buttons: Qt.MouseButton) -> None:
@@ -22,8 +66,15 @@ def _mouse(widget: QWidget, kind: QEvent.Type, buttons: Qt.MouseButton) -> None:
 
 
 def click(button: Any) -> None:
-    """Press and release the left mouse button on a widget; nothing happens where it is disabled, as in Slicer."""
+    """Press and release the left mouse button on a widget; nothing happens where it is disabled, as in Slicer.
+
+    Raises:
+        ValueError: if the widget can't be seen, for its section is closed or its window not open.
+    """
     widget = unwrap(button)
+    if not widget.isVisible():
+        raise ValueError(f"{widget.objectName() or type(widget).__name__} can't be clicked: it is not shown.")
+    QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)  # where it lies
     _mouse(widget, QEvent.Type.MouseButtonPress, Qt.MouseButton.LeftButton)
     _mouse(widget, QEvent.Type.MouseButtonRelease, Qt.MouseButton.NoButton)
 
@@ -57,7 +108,10 @@ def choose(box: Any, text: str) -> None:
     index = combo.findText(text)
     if index < 0:
         raise ValueError(f"There is no entry {text!r}; there are {[combo.itemText(i) for i in range(combo.count())]}.")
-    combo.setCurrentIndex(index)
+    row = combo.model().index(index, combo.modelColumn(), combo.rootModelIndex())
+    if row.flags() & Qt.ItemFlag.ItemIsSelectable:  # else it is pressed like a button
+        combo.view().setCurrentIndex(row)
+        combo.setCurrentIndex(index)
     combo.activated.emit(index)
 
 

@@ -12,7 +12,7 @@ import slicer
 from PySide6.QtCore import Property, QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from . import views
+from . import probe, views
 from .logics import Core
 from .pythonqt import StandIn
 from .tables import qMRMLTableView
@@ -80,8 +80,17 @@ class qMRMLSliceView(_Member):
         return self._view.window
 
     @Slot(result=object)
+    def interactor(self) -> Any:
+        return self._view.interactor
+
+    @Slot(result=object)
     def cornerAnnotation(self) -> Any:
+        """Slicer's module DataProbe writes into it (``probe.py``)."""
         return self._view.annotation
+
+    @Slot(result=object)
+    def overlayCornerAnnotation(self) -> Any:
+        return self._view.overlay
 
     @Slot()
     def scheduleRender(self) -> None:
@@ -116,6 +125,10 @@ class qMRMLSliceWidget(_Member):
     @Slot(result=object)
     def sliceView(self) -> Any:
         return self._slice_view
+
+    @Slot(result=object)
+    def overlayCornerAnnotation(self) -> Any:
+        return self._view.overlay
 
     @Slot()
     def fitSliceToBackground(self) -> None:
@@ -207,12 +220,15 @@ class qSlicerLayoutManager(StandIn, QObject):
         self._node = core.layout.GetLayoutNode()
         self._slices: dict[str, qMRMLSliceWidget] = {}
         self._others: dict[str, QWidget] = {}
-        self._shown = self._node.GetViewArrangement()
         self._node.AddObserver("ModifiedEvent", lambda *_: self._update())
+        for event in (core.scene.EndBatchProcessEvent, core.scene.EndCloseEvent, core.scene.EndRestoreEvent):
+            core.scene.AddObserver(event, lambda *_: self._update())
         self._update()
 
     def _update(self) -> None:
-        """Make the views that a layout shows for the first time, and say which are shown."""
+        """Make the views that a layout shows for the first time, and say which are shown; later, during an import."""
+        if self._core.scene.IsBatchProcessing():
+            return
         nodes = self._core.layout.GetViewNodes()
         shown = [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
         for node in shown:
@@ -222,13 +238,13 @@ class qSlicerLayoutManager(StandIn, QObject):
                 self._core.application.GetSliceLogics().AddItem(logic)
                 logic.SetMRMLScene(self._core.scene)
                 logic.SetSliceNode(node)
-                self._slices[node.GetLayoutName()] = qMRMLSliceWidget(views.add(logic, self._core.application))
+                view = views.add(logic, self._core.application)
+                probe.annotate(view)
+                self._slices[node.GetLayoutName()] = qMRMLSliceWidget(view)
         for kind in ("vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLPlotViewNode", "vtkMRMLTableViewNode"):
             for node in slicer.util.getNodesByClass(kind, self._core.scene):
                 node.SetMappedInLayout(node in shown)
-        if self._node.GetViewArrangement() != self._shown:
-            self._shown = self._node.GetViewArrangement()
-            self.layoutChanged.emit(self._shown)
+        self.layoutChanged.emit(self._node.GetViewArrangement())
 
     def _views(self, kind: str) -> list:
         nodes = self._core.layout.GetViewNodes()
@@ -267,6 +283,14 @@ class qSlicerLayoutManager(StandIn, QObject):
     @Slot(int)
     def setLayout(self, layout: int) -> None:
         self._node.SetViewArrangement(layout)
+
+    @Slot()
+    def pauseRender(self) -> None:
+        """Nothing is drawn before it is asked for."""
+
+    @Slot()
+    def resumeRender(self) -> None:
+        """See pauseRender."""
 
     @Slot()
     def resetSliceViews(self) -> None:

@@ -11,6 +11,7 @@ import slicer
 import vtk
 
 from .hierarchy import Hierarchy
+from .sequences import Sequences
 
 __all__ = ["Core", "Module", "make_core", "make_modules"]
 
@@ -105,46 +106,10 @@ class Module:
         return self._logic
 
 
-class _SequenceToolBar:
-    """The tool bar that plays sequences: which browser it shows."""
-
-    __slots__ = ("_browser",)
-
-    def __init__(self) -> None:
-        self._browser = None
-
-    def setActiveBrowserNode(self, node: Any) -> None:
-        self._browser = node
-
-    def activeBrowserNode(self) -> Any:
-        """The chosen browser, or None once it has left the scene."""
-        return self._browser if self._browser is not None and self._browser.GetScene() is not None else None
-
-
-class _Sequences(Module):
-    __slots__ = ("_tool_bar", "_visible", "autoShowToolBar")
-
-    def __init__(self, name: str, logic: Any) -> None:
-        super().__init__(name, logic)
-        self._tool_bar, self._visible, self.autoShowToolBar = _SequenceToolBar(), False, True
-
-    def toolBar(self) -> _SequenceToolBar:
-        return self._tool_bar
-
-    def isToolBarVisible(self) -> bool:
-        return self._visible
-
-    def setToolBarVisible(self, visible: bool) -> None:
-        self._visible = visible
-
-    def setToolBarActiveBrowserNode(self, node: Any) -> None:
-        self._tool_bar.setActiveBrowserNode(node)
-
-
 def make_modules(core: Core) -> types.ModuleType:
     """``slicer.modules`` with the modules of Slicer that have a logic here."""
     modules = types.ModuleType("slicer.modules")
     for name, logic in core.logics.items():
-        kind = _Sequences if name == "Sequences" else Module
-        setattr(modules, name.lower(), kind(name, logic))
+        module = Sequences(logic, core.scene) if name == "Sequences" else Module(name, logic)
+        setattr(modules, name.lower(), module)
     return modules

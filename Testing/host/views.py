@@ -49,6 +49,8 @@ class View:
         logic: the view's vtkMRMLSliceLogic.
         window: the vtkRenderWindow.
         annotation: the text in the corners, as ``sliceView().cornerAnnotation()`` gives it.
+        overlay: another such text, over everything: ``sliceView().overlayCornerAnnotation()``.
+        interactor: the window's.
     """
 
     def __init__(self, logic: slicer.vtkMRMLSliceLogic, application: slicer.vtkMRMLApplicationLogic) -> None:
@@ -56,8 +58,11 @@ class View:
         self.window = vtk.vtkRenderWindow()
         self.window.SetOffScreenRendering(1)
         self.window.SetMultiSamples(0)
-        self._renderer = vtk.vtkRenderer()
+        self.window.SetNumberOfLayers(2)
+        self._renderer, above = vtk.vtkRenderer(), vtk.vtkRenderer()
+        above.SetLayer(1)
         self.window.AddRenderer(self._renderer)
+        self.window.AddRenderer(above)
         self._mapper = vtk.vtkImageMapper()
         self._mapper.SetColorWindow(255)
         self._mapper.SetColorLevel(127.5)
@@ -65,10 +70,11 @@ class View:
         self._image.SetMapper(self._mapper)
         self._renderer.AddViewProp(self._image)
         self.annotation = vtk.vtkCornerAnnotation()
-        self.annotation.SetMaximumFontSize(14)
         self._renderer.AddViewProp(self.annotation)
-        self._interactor = vtk.vtkGenericRenderWindowInteractor()
-        self._interactor.SetRenderWindow(self.window)
+        self.overlay = vtk.vtkCornerAnnotation()
+        above.AddViewProp(self.overlay)
+        self.interactor = vtk.vtkGenericRenderWindowInteractor()
+        self.interactor.SetRenderWindow(self.window)
         self._managers = slicer.vtkMRMLDisplayableManagerGroup()
         self._managers.Initialize(_factory(application), self._renderer)
         self._managers.SetMRMLDisplayableNode(logic.GetSliceNode())

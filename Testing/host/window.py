@@ -12,6 +12,7 @@ from PySide6.QtCore import Property, QObject, QSettings, Signal, Slot
 from PySide6.QtWidgets import QApplication, QMainWindow, QWidget
 
 from . import pythonqt
+from .dicom import DICOMDatabase
 from .files import IOManager
 from .layouts import qSlicerLayoutManager
 from .logics import Core
@@ -95,7 +96,7 @@ class Application:
     """``slicer.app``: what modules ask of it, with settings, temporary files and caches in one temporary folder."""
 
     __slots__ = (
-        "_core", "_folder", "_io", "_layout", "_modules", "_paused", "_qt", "_settings", "_slots", "_testing",
+        "_core", "_dicom", "_folder", "_io", "_layout", "_modules", "_paused", "_qt", "_settings", "_slots", "_testing",
         "_window", "applicationName", "applicationVersion", "arch", "cachePath", "extensionsInstallPath",
         "launcherExecutableFilePath", "majorVersion", "minorVersion", "os", "platform", "revision", "slicerHome",
         "temporaryPath",
@@ -105,6 +106,7 @@ class Application:
         self._qt, self._core, self._folder = qapplication, core, folder
         self._slots: dict[str, list[Callable]] = {"startupCompleted()": [], "lastWindowClosed()": []}
         self._io, self._testing, self._paused = IOManager(core), True, 0
+        self._dicom = DICOMDatabase()
         self.applicationName, self.applicationVersion, self.revision = "Slicer", "5.12.3", "34000"
         self.majorVersion, self.minorVersion = 5, 12
         self.os, self.arch, self.platform = "linux", "amd64", "linux-amd64"
@@ -124,6 +126,11 @@ class Application:
             qSlicerModuleManager(),
             qSlicerMainWindow(),
         )
+
+    def _complete_startup(self) -> None:
+        """Once; who connects later hears nothing."""
+        for slot in list(self._slots["startupCompleted()"]):
+            pythonqt.unwrap(slot)()  # guarded, as a slot
 
     def connect(self, signal: str, slot: Callable) -> bool:
         if signal not in self._slots:
@@ -149,6 +156,9 @@ class Application:
     def coreIOManager(self) -> IOManager:
         return self._io
 
+    def dicomDatabase(self) -> DICOMDatabase:
+        return self._dicom
+
     def applicationLogic(self) -> Any:
         return self._core.application
 
@@ -173,7 +183,7 @@ class Application:
         return None
 
     def testingEnabled(self) -> bool:
-        """True: message boxes are logged instead of shown."""
+        """True: message boxes are logged instead of shown, and confirmed; ``gestures.answering`` shows them."""
         return self._testing
 
     def translate(self, context: str, text: str) -> str:

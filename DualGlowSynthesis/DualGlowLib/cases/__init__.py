@@ -1,6 +1,6 @@
 """Directories of paired cases: which person-sessions have a T1, an FDG-PET and which covariates, and their preparation.
 
-Four layouts are known and told apart by themselves: BIDS, Clinica's CAPS, a table ``cases.csv``, and a plain folder of
+Four layouts are known and recognised: BIDS, Clinica's CAPS, a table ``cases.csv``, and a plain folder of
 ``ID/t1.*`` and ``ID/pet.*``.
 """
 
@@ -10,7 +10,7 @@ from .layouts import LAYOUTS, find_cases, is_simulated, read_cases
 from .ongrid import read_on_grid
 from .report import Report, validate_cases
 from .sidecars import preparation_of
-from .splits import Splits, make_splits, read_splits, write_splits
+from .splits import Splits, make_splits, read_splits, splits_output, write_splits
 
 __all__ = [
     "LAYOUTS",
@@ -28,6 +28,7 @@ __all__ = [
     "read_cases",
     "read_on_grid",
     "read_splits",
+    "splits_output",
     "validate_cases",
     "write_splits",
 ]

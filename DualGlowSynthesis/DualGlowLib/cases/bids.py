@@ -44,7 +44,7 @@ def choose(paths: Sequence[Path], what: str, finding: Finding) -> Path | None:
 
 
 def choose_pet(pets: Sequence[Path], others: Sequence[str], finding: Finding) -> Path | None:
-    """The first acquired FDG-PET; the finding is told about others, and why there is none.
+    """The first acquired FDG-PET; notes on other PETs, and the reason if there is none, go into the finding.
 
     Args:
         pets: FDG-PETs, acquired or synthetic.

@@ -1,4 +1,4 @@
-"""What a directory of paired cases holds: cases, and why something there is none."""
+"""What is found in a directory of paired cases: usable cases, and others with the reasons against them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Case:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Covariates and every other column, for models that are told more than age, sex and diagnosis."""
+        """Covariates and every other column, for models with more covariates than age, sex and diagnosis."""
         return {**self.columns, **self.covariates}
 
 

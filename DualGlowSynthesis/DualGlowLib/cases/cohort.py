@@ -1,8 +1,7 @@
-"""Whole cohorts brought to a grid: in parallel, resumable, and never in a state that could be mistaken for done."""
+"""Preparation of whole cohorts: in parallel and resumable; an unfinished case can't be mistaken for a finished one."""
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
@@ -12,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..locks import only_one
 from ..scans import Grid
 from ..scans.reference import REFERENCES
 from .case import Case, Findings
-from .derivative import about_case, begin, finish, update
+from .derivative import about_case, begin, check_files, check_folder, finish, update
 from .layouts import LAYOUTS, find_cases, is_simulated
 from .preparing import Job, Settings, prepare_case, remove_case
 from .records import record_names
@@ -102,6 +102,9 @@ def prepare_cohort(
     and marked; ``read_cases`` takes them. Refused ones are only in the manifest. The traceback of a failed one is in
     ``logs/``, and it is tried again next time.
 
+    ``out`` must be new, empty or a prepared cohort. In it only files that DualGlow wrote are replaced or removed. What
+    somebody put in the place of one is refused before any work; what was added stays.
+
     Args:
         cases_folder: see ``read_cases``.
         out: made if it doesn't exist.
@@ -124,9 +127,9 @@ def prepare_cohort(
     """
     out = Path(out)
     if jobs < 1:
-        raise InputError(f"{jobs} jobs can't prepare anything; give 1 or more.")
+        raise InputError(f"jobs must be at least 1, not {jobs}.")
     if not 0 < resolution < 30:
-        raise InputError(f"A PET resolution of {resolution:g} mm can't be reached; give more than 0 and less than 30.")
+        raise InputError(f"The PET resolution must be between 0 and 30 mm, not {resolution:g}.")
     if reference not in REFERENCES:
         raise InputError(f"There is no reference region {reference!r}; choose one of {', '.join(REFERENCES)}.")
     found = find_cases(cases_folder, layout)
@@ -136,7 +139,9 @@ def prepare_cohort(
     simulated = is_simulated(found.folder)
     planned, refused = _plan(found, out, settings, simulated, t1_only)
     report = progress or (lambda message, fraction: None)
+    check_folder(out, planned)
     with _only_one(out):
+        check_files(out, planned)
         result = CohortResult(out, {}, notes=list(found.notes))
         result.notes += _mirror(out, planned)
         begin(out, settings, simulated, planned)
@@ -174,7 +179,7 @@ def _run(
             job = planned[index]
             failure = out / "logs" / f"{job.name}.log"
             if "traceback" in outcome:
-                update(failure, outcome["traceback"])
+                update(failure, outcome["traceback"], force=True)
             elif outcome["status"] != "failed":
                 failure.unlink(missing_ok=True)
             how = "kept" if outcome.get("kept") else outcome["status"]
@@ -260,31 +265,9 @@ def _only_one(out: Path) -> Iterator[None]:
     """Make the folder, and keep others from preparing into it at the same time.
 
     Raises:
-        InputError: if it can't be written, holds something else, or another process works there.
+        InputError: if it can't be written, or another process works there.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "logs").is_dir() and not (out / "records").is_dir():
-        raise InputError(f"{out} is not empty and holds no prepared cohort; choose another folder.")
-    try:
-        (out / "logs").mkdir(parents=True, exist_ok=True)
-        lock = (out / "logs" / "lock").open("a")
-    except OSError as error:
-        raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
-    with lock:
-        try:
-            _lock(lock.fileno())
-        except OSError:
-            raise InputError(f"Another process is preparing into {out}; wait for it or stop it.") from None
-        yield  # the system frees the lock with the file, also when the process is killed
-
-
-def _lock(number: int) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with only_one(out / "logs" / "lock", f"preparing into {out}"):
+        yield

@@ -1,20 +1,23 @@
-"""The directory that ``prepare_cohort`` writes, but for the cases themselves: tables, manifest, pages."""
+"""The files of a prepared cohort that are not of one case: tables, manifest, pages."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 from .. import __version__
+from ..errors import InputError
 from ..files import json_text, write_whole
+from ..outputs import generated_by, kind_of_file, lies_in, refuse_links
 from .case import Findings
-from .preparing import PREPARATION, SPACE, Job, Settings
+from .preparing import PREPARATION, SPACE, Job, Settings, case_files
 from .records import DERIVATIVE, read_record
 from .tables import table_text
 
-__all__ = ["about_case", "begin", "finish", "update", "write_tables"]
+__all__ = ["about_case", "begin", "check_files", "check_folder", "finish", "update", "write_tables"]
 
 _README = """T1s and FDG-PETs of a cohort on one grid in MNI152 space, made by DualGlow (python -m DualGlowLib prepare).
 
@@ -22,8 +25,9 @@ T1: white matter 1, fluid 0, no skull. PET: SUVR. What was made from what, with 
 manifest.json; pictures for checking are in qc/. Running the command again goes on where it stopped and keeps what
 has not changed.
 """
-_TEMPORARY = re.compile(r"\.([0-9a-f]{12}\b|.*\.part\b)")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(part|png|h5|tfm)")
 """Names under which files are written before they are renamed (``files.write_whole``, ``write_transform``)."""
+_LOGS = re.compile(r"lock|.+\.log")
 _COVARIATES = ("age", "sex", "diagnosis")
 _DESCRIPTIONS = {
     "age": {"Description": "Age at the scan", "Units": "years"},
@@ -33,7 +37,61 @@ _DESCRIPTIONS = {
 }
 
 
-def update(path: Path, text: str) -> None:
+def check_folder(out: Path, planned: Iterable[Job]) -> None:
+    """Refuse a folder that ``prepare_cohort`` may not write to: there it removes and replaces what is no longer right.
+
+    Raises:
+        InputError: if it holds anything but a prepared cohort, a scan of the cases, or a link that leads out of it.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder.")
+    if not out.is_dir():
+        return
+    if not _is_prepared(out) and not _is_begun(out):
+        raise InputError(f"{out} is not empty and holds no prepared cohort; choose another folder.")
+    for job in planned:
+        for path in filter(None, (job.case.t1, job.case.pet, job.case.mask)):
+            if lies_in(path, out):
+                raise InputError(f"{out} holds {path}, which is to be prepared; give another folder for what is made.")
+    refuse_links(out)
+
+
+def _is_prepared(out: Path) -> bool:
+    try:
+        return json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))["Name"] == DERIVATIVE
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_begun(out: Path) -> bool:
+    """Whether it holds nothing, or no more than a process leaves that is killed before it writes its first file."""
+    for path in out.rglob("*"):
+        place = path.relative_to(out).as_posix()
+        if place != "logs" and not _TEMPORARY.fullmatch(path.name):
+            folder, _, name = place.rpartition("/")
+            if folder != "logs" or not _LOGS.fullmatch(name):
+                return False
+    return True
+
+
+def check_files(out: Path, planned: Iterable[Job]) -> None:
+    """Refuse to replace what somebody else has put in place of a file of the cohort, such as a mask drawn by hand.
+
+    Raises:
+        InputError: naming the first such file.
+    """
+    shared = ("manifest.json", "participants.tsv", "qc/index.html", "qc/contact_sheet.png")
+    paths = [out / name for name in shared] + sorted(out.glob("sub-*/*_sessions.tsv"))
+    paths += [path for job in planned for path in case_files(out, job.name, job.subject, job.session)]
+    for path in paths:
+        if path.exists() and not kind_of_file(path):
+            raise InputError(
+                f"{path} is damaged or was not written by DualGlow, which would replace it; move it away, or give "
+                "another folder."
+            )
+
+
+def update(path: Path, text: str, force: bool = False) -> None:
     """Write a file if it doesn't have that content already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -41,7 +99,13 @@ def update(path: Path, text: str) -> None:
             return
     except OSError:
         pass
-    write_whole(path, text)
+    write_whole(path, text, force)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file that people may change, if there is none."""
+    if not path.exists():
+        write_whole(path, text)
 
 
 def about_case(case: str, outcome: dict) -> dict:
@@ -50,9 +114,9 @@ def about_case(case: str, outcome: dict) -> dict:
 
 
 def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) -> None:
-    """Sweep up what a killed process left, and write what is known before the first case is done."""
+    """Remove temporary files of a killed process, and write what is known before the first case is done."""
     for path in out.rglob(".*"):
-        if _TEMPORARY.match(path.name):
+        if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
     description = {
         "Name": DERIVATIVE,
@@ -64,8 +128,8 @@ def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) ->
         **({"Simulated": True} if simulated else {}),
     }
     update(out / "dataset_description.json", json_text(description))
-    update(out / "README", _README)
-    update(out / ".bidsignore", "records/\nqc/\nlogs/\nmanifest.json\n")
+    _keep(out / "README", _README)
+    _keep(out / ".bidsignore", "records/\nqc/\nlogs/\nmanifest.json\n")
     # Before the first case, so that a directory that is used unfinished has no case without its covariates.
     write_tables(out, [(job, "n/a") for job in planned])
 
@@ -94,9 +158,10 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
         else:
             people.append([subject, *cells(*visits[0])])
     update(out / "participants.tsv", table_text(["participant_id", *columns], people))
-    update(out / "participants.json", json_text(_DESCRIPTIONS))
+    _keep(out / "participants.json", json_text(_DESCRIPTIONS))
     for path in set(out.glob("sub-*/*_sessions.tsv")) - sessions:
-        path.unlink()
+        if kind_of_file(path):
+            path.unlink()
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
 
@@ -104,13 +169,14 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
 def finish(
     out: Path, found: Findings, settings: Settings, simulated: bool, planned: list[Job], cases: dict[str, dict]
 ) -> None:
-    """Tables of the cases that are there, page of pictures, and last, as the sign that all is there, the manifest."""
+    """Write tables of the prepared cases, the page of pictures, and last the manifest, which marks the end."""
     there = [(job, cases[job.name]["status"]) for job in planned if cases[job.name]["status"] in ("good", "doubtful")]
     write_tables(out, there)
     _draw_sheets(out, cases)
     statuses = [about["status"] for about in cases.values()]
     manifest = {
         "Name": DERIVATIVE,
+        "GeneratedBy": generated_by("manifest"),
         "DualGlow": __version__,
         "preparation": PREPARATION,
         "source": str(found.folder.resolve()),

@@ -1,4 +1,4 @@
-"""The image files of a case: what they say of themselves without being read whole."""
+"""Checks of a case's image files from their names, sidecars and headers, without reading the voxels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def entities(path: Path) -> dict[str, str]:
 
 
 def sidecar(path: Path) -> dict:
-    """The JSON beside an image; empty if there is none that can be read."""
+    """The JSON sidecar of an image; empty if it is missing or can't be read."""
     try:
         values = json.loads((path.parent / f"{stem(path)}.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
@@ -42,9 +42,9 @@ def sidecar(path: Path) -> dict:
 
 
 def synthetic_reason(path: Path) -> str:
-    """Why a PET is known to be synthetic, from its name, the JSON beside it or its NIfTI header; empty if it isn't.
+    """Why a PET counts as synthetic: by its name, its sidecar or its NIfTI header; empty if by none of them.
 
-    A DICOM series says so in its tags, which ``scans.is_synthetic`` looks at when it is read.
+    A DICOM series is marked in its tags, which ``scans.is_synthetic`` checks when the series is read.
     """
     if "synthetic" in entities(path).get("desc", "").lower():
         return f"its PET {path.name} is synthetic (by its name)"
@@ -68,11 +68,11 @@ def _nifti_description(path: Path) -> bytes:
 
 
 def check_header(path: Path) -> None:
-    """Refuse what is clearly no volume, from the file's first bytes alone.
+    """Refuse a file that is not one 3-D volume, by its header alone.
 
     Raises:
-        InputError: for a missing or empty file, an unknown format, or more or fewer than three axes. What only shows
-            in the voxels (a cut file, NaN) needs ``read_scan``.
+        InputError: for a missing or empty file, an unknown format, or more or fewer than three axes. Faults in the
+            voxels (a truncated file, NaN) are found by ``read_scan`` only.
     """
     import nibabel as nib
     import SimpleITK as sitk

@@ -44,7 +44,7 @@ def find_flat(table: Path) -> list[Finding]:
         paths = {key: _path(table, row.get(key, "")) for key in ("t1", "pet", "mask")}
         resolution = row.get("pet_resolution", "")
         if not is_missing(resolution) and not (number(resolution) or 0) > 0:
-            finding.mistake(f"pet_resolution {resolution!r} is no number of millimetres")
+            finding.mistake(f"pet_resolution must be a number of millimetres, not {resolution!r}")
         _complete(finding, paths["t1"], paths["pet"], paths["mask"], row, number(resolution))
     return list(found.values())
 

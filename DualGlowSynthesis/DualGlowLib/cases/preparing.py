@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InputError
+from ..outputs import kind_of_file
 from ..scans import Grid, Scan, read_scan, write_scan
 from .case import Case
 from .records import digest, hash_file, hash_input, is_whole, read_record, record_path, write_record
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..scans import Prepared
     from ..scans.pet import PreparedPet
 
-__all__ = ["PREPARATION", "SPACE", "Job", "Settings", "case_folder", "prepare_case", "remove_case"]
+__all__ = ["PREPARATION", "SPACE", "Job", "Settings", "case_files", "case_folder", "prepare_case", "remove_case"]
 
 PREPARATION = 1
 """Raise it when the same scans and settings give other voxels: then every cohort is prepared anew."""
@@ -121,12 +122,29 @@ def case_folder(out: Path, subject: str, session: str) -> Path:
     return out / subject / session if session else out / subject
 
 
+def case_files(out: Path, name: str, subject: str, session: str) -> list[Path]:
+    """The files of a case that are there, under the names that ``prepare_case`` gives them."""
+    folder, any_grid = case_folder(out, subject, session), f"{name}_space-{SPACE}_res-*_desc"
+    anat = (f"{any_grid}-preproc_T1w.json", f"{any_grid}-preproc_T1w.nii.gz", f"{any_grid}-brain_mask.nii.gz")
+    xfm = f"{name}_from-T1w_to-{SPACE}_mode-image_xfm"
+    pet = f"{name}_trc-18FFDG_space-{SPACE}_res-*_desc-suvr_pet"
+    names = {
+        folder / "anat": (*anat, f"{xfm}.tfm", f"{xfm}.h5"),
+        folder / "pet": (f"{pet}.json", f"{pet}.nii.gz"),
+        out / "qc": (f"{name}_T1w.png", f"{name}_pet.png"),
+    }
+    return [path for place, patterns in names.items() for pattern in patterns for path in sorted(place.glob(pattern))]
+
+
 def remove_case(out: Path, name: str, subject: str, session: str) -> None:
-    """Remove a case's record, then its files, then the folders that are empty without them."""
+    """Remove a case's record, then its files, then the folders that are empty without them.
+
+    What DualGlow did not write stays.
+    """
     record_path(out, name).unlink(missing_ok=True)
     folder = case_folder(out, subject, session)
-    for place in (folder / "anat", folder / "pet", out / "qc"):
-        for path in place.glob(f"{name}_*"):
+    for path in case_files(out, name, subject, session):
+        if kind_of_file(path):
             path.unlink(missing_ok=True)
     for place in (folder / "anat", folder / "pet", folder, folder.parent):
         if place not in (out, out.parent):

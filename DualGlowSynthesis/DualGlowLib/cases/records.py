@@ -1,4 +1,4 @@
-"""Records of prepared cases: what was made from what, so that nothing is made twice and nothing half made is used.
+"""Records of prepared cases: what was made from what, so that no work is repeated and no unfinished case is used.
 
 A case's record is written after all its files and removed before any of them; it holds their sizes and hashes.
 """
@@ -67,7 +67,7 @@ def write_record(out: Path, name: str, record: dict, outputs: Iterable[str]) -> 
         path: {"bytes": (out / path).stat().st_size, "sha256": hash_file(out / path)} for path in sorted(outputs)
     }
     record_path(out, name).parent.mkdir(exist_ok=True)
-    write_json(record_path(out, name), record)
+    write_json(record_path(out, name), record, force=True)
     return record
 
 

@@ -1,4 +1,4 @@
-"""How a cohort on the grid was prepared, as its JSON files say; a model has to know it to treat new scans alike."""
+"""How a cohort on the grid was prepared, from its sidecars; a model prepares new scans in the same way."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ __all__ = ["preparation_of"]
 
 
 def preparation_of(cases: Sequence[Case]) -> dict:
-    """What the cases have in common: ``bias`` (bool), ``reference`` (name of the region) and ``resolution`` (mm).
+    """The settings that all cases share: ``bias`` (bool), ``reference`` (name of the region), ``resolution`` (mm).
 
-    ``deformable`` is True if a deformation followed the affine, and left out otherwise.
-
-    What no sidecar says is left out, and so is a resolution that is not the same for all.
+    ``deformable`` is True if a deformation followed the affine, and left out otherwise. A setting that no sidecar
+    states is left out, and so is a resolution that differs between cases.
 
     Raises:
-        InputError: if cases differ in the others: one model can't learn from both.
+        InputError: if cases differ in any other setting: one model can't learn from both.
     """
-    found: dict[str, dict[object, str]] = {"bias": {}, "reference": {}, "resolution": {}, "deformable": {}}
+    cases_by_value: dict[str, dict[object, str]] = {"bias": {}, "reference": {}, "resolution": {}, "deformable": {}}
     for case in cases:
         t1, pet = sidecar(case.t1), sidecar(case.pet) if case.pet else {}
-        values = t1.get("BiasCorrected"), pet.get("ReferenceRegion"), pet.get("ResolutionFWHM"), t1.get("Deformable")
-        for seen, value in zip(found.values(), values, strict=True):
-            seen.setdefault(value, case.name)
-    for name in ("bias", "reference", "deformable"):
-        if len(found[name]) > 1:
-            (one, first), (other, second) = list(found[name].items())[:2]
+        values = {
+            "bias": t1.get("BiasCorrected"),
+            "reference": pet.get("ReferenceRegion"),
+            "resolution": pet.get("ResolutionFWHM"),
+            "deformable": t1.get("Deformable"),
+        }
+        for setting, value in values.items():
+            cases_by_value[setting].setdefault(value, case.name)
+    for setting in ("bias", "reference", "deformable"):
+        if len(cases_by_value[setting]) > 1:
+            (one, first), (other, second) = list(cases_by_value[setting].items())[:2]
             raise InputError(
-                f"{first} and {second} were prepared with another {name} ({one} and {other}); prepare all cases alike."
+                f"{first} and {second} differ in how they were prepared ({setting}: {one} and {other}); prepare all "
+                "cases alike."
             )
-    return {name: next(iter(seen)) for name, seen in found.items() if len(seen) == 1 and None not in seen}
+    shared = {setting: list(by_value) for setting, by_value in cases_by_value.items() if len(by_value) == 1}
+    return {setting: value for setting, (value,) in shared.items() if value is not None}

@@ -11,10 +11,11 @@ from statistics import fmean
 
 from ..errors import InputError
 from ..files import write_json, write_whole
+from ..outputs import FOLD_TABLE, FOLDS, Output, generated_by
 from .case import Case
 from .tables import read_table, table_text
 
-__all__ = ["Splits", "make_splits", "read_splits", "write_splits"]
+__all__ = ["Splits", "make_splits", "read_splits", "splits_output", "write_splits"]
 
 _THIRDS = ("youngest third", "middle third", "oldest third")
 
@@ -101,20 +102,32 @@ def _mean_age(cases: Sequence[Case]) -> float | None:
     return fmean(ages) if ages else None
 
 
-def write_splits(splits: Splits, path: Path | str) -> Path:
+def splits_output(path: Path | str) -> Output:
+    """The file that ``write_splits`` writes, for ``outputs.check_outputs``."""
+    path = Path(path)
+    return Output(path, FOLD_TABLE if path.suffix.lower() == ".tsv" else FOLDS)
+
+
+def write_splits(splits: Splits, path: Path | str, force: bool = False) -> Path:
     """Save folds as JSON, or as a table (subject, fold, stratum) if the name ends in .tsv.
 
+    Args:
+        splits: of ``make_splits``.
+        path: where to.
+        force: also replace a file that DualGlow did not write.
+
     Raises:
-        InputError: if the file can't be written.
+        InputError: if the file can't be written, or may not be replaced (``outputs.check_outputs``).
     """
     path = Path(path)
-    if path.suffix.lower() == ".tsv":
+    if splits_output(path).kind == FOLD_TABLE:
         rows = [[name, str(fold), splits.strata.get(name, "")] for name, fold in splits.assignment.items()]
-        return write_whole(path, table_text(["subject", "fold", "stratum"], rows))
+        return write_whole(path, table_text(["subject", "fold", "stratum"], rows), force)
     subjects = {
         name: {"fold": fold, "stratum": splits.strata.get(name, "")} for name, fold in splits.assignment.items()
     }
-    return write_json(path, {"folds": splits.folds, "seed": splits.seed, "subjects": subjects})
+    about = {"GeneratedBy": generated_by(FOLDS), "folds": splits.folds, "seed": splits.seed}
+    return write_json(path, {**about, "subjects": subjects}, force)
 
 
 def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:

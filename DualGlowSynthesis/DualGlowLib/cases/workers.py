@@ -1,4 +1,4 @@
-"""Processes that work on a list of jobs, of which any may fail or be killed without harm to the others."""
+"""A pool of processes for a list of jobs; one that fails or is killed does no harm to the others."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-# Linux: keep freed memory for the next volume. To get it anew from the system, page by page, is what processes on one
-# machine wait for most: with this, two are 1.9 times as fast as one instead of 1.6 (Testing/benchmarks/RESULTS.md).
+# Linux: keep freed memory for the next volume. Getting it from the system again, page by page, is what processes on
+# one machine wait for most: with this, two are 1.9 times as fast as one instead of 1.6 (Testing/benchmarks/RESULTS.md).
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
@@ -154,7 +154,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _serve(pipe: Connection, work: Work) -> None:
-    """A worker's life: jobs in, outcomes out, until the pipe closes."""
+    """Do the jobs that come through the pipe, and send their outcomes back, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..console import Console
 from ..errors import InputError
 from .interruption import Stop
+from .protection import case_inputs, check
 
 if TYPE_CHECKING:
     from ..cases import Case, Splits
@@ -52,8 +53,10 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def validate(arguments: argparse.Namespace, console: Console) -> int:
-    from ..cases import make_splits, validate_cases, write_splits
+    from ..cases import make_splits, splits_output, validate_cases, write_splits
 
+    if arguments.splits:
+        check(arguments, [splits_output(arguments.splits)], case_inputs(arguments.cases, arguments.layout))
     report = validate_cases(
         arguments.cases,
         arguments.deep,
@@ -64,7 +67,8 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
     if not report.usable:
         raise InputError(f"{arguments.cases} has no case that can be used; the report says why.")
     if arguments.splits:
-        path = write_splits(make_splits(report.usable, arguments.folds, arguments.seed), arguments.splits)
+        splits = make_splits(report.usable, arguments.folds, arguments.seed)
+        path = write_splits(splits, arguments.splits, arguments.force)
         console.result(f"{arguments.folds} folds in {path}", event="output", path=str(path))
     return 0
 

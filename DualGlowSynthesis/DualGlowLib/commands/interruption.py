@@ -1,4 +1,4 @@
-"""A wish to stop, from the keyboard or from whoever manages the process."""
+"""Graceful stop on SIGINT (Ctrl-C) and SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Stop"]
 
 
 class Stop:
-    """Turns the first Ctrl-C or termination into a wish to stop soon; a second one interrupts at once.
+    """Within the ``with`` block the first SIGINT or SIGTERM sets ``asked``; a second raises KeyboardInterrupt.
 
     >>> with Stop() as stop:      # doctest: +SKIP
     ...     while not stop.asked:
@@ -23,7 +23,7 @@ class Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._before[number] = signal.signal(number, self._ask)
-            except ValueError:  # not in the main thread: whoever runs us there stops us otherwise
+            except ValueError:  # not in the main thread: the caller has its own way to stop
                 break
         return self
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..console import Console
 from .cohorts import splits_of
+from .protection import case_inputs, check
 
 __all__ = ["benchmark", "evaluate"]
 
@@ -14,9 +15,11 @@ __all__ = ["benchmark", "evaluate"]
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..cases import read_cases
     from ..evaluation import evaluate as run
-    from ..evaluation import write_report
+    from ..evaluation import report_output, write_report
     from ..synthesis import Synthesizer
 
+    inputs = [arguments.bundle, *filter(None, [arguments.splits]), *case_inputs(arguments.cases)]
+    check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     cases = read_cases(arguments.cases)
     if splits := splits_of(arguments, cases):
@@ -37,7 +40,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         lambda done, total: console.progress("evaluating", done / total),
     )
     result |= probed
-    table = write_report(result, Path(arguments.output))
+    table = write_report(result, Path(arguments.output), arguments.force)
     if probed:
         table += "\n\n" + leakage_table(probed["leakage"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 import secrets
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,12 +44,12 @@ class Commands:
         """
         names = [name for name in vars(Commands) if not name.startswith("_") and name != "run"]
         if do not in names:
-            raise InputError(f"There is no command {do!r}; there are {', '.join(names)}, cancel and quit.")
+            raise InputError(f"There is no command {reprlib.repr(do)}; there are {', '.join(names)}, cancel and quit.")
         command: Callable[..., dict] = getattr(self, do)
         try:
             inspect.signature(command).bind(**arguments)
         except TypeError as error:
-            raise InputError(f"The request {do!r} can't be understood: {error}.") from None
+            raise InputError(f"The request {do!r} can't be understood: {shorten(str(error), 200)}.") from None
         return command(**{name: _value(name, value) for name, value in arguments.items()})
 
     # ---- commands
@@ -58,7 +61,11 @@ class Commands:
 
     def open(self, *, bundle: str | None = None, device: str = "auto") -> dict:
         """``bundle`` (see ``Session.describe``), ``device`` and ``device_reason``."""
-        about = self._session.open(bundle, device, self._worker.progress)
+        try:
+            about = self._session.open(bundle, device, self._worker.progress)
+        except OSError as error:
+            where = bundle or "that ships"
+            raise InputError(f"The model {where} can't be read ({error.strerror or error}); get it again.") from None
         return {"bundle": about, "device": self._session.device, "device_reason": self._session.device_reason}
 
     def prepare(
@@ -72,14 +79,16 @@ class Commands:
         key: str = "",
     ) -> dict:
         """``verdict``, ``quality``, ``to_template``, ``grid_affine`` (voxels of the model's grid to the patient's RAS),
-        ``picture``, ``mri_bits``, ``mri_bits_trained`` and ``kept``."""
+        ``picture``, ``mri_bits``, ``mri_bits_trained`` and ``kept``.
+
+        The files are not read for a patient that is kept, and never after this request.
+        """
+        scan = cache(lambda: _scan(voxels, affine, source))
 
         def brain() -> np.ndarray | None:
-            return None if mask is None else _read(mask, shape=np.load(voxels, mmap_mode="r").shape) > 0.5
+            return None if mask is None else _read(mask, shape=scan().shape) > 0.5
 
-        patient, kept = self._session.prepare(
-            lambda: _scan(voxels, affine, source), brain, prepared=prepared, key=key, progress=self._worker.progress
-        )
+        patient, kept = self._session.prepare(scan, brain, prepared=prepared, key=key, progress=self._worker.progress)
         found = patient.prepared
         return {
             "verdict": found.verdict.to_dict(),
@@ -139,10 +148,13 @@ class Commands:
         samples: int = 1,
         seed: int = 0,
     ) -> dict:
-        """Events ``keyframe`` (``age``, ``temperature``, ``values``: on the grid), then nothing more."""
+        """Events ``keyframe`` (``age``, ``temperature``, ``values``: on the grid, and ``provenance``), then nothing
+        more."""
         frames = self._session.keyframes(ages, temperatures, sex, diagnosis, samples, seed, self._worker.progress)
         for age, temperature, values in frames:
-            self._worker.event("keyframe", age=age, temperature=temperature, values=self._array(values, "keyframe"))
+            about = self._session.provenance(age, sex, diagnosis, temperature, samples, seed)
+            file = self._array(values, "keyframe")
+            self._worker.event("keyframe", age=age, temperature=temperature, values=file, provenance=about)
         return {}
 
     def sweep(
@@ -155,15 +167,19 @@ class Commands:
         samples: int = 1,
         seed: int = 0,
     ) -> dict:
-        """Events ``step`` (``age``, ``mean``: on the T1's lattice, ``regions``, ``provenance``), then ``montage``."""
+        """Events ``step`` (``age``, ``mean``: on the T1's lattice, ``regions``, ``provenance``, ``device``), then
+        ``montage`` and its ``provenance``, of which ``Age`` is all ages."""
+        steps: list[dict] = []
 
         def step(age: float, made: Sampled) -> None:
             self._worker.event("step", age=age, mean=self._scan_file(made.synthesis.mean, "step"), **_about(made))
+            steps.append(made.synthesis.provenance)
 
         picture = self._session.sweep(
             ages, sex, diagnosis, temperature, samples, seed, step=step, progress=self._worker.progress
         )
-        return {"montage": self._picture(picture, "montage")}
+        about = {**steps[0], "Age": ages, "WithinTrainingRange": all(one["WithinTrainingRange"] for one in steps)}
+        return {"montage": self._picture(picture, "montage"), "provenance": about}
 
     def compare(
         self,
@@ -181,7 +197,7 @@ class Commands:
     ) -> dict:
         """``pet``, ``difference``, ``z`` (on the T1's lattice), ``metrics``, ``regions``, ``bits_per_dim``,
         ``percentile``, ``verdict`` (of the registration), ``notes`` (on the PET's resolution), ``transform`` (PET to
-        T1, RAS) and ``device``."""
+        T1, RAS), ``provenance`` (of the samples and of the PET, see ``comparison.Comparison``) and ``device``."""
         found = self._session.compare(
             _scan(voxels, affine, source), age, sex, diagnosis, samples, seed,
             source_resolution=source_resolution, registered=registered, progress=self._worker.progress,
@@ -195,6 +211,7 @@ class Commands:
             "verdict": found.prepared.verdict.to_dict(),
             "notes": found.prepared.quality["notes"],
             "transform": found.prepared.pet_to_t1,
+            "provenance": found.provenance,
             "device": found.device,
         }
 
@@ -225,16 +242,25 @@ def _about(made: Sampled) -> dict:
 
 
 def _scan(voxels: str, affine: np.ndarray, source: str) -> Scan:
-    return Scan(_read(voxels).astype(np.float32, copy=False), affine, source)
+    array = _read(voxels)
+    if max(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None, dtype=np.float64)) > _BRIGHTEST:
+        raise InputError(
+            f"{source or 'The volume'} holds values above {_BRIGHTEST:g}, which no scan has; mend it first."
+        )
+    return Scan(array.astype(np.float32, copy=False), affine, source)
 
 
 def _read(path: str, shape: tuple | None = None) -> np.ndarray:
     """A volume of numbers from a .npy file."""
     try:
+        if not Path(path).is_file():  # from a pipe, it would be read for ever
+            raise FileNotFoundError("there is no such file")
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy has many for a file that is none of its own
         raise InputError(f"The array {path} can't be read ({error}).") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype.kind not in "biuf":
+    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype.kind not in "biuf" or not array.size:
         raise InputError(f"The array {path} is no volume of numbers.")
     if shape is not None and array.shape != shape:
         sizes = ("×".join(map(str, one)) for one in (array.shape, shape))
@@ -248,6 +274,10 @@ _TEXTS = ("bundle", "device", "voxels", "source", "mask", "key", "sex", "diagnos
 _NUMBERS = ("age", "below", "source_resolution")
 _WHOLE = ("samples", "seed", "index")
 _LISTS = ("ages", "temperatures")
+_LARGEST = 1e15  # no number of a request comes near it; a float still holds each whole one
+_FARTHEST = 1e6  # millimetres
+_BRIGHTEST = 1e30  # of a voxel; squares of larger ones are no float32
+_SIDES = (0.01, 100.0)  # of a voxel, millimetres
 _OPTIONAL = ("bundle", "mask", "age", "sex", "diagnosis", "below", "source_resolution")
 
 
@@ -273,18 +303,22 @@ def _value(name: str, value: Any) -> Any:
         return value
     if name == "affine":
         return _affine(value)
-    raise InputError(f"{name} can't be {value!r}.")
+    raise InputError(f"{name} can't be {reprlib.repr(value)}.")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST  # NaN is not
 
 
 def _affine(value: Any) -> np.ndarray:
     try:
         affine = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         affine = np.zeros(0)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError("The affine is no invertible 4×4 of numbers.")
+    if affine.shape != (4, 4) or not (np.abs(affine) < _FARTHEST).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
+        raise InputError("The affine is no 4×4 of numbers, voxel indices to millimetres.")
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if sides.min() < _SIDES[0] or sides.max() > _SIDES[1] or abs(np.linalg.det(affine[:3, :3] / sides)) < 1e-3:
+        told = "×".join(f"{side:.3g}" for side in sides)
+        raise InputError(f"The affine's voxels of {told} mm are those of no scan; check the volume's spacing and axes.")
     return affine

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import Console
 from ..errors import InputError
+from .protection import check
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +27,11 @@ _SAMPLES_OF_90 = 19  # of a central 90 % interval, see ``Distribution.interval``
 
 def synthesize(arguments: argparse.Namespace, console: Console) -> int:
     path = _output_file(arguments)
+    _check_files(arguments, [path])
     synthesizer, scan = _load(arguments, console, [arguments.age])
     patient = _encode(arguments, console, synthesizer, scan)
     result = _sample(arguments, synthesizer, patient, arguments.age)
-    _write(result, path, console, arguments.below)
+    _write(result, path, console, arguments)
     if arguments.dicom:
         from ..scans import export_dicom
 
@@ -44,16 +47,20 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
 
     ages = _ages(arguments.ages)
     folder = Path(arguments.output)
+    paths = [folder / output_name(arguments.t1, f"syntheticAge{age:g}") for age in ages]
+    picture = folder / "sweep.png"
+    _check_files(arguments, paths, picture)
     synthesizer, scan = _load(arguments, console, ages)
     patient = _encode(arguments, console, synthesizer, scan)
     _make_folder(folder)
     means = []
-    for number, age in enumerate(ages):
+    for number, (age, path) in enumerate(zip(ages, paths, strict=True)):
         result = _sample(arguments, synthesizer, patient, age)
         means.append(result.grid_mean)
-        _write(result, folder / output_name(arguments.t1, f"syntheticAge{age:g}"), console, arguments.below)
+        _write(result, path, console, arguments)
         console.progress("sampling", (number + 1) / len(ages))
-    picture = write_png(montage(patient.prepared, means, [f"age {age:g}" for age in ages]), folder / "sweep.png")
+    shown = montage(patient.prepared, means, [f"age {age:g}" for age in ages])
+    write_png(shown, picture, force=arguments.force)
     console.result(f"picture: {picture}", event="output", path=str(picture))
     _finish(patient, console)
     return 0
@@ -82,6 +89,46 @@ def _output_file(arguments: argparse.Namespace) -> Path:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"The output {path} is no folder that exists, and does not end in .nii or .nii.gz.")
     return path
+
+
+def _check_files(arguments: argparse.Namespace, pets: list[Path], picture: Path | None = None) -> None:
+    """Refuse what must not be written, before anything is done.
+
+    Args:
+        arguments: of the command.
+        pets: the mean PETs that it will write; their folder is made if a picture goes there too.
+        picture: of a sweep.
+    """
+    from ..bundle_files import DEFAULT_BUNDLE
+    from ..outputs import REGIONS, Output
+    from ..qc import picture_output
+    from ..resources import resource
+    from ..scans import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD, check_export, scan_outputs, transform_output
+
+    outputs: list[Output] = []
+    for path in pets:
+        outputs += scan_outputs(path, SYNTHETIC)
+        if arguments.samples > 1 and any(arguments.temperature):
+            outputs += scan_outputs(_beside(path, "Sd"), SYNTHETIC_SD)
+        if arguments.below is not None:
+            outputs += scan_outputs(_beside(path, "Below"), SYNTHETIC_BELOW)
+        if arguments.regions:
+            outputs.append(Output(_beside(path, "Regions", ".tsv"), REGIONS))
+    if picture is not None:
+        outputs = [replace(output, makes_folder=True) for output in [*outputs, picture_output(picture)]]
+    if arguments.transform:
+        outputs.append(transform_output(arguments.transform))
+    if arguments.qc:
+        outputs.append(picture_output(arguments.qc))
+    model = arguments.bundle or resource("Models", DEFAULT_BUNDLE)
+    inputs = [arguments.t1, arguments.mask, model, resource("Models", "brainmask"), resource("Template")]
+    check(arguments, outputs, filter(None, inputs))
+    if getattr(arguments, "dicom", None):
+        series = Path(arguments.dicom)
+        for output in outputs:
+            if series.resolve() in output.path.resolve().parents:
+                raise InputError(f"{output.path} would lie in {series}, but a DICOM series needs a folder of its own.")
+        check_export(arguments.t1, series, arguments.series)
 
 
 def _make_folder(folder: Path) -> None:
@@ -139,13 +186,13 @@ def _encode(arguments: argparse.Namespace, console: Console, synthesizer: Synthe
     for reason in patient.prepared.verdict.reasons:
         console.note(f"look at this: {reason}")
     if arguments.transform:
-        console.result(
-            str(write_transform(patient.prepared, arguments.transform)), event="output", path=str(arguments.transform)
-        )
+        path = write_transform(patient.prepared, arguments.transform, arguments.force)
+        console.result(str(path), event="output", path=str(path))
     if arguments.qc:
         from ..qc import t1_picture, write_png
 
-        console.result(str(write_png(t1_picture(patient.prepared), arguments.qc)), event="output", path=arguments.qc)
+        path = write_png(t1_picture(patient.prepared), arguments.qc, arguments.force)
+        console.result(str(path), event="output", path=str(path))
     return patient
 
 
@@ -172,17 +219,18 @@ def _regions(synthesizer: Synthesizer) -> np.ndarray:
     return weights(synthesizer.bundle.grid)
 
 
-def _write(result: Synthesis, path: Path, console: Console, below: float | None) -> None:
+def _write(result: Synthesis, path: Path, console: Console, arguments: argparse.Namespace) -> None:
     from ..scans import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD, write_scan
 
-    written = [write_scan(result.mean, path, SYNTHETIC, result.provenance)]
+    force = arguments.force
+    written = [write_scan(result.mean, path, SYNTHETIC, result.provenance, force)]
     if result.sd is not None:
-        written.append(write_scan(result.sd, _beside(path, "Sd"), SYNTHETIC_SD, result.provenance))
+        written.append(write_scan(result.sd, _beside(path, "Sd"), SYNTHETIC_SD, result.provenance, force))
     if result.below is not None:
-        about = {**result.provenance, "Units": "share of samples", "BelowSUVR": below}
-        written.append(write_scan(result.below, _beside(path, "Below"), SYNTHETIC_BELOW, about))
+        about = {**result.provenance, "Units": "share of samples", "BelowSUVR": arguments.below}
+        written.append(write_scan(result.below, _beside(path, "Below"), SYNTHETIC_BELOW, about, force))
     if result.distribution.regions is not None:
-        written.append(_write_regions(result.distribution, _beside(path, "Regions", ".tsv")))
+        written.append(_write_regions(result.distribution, _beside(path, "Regions", ".tsv"), force))
     for item in written:
         console.result(str(item), event="output", path=str(item))
 
@@ -196,7 +244,7 @@ def _beside(path: Path, what: str, ending: str = "") -> Path:
     return path.with_name(f"{stem}_{what.lower()}" + (ending or own))
 
 
-def _write_regions(found: Distribution, path: Path) -> Path:
+def _write_regions(found: Distribution, path: Path, force: bool) -> Path:
     """A table of the mean SUVR of each region over the samples; with their interval where there are enough of them."""
     from ..files import write_whole
     from ..simulate.regions import REGIONS
@@ -208,8 +256,7 @@ def _write_regions(found: Distribution, path: Path) -> Path:
         columns["low90"], columns["high90"] = found.interval(0.9)
     rows = zip(REGIONS, *columns.values(), strict=True)
     lines = [("region", *columns), *((name, *(f"{value:.4f}" for value in values)) for name, *values in rows)]
-    write_whole(path, "".join("\t".join(line) + "\n" for line in lines))
-    return path
+    return write_whole(path, "".join("\t".join(line) + "\n" for line in lines), force)
 
 
 def _finish(patient: PatientEncoding, console: Console) -> None:

@@ -41,8 +41,9 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     from ..cases import is_simulated, preparation_of
     from ..model import fit_covariates, preset
     from ..synthesis import choose_device
-    from ..training import Cohort, Interrupted, Trainer, TrainingSettings
+    from ..training import Cohort, Interrupted, Trainer, TrainingSettings, check_run
 
+    check_run(arguments.output, arguments.resume)
     settings, rest = TrainingSettings.read(arguments.config) if arguments.config else (TrainingSettings(), {})
     given = {name: getattr(arguments, name) for name in ("steps", "seed") if getattr(arguments, name) is not None}
     settings = settings.updated(given, "command line")
@@ -78,6 +79,10 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
             if "validation_loss" in event:
                 console.note(f"step {event['step']}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
 
+    def note(sentence: str) -> None:
+        console.note(sentence)
+        console.event(event="note", message=sentence)
+
     with Stop() as stop:
         trainer = Trainer(
             Path(arguments.output),
@@ -90,6 +95,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
             report,
             lambda: stop.asked,
             about,
+            note,
         )
         try:
             trainer.run(arguments.resume)

@@ -67,7 +67,7 @@ class LinkConfig:
             name = "authors' levelwise" if self.authors else self.kind
             raise InputError(f"conditioning is {self.conditioning!r}; a link of kind {name} can do {', '.join(can)}.")
         if self.layers < 1:
-            raise ValueError(f"A link of {self.layers} layers can't be; take at least 1.")
+            raise ValueError(f"layers of a link must be at least 1, not {self.layers}.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DiscriminatorConfig:
         if self.schedule not in ("constant", "ramp"):
             raise InputError(f"The schedule of the reversal is {self.schedule!r}; there are constant and ramp.")
         if self.weight < 0 or self.reversal < 0:
-            raise InputError("The discriminators' weight and reversal can't be negative.")
+            raise InputError("weight and reversal of the discriminators must be 0 or more; correct the settings.")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ModelConfig:
         shape: spatial shape of the images, 2 or 3 sides.
         mri, pet: the two flows.
         link: the network between them.
-        covariates: what the link is told besides the MRI (the paper: side information).
+        covariates: input of the link besides the MRI (the paper: side information).
         discriminators: networks that read the covariates off the latents in training.
         mri_weight: λ of eq. 12.
         noise: ``"uniform"``: U(0, 1/256) is added to both images in training (as if they were 8-bit, as the authors
@@ -148,7 +148,7 @@ class ModelConfig:
         ]
         if not self.covariates and any(needs):
             raise InputError(
-                f"{' and '.join(filter(None, needs))} can't be without covariates; give the cases some (age, sex, "
+                f"There must be covariates for {' and '.join(filter(None, needs))}; give the cases some (age, sex, "
                 "diagnosis, …) or choose a model without."
             )
 
@@ -195,7 +195,7 @@ class ModelConfig:
         values = dict(values)
         link = values.get("link", {})
         if not isinstance(link, Mapping):
-            raise InputError(f"{where}: link is {link!r}; an object of settings is needed.")
+            raise InputError(f"{where}: link must be an object of settings, not {link!r}.")
         if "conditioning" in values:
             values["link"] = link = {**link, "conditioning": values.pop("conditioning")}
         merged = self.to_dict()
@@ -237,7 +237,7 @@ def _merge(base: dict, changes: Mapping, where: str) -> None:
         old = base[name]
         kinds = {bool: bool, float: (int, float), tuple: (list, tuple), dict: Mapping}.get(type(old), type(old))
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            raise InputError(f"{where}: {name} is {value!r}; a value like {old!r} is needed.")
+            raise InputError(f"{where}: {name} must be a value like {old!r}, not {value!r}.")
         if isinstance(old, dict):
             _merge(old, value, f"{where}, {name}")
         else:

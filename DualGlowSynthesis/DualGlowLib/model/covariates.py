@@ -43,6 +43,11 @@ class Covariate:
         object.__setattr__(self, "values", tuple(map(str, self.values)))
         if self.kind not in ("numeric", "categorical"):
             raise ValueError(f"A covariate is numeric or categorical, not {self.kind!r}.")
+        if not (math.isfinite(self.mean) and 0 < self.sd < math.inf and self.minimum <= self.maximum):
+            raise ValueError(
+                f"{self.name} has the mean {self.mean}, the spread {self.sd} and the range {self.minimum} to "
+                f"{self.maximum}, which can't be."
+            )
 
     @property
     def size(self) -> int:

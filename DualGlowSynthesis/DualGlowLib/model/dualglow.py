@@ -182,8 +182,8 @@ class DualGlow(nn.Module):
 
         Args:
             pet, mri: ``(B, channels, *spatial)``.
-            covariates: what the link is told, ``(B, n)``.
-            targets: what the discriminators are to find, ``(B, n)``, if that is more than what the link is told.
+            covariates: input of the link, ``(B, n)``.
+            targets: covariates that the discriminators are to predict, ``(B, n)``, if not all are input of the link.
             progress: share of the training done, 0 to 1, for the schedule of the gradient reversal.
             image_only: leave the PET's flow and the discriminators out: the link's image law is the law of the PET
                 (``pet_bits`` are its bits).

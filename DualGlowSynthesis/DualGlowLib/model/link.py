@@ -29,9 +29,10 @@ class ImageLaw(NamedTuple):
     Attributes:
         mean, log_scale: ``(B, C, *spatial)`` each.
         patterns: the rows of U, ``(B, K, C, *spatial)``: how the image varies as a whole, in units of s; or None.
-        density: variance of what is not a pattern but varies as slowly as one, in units of s²; a number. Noise is
-            smooth, so it is above 1. Before the flow the patterns are whitened down to it, not to 1: a flow that takes
-            all places for alike can't give a few directions less than their neighbours have. None: 1.
+        density: spectral density of the noise at the low spatial frequencies of the patterns, in units of s²; a
+            number. Noise is smooth, so it is above 1. Whitening reduces the variance along the patterns to this value
+            and not to 1: a convolutional flow treats all places alike, and can't give a few directions less variance
+            than similar directions beside them have. None: 1.
     """
 
     mean: Tensor
@@ -40,7 +41,7 @@ class ImageLaw(NamedTuple):
     density: Tensor | None = None
 
     def whitened(self) -> Tensor:
-        """The patterns as they are whitened before the flow."""
+        """The patterns in units of the noise along them, as whitening before the flow needs them."""
         return self.patterns if self.density is None else self.patterns / self.density**0.5
 
 
@@ -221,7 +222,7 @@ class _ResidualBlock(nn.Module):
 
 
 def _position_features(space: Sequence[int]) -> Tensor:
-    """Smooth functions of the place, ``(1, 5·n, *space)``: a convolution can't tell cuneus from precuneus otherwise."""
+    """Smooth functions of position, ``(1, 5·n, *space)``; without them a convolution has no notion of where it is."""
     maps = []
     axes = [torch.linspace(-1, 1, side) for side in space]
     for axis, x in enumerate(axes):
@@ -241,14 +242,14 @@ class UNetLink(nn.Module):
     What varies over the whole brain at once (one person's uptake is higher everywhere, another's lower in front) is a
     sum of ``LinkConfig.patterns`` covariance patterns of relative change, one Gaussian score each, as in the scaled
     subprofile model of FDG-PET (Moeller et al., JCBFM 7, 1987): pattern k is ``a_k(c) · l_k(x) · mean(x)`` with a
-    smooth loading l_k in template space and an amplitude a_k that the covariates change. Couplings see some
-    centimetres of the image and a diagonal law of the latents takes places for independent: without the patterns the
-    means over regions come out far too certain.
+    smooth loading l_k in template space and an amplitude a_k that the covariates change. A coupling sees
+    some centimetres of the image, and a diagonal law of the latents treats places as independent: without the patterns
+    the region means get far too little spread.
 
-    Age is easier to learn from than what age does to a brain. With plain FiLM a link that has not learned all of the
-    anatomy lets age stand for atrophy too, and the slider shows both effects as one. ``"residual"`` conditioning
-    prevents that as Robinson (1988) does in regression: the covariates enter only as far as a guess of them from the
-    MRI is wrong, so that they can't tell anything about the anatomy.
+    Age is easier to learn from than the effects of age on a brain. With plain FiLM a link that has not learned all of
+    the anatomy uses age as a proxy for atrophy, and the slider shows both effects as one. ``"residual"`` conditioning
+    prevents that as Robinson (1988) does in regression: only the residual of the covariates enters, what a prediction
+    of them from the MRI leaves over; it carries no information on the anatomy.
     """
 
     def __init__(self, config: LinkConfig, shapes: list[tuple[int, ...]], covariates: int, model: ModelConfig) -> None:
@@ -292,19 +293,19 @@ class UNetLink(nn.Module):
                 nn.init.zeros_(self.amplitudes.bias)
 
     def set_base(self, mean: Tensor, sd: Tensor) -> None:
-        """Take the training cohort's voxelwise mean and sd, each ``(channels, *spatial)``, as where to start from."""
+        """Start from the training cohort's voxelwise mean and sd, each ``(channels, *spatial)``."""
         self.base_mean.copy_(mean[None])
         self.base_log_scale.copy_(torch.log(sd[None]))
 
     def typical_log_sd(self) -> Tensor:
-        """Log of the cohort's standard deviation where it has one: each voxel counts as much as its variance."""
+        """Log of the cohort's standard deviation, root mean square over voxels weighted by their variance."""
         variance = torch.exp(2 * self.base_log_scale)
         return 0.5 * torch.log(variance.square().sum() / variance.sum())
 
     def set_top(self, latent: Tensor) -> None:
-        """Let the law of the top latent begin with the variance that each of its numbers has in ``latent``, ``(B, …)``.
+        """Start the law of the top latent from the variance of each of its elements in ``latent``, ``(B, …)``.
 
-        Few cases tell little: as if four more had had variance 1.
+        The variance is shrunk towards 1, as if there were four more cases with variance 1.
         """
         power = (latent.square().sum(0, keepdim=True) + 4) / (len(latent) + 4)
         bound = self.config.max_log_sigma

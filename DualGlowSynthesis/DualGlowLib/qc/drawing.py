@@ -12,8 +12,21 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import InputError
 from ..files import write_whole
+from ..outputs import NAME, PICTURE, Output, check_outputs
 
-__all__ = ["LARGE", "SMALL", "blend", "edge_line", "grey", "heat", "iso_line", "text_size", "write_png", "write_text"]
+__all__ = [
+    "LARGE",
+    "SMALL",
+    "blend",
+    "edge_line",
+    "grey",
+    "heat",
+    "iso_line",
+    "picture_output",
+    "text_size",
+    "write_png",
+    "write_text",
+]
 
 LARGE, SMALL = 17, 12
 """Sizes of letters, pixels."""
@@ -112,22 +125,34 @@ def write_text(
     rgb[:] = np.asarray(picture)
 
 
-def write_png(rgb: np.ndarray, path: str | Path) -> Path:
+def picture_output(path: str | Path) -> Output:
+    """The file that ``write_png`` writes, for ``outputs.check_outputs``.
+
+    Raises:
+        InputError: if the name does not end in .png.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path} can't be written: end the name in .png.")
+    return Output(path, PICTURE)
+
+
+def write_png(rgb: np.ndarray, path: str | Path, force: bool = False) -> Path:
     """Write an image as PNG, whole or not at all; its text chunk ``Software`` names this program and its version.
 
     Args:
         rgb: uint8, rows × columns × 3.
         path: a name that ends in .png.
+        force: also replace a file that DualGlow did not write.
 
     Raises:
-        InputError: if the file can't be written there.
+        InputError: if the file can't be written there, or may not be replaced (``outputs.check_outputs``).
     """
     from .. import __version__
 
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path} can't be written: end the name in .png.")
+    check_outputs([picture_output(path)], force=force)
     about, content = PngInfo(), BytesIO()
-    about.add_text("Software", f"DualGlow {__version__}")
+    about.add_text("Software", f"{NAME} {__version__}")
     Image.fromarray(np.asarray(rgb, np.uint8)).save(content, "PNG", pnginfo=about)
-    return write_whole(path, content.getvalue())
+    return write_whole(path, content.getvalue(), force)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import write_whole
+from ..outputs import generator
 from .drawing import SMALL, text_size, write_png, write_text
 
 __all__ = ["value_text", "write_contact_sheet", "write_sheet"]
@@ -64,7 +65,8 @@ def write_sheet(rows: Sequence[dict], path: str | Path, title: str = "Quality ch
     return write_whole(
         path,
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
+        f'{generator("sheet")}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n"
         f'<body>\n<h1>{escape(title)}</h1>\n<p class="counts"><span>{len(cases)} cases</span>{summary}</p>\n'
         "<p>Pictures are in radiological convention: the patient&#8217;s right is on the left. Click one to enlarge it."
         f"</p>\n{body}\n</body>\n</html>\n",

@@ -2,7 +2,7 @@
 
 from .brain import brain_mask
 from .dicom import Series, list_series
-from .dicom_export import export_dicom
+from .dicom_export import check_export, export_dicom
 from .grid import GRIDS, Grid
 from .intensity import normalise_t1
 from .marking import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD, is_synthetic, output_name
@@ -14,8 +14,8 @@ from .reference import REFERENCES
 from .resampling import resample
 from .scan import Scan
 from .template import Template, load_template
-from .transforms import read_transform, write_transform
-from .writing import write_scan
+from .transforms import read_transform, transform_output, write_transform
+from .writing import scan_outputs, write_scan
 
 __all__ = [
     "GRIDS",
@@ -31,6 +31,7 @@ __all__ = [
     "Template",
     "Verdict",
     "brain_mask",
+    "check_export",
     "export_dicom",
     "is_synthetic",
     "list_series",
@@ -42,7 +43,9 @@ __all__ = [
     "read_scan",
     "read_transform",
     "resample",
+    "scan_outputs",
     "to_patient",
+    "transform_output",
     "write_scan",
     "write_transform",
 ]

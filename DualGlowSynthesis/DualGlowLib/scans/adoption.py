@@ -1,4 +1,4 @@
-"""A T1 that somebody has prepared already: without skull, normalised, in template space; believed after a look."""
+"""Accept a T1 that is prepared already (skull-stripped, normalised, in template space), after checks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .template import load_template
 
 __all__ = ["adopt"]
 
-# What ``prepare`` writes reaches (real heads and simulated ones): 1 at the 80th percentile exactly, at most 1.5; dice
-# 0.92 to 0.99; correlation 0.5 to 0.99.
-_MOST_BRAIN = 0.7  # of the field of view: a head with its skull, or without any black around it, has more above 0
+# Measured on what ``prepare`` writes, for real and simulated heads: the 80th percentile is exactly 1, the maximum at
+# most 1.5; Dice 0.92 to 0.99; correlation 0.5 to 0.99.
+_MOST_BRAIN = 0.7  # share of voxels above 0; a head with its skull, or without a black background, has more
 _TOP = 1.6
 _WHITE = (0.8, 1.2)
 _MIN_DICE, _SURE_DICE = 0.80, 0.90
@@ -26,7 +26,7 @@ _USUAL_ML = (800.0, 2600.0)  # brains stretched to the template's 1.9 litres
 
 
 def adopt(scan: Scan, grid: Grid) -> Prepared:
-    """Take a T1 as ``prepare`` wrote it: it is only resampled onto the grid, and not at all if it lies there.
+    """Accept a T1 that ``prepare`` wrote. It is only resampled onto the grid, and not even that if it lies on it.
 
     Args:
         scan: white matter 1, fluid 0, 0 outside the brain, in MNI152 millimetres, on any lattice.
@@ -37,7 +37,7 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
         ``dice``, ``correlation`` and ``brain_ml`` (here of template space), and ``prepared`` (True).
 
     Raises:
-        InputError: if its content says that it is none.
+        InputError: if its content shows that it is not prepared.
     """
     where, clean = scan.source or "The image", check_scan(scan)
     ask = "give the T1 that was prepared, or let this one be prepared"
@@ -50,7 +50,7 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
             f"near {white:.3g}, where 0, at most 1.5, and 1 are expected; {ask}."
         )
     template = load_template()
-    mask = filled(mask)  # its darkest fluid is 0 too
+    mask = filled(mask)  # the darkest fluid is 0 as well
     share = resample(mask, clean.affine, grid.shape, grid.affine)
     inside = share > 0.5
     theirs = resample(template.mask.data, template.mask.affine, grid.shape, grid.affine) > 0.5

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..files import hash_file
 from ..resources import resource
 from .lattices import corners, lattice_about
 from .morphology import dilated, extent, filled, largest_piece, millilitres
@@ -176,14 +177,24 @@ def scale_intensity(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _networks() -> tuple[nn.Module, nn.Module]:
-    """The two shipped networks, read once."""
+    """The two shipped networks, read once.
+
+    Raises:
+        InputError: if they are damaged.
+    """
     import json
 
     from safetensors import safe_open
 
     from .brainnet import BrainNet
 
-    path = resource("Models", "brainmask", "weights.safetensors")
+    card, path = (resource("Models", "brainmask", name) for name in ("card.json", "weights.safetensors"))
+    try:
+        whole = json.loads(card.read_bytes())["sha256"][path.name] == hash_file(path)
+    except (LookupError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} does not have the checksum that {card.name} states; install DualGlow again.")
     nets = {}
     with safe_open(str(path), "pt") as file:
         keys = list(file.keys())

@@ -7,6 +7,7 @@ of an image that nothing was injected for: no radiopharmaceutical, no acquisitio
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -19,6 +20,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InputError
+from ..outputs import NAME
 from .affines import apply_affine, from_matvec
 from .dicom import Frame, Series
 from .dicom_file import number, read_dataset, save_dataset, text
@@ -28,7 +30,7 @@ from .scan import Scan
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["export_dicom"]
+__all__ = ["check_export", "export_dicom"]
 
 _PET_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -83,7 +85,8 @@ def export_dicom(
         scan: SUVR on the T1's lattice; its axes may run in another order or direction than the slices' (as those of a
             NIfTI file converted from the series do).
         source: the T1's DICOM folder, or one of its files.
-        folder: where to, new or empty; its parent must exist. It appears with all files in it or not at all.
+        folder: where to, new or empty, or with nothing in it but an earlier PET of the same series, which is replaced;
+            its parent must exist. It appears with all files in it or not at all.
         description: what the Series Description has between "SYNTHETIC FDG" and "NOT FOR DIAGNOSIS".
         provenance: ``Synthesis.provenance``; what it says of bundle, age, sex, diagnosis, temperature, samples and seed
             goes into the Derivation Description.
@@ -94,16 +97,18 @@ def export_dicom(
 
     Raises:
         InputError: if ``source`` is no readable DICOM series, the scan lies on another lattice, that lattice is
-            sheared, values are not finite, or the folder is not empty or can't be written.
+            sheared, values are not finite, or the folder holds anything else or can't be written.
     """
     from pydicom import config
 
     source, folder = Path(source), Path(folder)
     _check_folder(folder)
-    temporary = folder.with_name(f".{secrets.token_hex(6)}.part")
+    place = Path(os.path.realpath(folder))  # a link stays one
+    temporary, former = (place.with_name(f".{secrets.token_hex(6)}.{end}") for end in ("part", "former"))
     with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")  # the T1 may break rules of the standard; what it says is copied as it is
         origin, frames, values = _on_series(scan, source, series)
+        _check_former(folder, origin)
         slope = f"{max(float(np.abs(values).max()), 1e-6) / _LARGEST * (1 + 1e-7):.9e}"  # a DS has 16 characters
         brightest = float(np.percentile(values, 99.9))
         common = _common(origin, frames, description, provenance or {})
@@ -113,21 +118,66 @@ def export_dicom(
                 stored = np.round(values[:, :, k].T / float(slope)).astype("<i2")
                 image = _image(common, frame, k, stored, slope, brightest if brightest > 0 else 1.0)
                 save_dataset(image, temporary / f"{k + 1:04d}.dcm")
-            if folder.is_dir():
-                folder.rmdir()
-            temporary.rename(folder)
+            _check_former(folder, origin)  # again: that was a while ago
+            if place.is_dir():
+                place.rename(former)
+            try:
+                temporary.rename(place)
+            except OSError:
+                if former.is_dir():
+                    former.rename(place)
+                raise
         except OSError as error:
             raise InputError(f"{folder} can't be written: {error.strerror or error}.") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if place.is_dir():
+                shutil.rmtree(former, ignore_errors=True)
     return [folder / f"{k + 1:04d}.dcm" for k in range(len(frames))]
 
 
+def check_export(source: str | Path, folder: str | Path, series: str | None = None) -> None:
+    """Refuse what ``export_dicom`` will refuse of its T1 and its folder, before there is a PET.
+
+    Raises:
+        InputError: as ``export_dicom``.
+    """
+    source, folder = Path(source), Path(folder)
+    _check_folder(folder)
+    if not source.exists():
+        raise InputError(f"{source} does not exist; check the name.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_former(folder, find_series(source, series))
+
+
 def _check_folder(folder: Path) -> None:
-    if not folder.parent.is_dir():
-        raise InputError(f"{folder} can't be written: the folder {folder.parent} does not exist; make it first.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Refuse a folder that can't be made, or that holds anything but a series that DualGlow wrote."""
+    parent = Path(os.path.realpath(folder)).parent
+    if not parent.is_dir():
+        raise InputError(f"{folder} can't be written: the folder {parent} does not exist; make it first.")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"{folder} can't be written: the folder {parent} may not be written to; give another.")
+    if os.path.exists(folder) and (not folder.is_dir() or not all(map(_exported_from, folder.iterdir()))):
         raise InputError(f"{folder} exists and is not an empty folder; a DICOM series needs a folder of its own.")
+
+
+def _check_former(folder: Path, origin: Series) -> None:
+    """Refuse to replace anything but PETs of this T1."""
+    _check_folder(folder)
+    if folder.is_dir() and {*map(_exported_from, folder.iterdir())} - {origin.uid}:
+        raise InputError(f"{folder} holds a PET that was made from another MRI; give another folder.")
+
+
+def _exported_from(path: Path) -> str:
+    """The UID of the series that a file which ``export_dicom`` wrote was made from; empty for any other file."""
+    try:
+        header = read_dataset(path, stop_before_pixels=True)
+        if (text(header, "Manufacturer"), text(header, "ManufacturerModelName")) != (NAME, NAME):
+            return ""
+        return text(header.ReferencedSeriesSequence[0], "SeriesInstanceUID")
+    except Exception:  # whatever pydicom makes of a file that is something else
+        return ""
 
 
 def _on_series(scan: Scan, source: Path, series: str | None) -> tuple[Series, list[Frame], np.ndarray]:

@@ -78,9 +78,9 @@ def prepare_pet(
     The PET is interpolated once, from its own voxels to the grid's, through its registration and the T1's (with its
     deformable step, if there was one).
 
-    Smoothing needs to know how blurred the PET already is, and an image alone doesn't tell that honestly. So it is
-    done only if ``source_resolution`` is given: in the PET's own space, by the width that makes up the difference,
-    less what the grid's voxels blur anyway. A PET that is already coarser than ``resolution`` stays as it is.
+    Smoothing needs the PET's own resolution, which can't be estimated reliably from the image. So it is done only if
+    ``source_resolution`` is given: in the PET's own space, by the width that makes up the difference, less what the
+    grid's voxels blur anyway. A PET that is already coarser than ``resolution`` stays as it is.
 
     Args:
         pet: an FDG-PET of the same person, in any units, orientation, voxel size and field of view.
@@ -107,7 +107,7 @@ def prepare_pet(
     where = pet.source or "the PET"
     for name, value in (("resolution", resolution), ("source resolution", source_resolution)):
         if value is not None and not 0 < value < 30:
-            raise InputError(f"The {name} of a PET can't be {value:g} mm; give its full width at half maximum in mm.")
+            raise InputError(f"The {name} of a PET must be between 0 and 30 mm (FWHM), not {value:g}; correct it.")
     if reference not in REFERENCES:
         raise InputError(f"There is no reference region {reference!r}; choose one of {', '.join(REFERENCES)}.")
     check_image(pet, where)
@@ -127,9 +127,9 @@ def prepare_pet(
     target = np.linalg.inv(prepared.to_template @ pet_to_t1) @ grid.affine
     blur, reached, notes = _blur(pet, target, resolution, source_resolution)
     data = _smoothed(pet.data, blur / _FWHM / pet.spacing)
-    way = pet.affine, grid, prepared.to_template @ pet_to_t1, prepared.warp
-    values = to_grid(data, *way, order=3)
-    fov = to_grid(measured(pet.data), *way, antialias=False) > 0.99
+    to_template = prepared.to_template @ pet_to_t1
+    values = to_grid(data, pet.affine, grid, to_template, prepared.warp, order=3)
+    fov = to_grid(measured(pet.data), pet.affine, grid, to_template, prepared.warp, antialias=False) > 0.99
     values = np.where(fov, np.clip(values, 0, data.max()), 0).astype(np.float32)
     value = reference_mean(values, fov, grid, prepared.mask, reference, where)
     quality = {
@@ -181,10 +181,10 @@ def _moved(prepared: Prepared, pet_to_t1: np.ndarray) -> float:
 def _blur(
     pet: Scan, target: np.ndarray, wanted: float | None, source: float | None
 ) -> tuple[np.ndarray, float | None, list[str]]:
-    """Width in mm to blur by along each of the PET's axes, the resolution that this gives, and what to tell of it."""
+    """FWHM in mm to blur by along each of the PET's axes, the resolution that this gives, and notes for the user."""
     if source is None:
-        told = [] if wanted is None else [f"Not smoothed to {wanted:g} mm, since the PET's own resolution is unknown."]
-        return np.zeros(3), None, told
+        notes = [] if wanted is None else [f"Not smoothed to {wanted:g} mm, since the PET's own resolution is unknown."]
+        return np.zeros(3), None, notes
     step = np.linalg.solve(pet.affine, target)[:3, :3]
     grid = np.maximum((step**2).sum(axis=1) - 1, 0) * pet.spacing**2  # FWHM², what ``resample`` blurs against aliasing
     blur = np.maximum((wanted or 0.0) ** 2 - source**2 - grid, 0)
@@ -196,5 +196,5 @@ def _blur(
             [f"Not smoothed: the PET's own resolution is {source:g} mm, above {wanted:g} mm."],
         )
     coarse = wanted is not None and reached > wanted + 0.05
-    told = [f"The grid's voxels blur the PET to {reached:.1f} mm, above {wanted:g} mm."] if coarse else []
-    return np.sqrt(blur), reached, told
+    notes = [f"The grid's voxels blur the PET to {reached:.1f} mm, above {wanted:g} mm."] if coarse else []
+    return np.sqrt(blur), reached, notes

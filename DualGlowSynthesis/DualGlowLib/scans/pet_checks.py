@@ -1,4 +1,4 @@
-"""Is it a PET of this brain? What can be told from its voxels, before and after registration to the T1."""
+"""Checks that an image is an FDG-PET of this brain, from its voxels, before and after registration to the T1."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ _MIN_GREY_WHITE = 0.85
 _MIN_VARIATION = 0.12
 _MAX_FLUID = 1.15
 _MIN_INFORMATION, _SURE_INFORMATION = 0.1, 0.25
-_MAX_LIKENESS = (0.6, 0.8)  # upright as in a T1, upside down as in a T2
+_MAX_LIKENESS = 0.6  # a T1 has more
+_MIN_LIKENESS = -0.8  # a T2, whose contrast is inverted, has less
 _MAX_NEGATIVE = 0.2  # of the positive voxels' sum
 _MAX_EQUAL = 0.7  # of neighbouring bright voxels
 
 
 def check_image(pet: Scan, where: str) -> None:
-    """Refuse what can be known for no acquired PET before it is registered."""
+    """Refuse an image that, before any registration, is known not to be an acquired PET."""
     if is_synthetic(pet):
         raise InputError(f"{where} is a synthetic PET made from an MRI; synthetic outputs are not accepted as PET.")
     modality = str(pet.meta.get("modality", "PT")).upper()
@@ -123,7 +124,7 @@ class Appearance:
         ask = "give the FDG-PET of this person"
         if self.covered < _MIN_COVERED:
             raise InputError(f"{where} covers only {self.covered:.0%} of the brain; {ask}, in the whole brain.")
-        if abs(self.likeness) > _MAX_LIKENESS[self.likeness < 0]:
+        if not _MIN_LIKENESS <= self.likeness <= _MAX_LIKENESS:
             raise InputError(
                 f"{where} looks like an MRI and not like a PET (correlation with the T1 {self.likeness:.2f}); {ask}."
             )

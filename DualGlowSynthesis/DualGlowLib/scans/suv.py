@@ -63,7 +63,7 @@ def suv_factor(dataset: Dataset) -> tuple[float | None, str]:
         return None, "the values are not said to be corrected for attenuation"
     weight = number(dataset, "PatientWeight")
     if not weight or not 1 < weight < 500:
-        return None, "the patient's weight is missing" if not weight else f"a weight of {weight:g} kg can't be"
+        return None, "the patient's weight is missing" if not weight else f"a weight of {weight:g} kg is not plausible"
     sequence = dataset.get("RadiopharmaceuticalInformationSequence") or []
     tracer = sequence[0] if len(sequence) else None
     dose = number(tracer, "RadionuclideTotalDose") if tracer is not None else None
@@ -71,7 +71,7 @@ def suv_factor(dataset: Dataset) -> tuple[float | None, str]:
     if not dose or not half_life:
         return None, f"the {'injected dose' if not dose else 'half life'} is missing"
     if dose < 1e5:  # less than any scan; some exporters write megabecquerel
-        return None, f"an injected dose of {dose:g} Bq can't be"
+        return None, f"an injected dose of {dose:g} Bq is not plausible"
 
     how = text(dataset, "DecayCorrection")
     if not how and text(dataset, "DecayCorrected") == "YES":
@@ -85,7 +85,7 @@ def suv_factor(dataset: Dataset) -> tuple[float | None, str]:
     scan = _reference_time(dataset, half_life) if how == "START" else _frame_time(dataset, half_life)
     waited = _since_injection(tracer, scan, _LONGEST * half_life)
     if waited is None:
-        return None, "the times of injection and scan are missing or can't be"
+        return None, "the times of injection and scan are missing or not plausible"
     return scale * weight * 1000 / (dose * 2 ** (-waited / half_life)), ""
 
 

@@ -14,12 +14,16 @@ A deformable step comes before the matrix, as a displacement field in a composit
 
 from __future__ import annotations
 
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..files import write_whole
+from ..outputs import TRANSFORM, TRANSFORM_MARK, Output, check_outputs
 from .affines import from_matvec
 from .scan import LPS
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from .deformable import Warp
     from .preparation import Prepared
 
-__all__ = ["read_transform", "to_itk", "write_transform"]
+__all__ = ["read_transform", "to_itk", "transform_output", "write_transform"]
 
 _SUFFIXES = (".h5", ".tfm")
 
@@ -45,44 +49,57 @@ def to_itk(to_template: np.ndarray) -> sitk.AffineTransform:
     return transform
 
 
-def write_transform(prepared: Prepared | np.ndarray, path: str | Path) -> Path:
+def transform_output(path: str | Path, deformed: bool = False) -> Output:
+    """The file that ``write_transform`` writes, for ``outputs.check_outputs``.
+
+    Raises:
+        InputError: if the name does not end in .h5 or .tfm, or for a deformation not in .h5.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} can't be written: transforms are written for ITK, so end the name in .h5 or .tfm.")
+    if deformed and path.suffix.lower() != ".h5":
+        raise InputError(f"{path} can't be written: a deformation needs ITK's HDF5, so end the name in .h5.")
+    return Output(path, TRANSFORM)
+
+
+def write_transform(prepared: Prepared | np.ndarray, path: str | Path, force: bool = False) -> Path:
     """Write the way from the patient to the template, whole or not at all.
 
     Args:
         prepared: what ``prepare`` returned, or its ``to_template`` (4×4, RAS millimetres; then the affine alone).
         path: a name that ends in .h5 (ITK's HDF5) or .tfm (ITK's text), in a folder that exists.
+        force: also replace a file that DualGlow did not write.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: if the name ends otherwise (.tfm can't hold a deformation), or the folder doesn't exist or can't be
-            written.
+        InputError: if the name ends otherwise (.tfm can't hold a deformation), the folder doesn't exist or can't be
+            written, or the file may not be replaced (``outputs.check_outputs``).
         ValueError: if the matrix is not an invertible 4×4.
     """
     import SimpleITK as sitk
 
     path = Path(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"{path} can't be written: transforms are written for ITK, so end the name in .h5 or .tfm.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path} can't be written: the folder {path.parent} does not exist; make it first.")
+    warp = getattr(prepared, "warp", None)
+    check_outputs([transform_output(path, warp is not None)], force=force)
     matrix = np.asarray(getattr(prepared, "to_template", prepared), np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise ValueError("A transform is an invertible 4×4 matrix.")
-    transform, warp = to_itk(matrix), getattr(prepared, "warp", None)
+    transform = to_itk(matrix)
     if warp is not None:
-        if path.suffix.lower() != ".h5":
-            raise InputError(f"{path} can't be written: a deformation needs ITK's HDF5, so end the name in .h5.")
         transform = sitk.CompositeTransform([transform, sitk.DisplacementFieldTransform(_field_to_itk(warp))])
-    beside = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
+    beside = path.with_name(f".{secrets.token_hex(6)}{path.suffix.lower()}")
     try:
         sitk.WriteTransform(transform, str(beside))
-        beside.replace(path)
+        content = beside.read_bytes()
     except (OSError, RuntimeError):
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{path} can't be written; check that its folder may be written to.") from None
-    return path
+        raise InputError(f"{path} can't be written: check that its folder may be written to and has space.") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+    return write_whole(path, content + TRANSFORM_MARK, force)
 
 
 def _field_to_itk(warp: Warp) -> sitk.Image:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from ..scans.template import load_template
 from .lattice import WORK, apply_axes, blur_axes, upsample, velocity_to_displacement, warp
 from .regions import coordinates, half_partition
 
-__all__ = ["Anatomy", "template_anatomy"]
+__all__ = ["Anatomy", "read_anatomies", "template_anatomy", "write_anatomies"]
 
 TEMPLATE_NAME = "mni152"
 
@@ -98,6 +100,32 @@ class Anatomy:
         small = torch.nn.functional.avg_pool3d(self.ventricles[None, None], 2)[0]
         volume = [float(warp(small, velocity_to_displacement(a * self.ventricle_velocity)).sum()) for a in (-0.5, 0.5)]
         return max(float(np.log(volume[1] / volume[0])), 0.05)
+
+
+def write_anatomies(anatomies: Sequence[Anatomy], path: Path) -> None:
+    """Hand anatomies, but for their ``meta``, to other processes of this computer."""
+    from safetensors.torch import save_file
+
+    tensors, about = {}, []
+    for number, anatomy in enumerate(anatomies):
+        values = anatomy.values() | {"meta": {}}
+        about.append({name: value for name, value in values.items() if not isinstance(value, Tensor)})
+        volumes = {name: value.contiguous() for name, value in values.items() if isinstance(value, Tensor)}
+        tensors |= {f"{number}.{name}": value for name, value in volumes.items()}
+    save_file(tensors, str(path), metadata={"about": json.dumps(about)})
+
+
+def read_anatomies(path: Path) -> list[Anatomy]:
+    """What ``write_anatomies`` wrote; processes that read the same file share the memory."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as file:
+        found = json.loads(file.metadata()["about"])
+        names = list(file.keys())
+        for name in names:
+            number, _, field_name = name.partition(".")
+            found[int(number)][field_name] = file.get_tensor(name)
+    return [Anatomy(**values) for values in found]
 
 
 def template_anatomy() -> Anatomy:

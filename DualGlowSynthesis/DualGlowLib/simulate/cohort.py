@@ -18,11 +18,13 @@ import torch
 
 from ..cases.workers import work_off
 from ..errors import InputError
-from ..files import write_json, write_whole
+from ..files import json_text, write_json, write_whole
+from ..locks import only_one
+from ..outputs import generated_by, kind_of_file, refuse_links
 from ..scans.grid import GRIDS, Grid
 from ..scans.scan import Scan
 from ..scans.writing import write_scan
-from .anatomy import TEMPLATE_NAME, Anatomy, template_anatomy
+from .anatomy import TEMPLATE_NAME, Anatomy, read_anatomies, template_anatomy, write_anatomies
 from .case import SimulatedCase, draw_covariates, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
@@ -33,6 +35,8 @@ from .uptake import DIAGNOSES, FACTORS
 __all__ = ["case_seed", "simulate_cohort", "truth_file"]
 
 Progress = Callable[[str, float], None]
+
+_LOCK = "lock"  # in truth/
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -59,10 +63,12 @@ def simulate_cohort(
     All volumes lie on the grid; the T1 is as ``scans.prepare`` gives it.
 
     Cases that are complete are kept, so an interrupted run goes on where it stopped, and a larger ``cases`` extends a
-    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is.
+    cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is. While a process works in the
+    folder, others are refused.
 
     Args:
-        out: the folder; made if it doesn't exist.
+        out: the folder; made if it doesn't exist, else it must be empty or hold a simulated cohort. What in it was not
+            written by DualGlow is not replaced.
         cases: how many.
         grid: a ``Grid`` or the name of one.
         seed: 0 or more.
@@ -79,18 +85,36 @@ def simulate_cohort(
         The folder.
 
     Raises:
-        InputError: if an argument or the folder can't be used, or a process was killed; the other cases are kept.
+        InputError: if an argument or the folder can't be used, another process works there, or a process was killed;
+            the other cases are kept.
     """
     out, report = Path(out), progress or (lambda message, fraction: None)
     grid = _grid(grid)
     if cases < 1:
-        raise InputError(f"A cohort of {cases} cases can't be made; ask for at least 1.")
+        raise InputError(f"The number of cases must be at least 1, not {cases}.")
     if seed < 0:
-        raise InputError(f"{seed} can't be used as a seed; give 0 or more.")
-    _check_folder(out)
+        raise InputError(f"The seed must be 0 or more, not {seed}.")
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
+    names = [f"sub-{i + 1:04d}" for i in range(cases)]
+    _check_folder(out, names)
     settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
-    _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+    with only_one(out / "truth" / _LOCK, f"simulating into {out}"):
+        _begin(out, {**settings, "independent_anatomy": independent_anatomy})
+        _fill(out, grid, cases, seed, anatomy, jobs, report, independent_anatomy)
+    return out
+
+
+def _fill(
+    out: Path,
+    grid: Grid,
+    cases: int,
+    seed: int,
+    anatomy: Path | str | Sequence[Path | str] | None,
+    jobs: int,
+    report: Progress,
+    independent_anatomy: bool,
+) -> None:
+    """Make the cases that are missing, and the tables over all."""
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
     body = _covariates_of_anatomy if independent_anatomy else lambda seed: None
@@ -105,7 +129,6 @@ def simulate_cohort(
             done += 1
             report(name, start + (1 - start) * done / cases)
     _summarise(out, names)
-    return out
 
 
 def _grid(grid: Grid | str) -> Grid:
@@ -116,9 +139,28 @@ def _grid(grid: Grid | str) -> Grid:
     return GRIDS[grid]
 
 
-def _check_folder(out: Path) -> None:
+def _check_folder(out: Path, names: list[str]) -> None:
+    """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
+    if out.is_dir() and {file for file in out.rglob("*") if not file.is_dir()} - {out / "truth" / _LOCK}:
+        _settings_of(out)
+        refuse_links(out)
+        paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
+        for name in names:
+            if not _is_complete(out, name):
+                volumes = [out / path for path in _volumes(name).values()]
+                paths += [
+                    _truth_file(out, name),
+                    *volumes,
+                    *(path.with_suffix("").with_suffix(".json") for path in volumes),
+                ]
+        for path in paths:
+            if path.exists() and not kind_of_file(path):
+                raise InputError(
+                    f"{path} is damaged or was not written by DualGlow, which would replace it; move it away, or give "
+                    "another folder."
+                )
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{secrets.token_hex(6)}"
@@ -126,22 +168,42 @@ def _check_folder(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{out} can't be written: {error.strerror or error}; choose another folder.") from None
-    if any(out.iterdir()) and not (out / "truth" / "cohort.json").is_file():
-        raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
+
+
+def _settings_of(out: Path) -> dict:
+    """What the cohort in the folder was made with.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        before = json.loads((out / "truth" / "cohort.json").read_text(encoding="utf-8"))
+        if before.keys() >= {"grid", "seed", "anatomies", "model"}:
+            return {"independent_anatomy": False, **before}
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
 
 
 def _begin(out: Path, settings: dict) -> None:
     """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
     path = out / "truth" / "cohort.json"
     if path.is_file():
-        before = {"independent_anatomy": False, **json.loads(path.read_text(encoding="utf-8"))}
+        before = _settings_of(out)
         for key, value in settings.items():
             if before.get(key) != value:
                 raise InputError(f"{out} holds a cohort with another {key}; give the same {key} or another folder.")
-        return
+    else:
+        model = {
+            "psf_fwhm_mm": PSF_FWHM,
+            "noise_sd": NOISE_SD,
+            "noise_fwhm_mm": NOISE_FWHM,
+            "factors": list(FACTORS),
+            "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
+        }
+        write_json(path, {**settings, "model": model})
     from .. import __version__
 
-    path.parent.mkdir(exist_ok=True)
     description = {
         "Name": "Simulated T1/FDG-PET cohort",
         "BIDSVersion": "1.9.0",
@@ -150,20 +212,13 @@ def _begin(out: Path, settings: dict) -> None:
         "GeneratedBy": [{"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib simulate"}],
         "Simulated": True,
     }
-    write_json(out / "dataset_description.json", description)
-    write_whole(
-        out / "README",
+    readme = (
         "Simulated by DualGlow; no person was scanned. truth/ holds the law that each PET was drawn from: conditional\n"
-        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n",
+        "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n"
     )
-    model = {
-        "psf_fwhm_mm": PSF_FWHM,
-        "noise_sd": NOISE_SD,
-        "noise_fwhm_mm": NOISE_FWHM,
-        "factors": list(FACTORS),
-        "reference_region": {"name": "pons", "centre_mm": PONS[0], "semi_axes_mm": PONS[1]},
-    }
-    write_json(path, {**settings, "model": model})
+    for name, text in (("dataset_description.json", json_text(description)), ("README", readme)):
+        if not (out / name).exists():  # a process may have been killed before it wrote them
+            write_whole(out / name, text)
 
 
 def _truth_file(out: Path, name: str) -> Path:
@@ -234,8 +289,8 @@ def _work(todo: list[_Job], anatomies: list[Anatomy], processes: int) -> Iterato
         return
     made, killed = 0, []
     with tempfile.TemporaryDirectory(prefix="dualglow-") as folder:
-        kept = Path(folder) / "anatomies.pt"
-        torch.save([a.values() | {"meta": {}} for a in anatomies], kept)
+        kept = Path(folder) / "anatomies.safetensors"
+        write_anatomies(anatomies, kept)
         jobs = [replace(job, anatomies=kept) for job in todo]
         with closing(work_off(jobs, _in_a_process, min(processes, len(jobs)))) as outcomes:
             for index, outcome in outcomes:
@@ -264,7 +319,7 @@ def _in_a_process(job: _Job, report: Progress) -> dict:
 
 @lru_cache(maxsize=1)
 def _loaded(kept: Path) -> list[Anatomy]:
-    return [Anatomy(**fields) for fields in torch.load(kept, mmap=True, weights_only=True)]
+    return read_anatomies(kept)
 
 
 def _make_case(job: _Job, anatomies: list[Anatomy]) -> None:
@@ -306,6 +361,7 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
         scan = Scan(data, case.grid.affine, meta={"space": "MNI152"})
         write_scan(scan, out / path, "SIMULATED by DualGlow", sidecars.get(image))
     truth = {
+        "GeneratedBy": generated_by("truth of a case"),
         "participant_id": name,
         **asdict(case.covariates),
         **about,
@@ -323,11 +379,12 @@ def _summarise(out: Path, names: list[str]) -> None:
     """The tables over all cases: participants, regions, slopes."""
     cases = [json.loads(_truth_file(out, name).read_text(encoding="utf-8")) for name in names]
     columns = ("participant_id", "age", "sex", "diagnosis", "anatomy", "seed")
-    write_whole(out / "participants.tsv", _table(columns, ([case[c] for c in columns] for case in cases)))
-    write_json(out / "participants.json", _COLUMNS)
+    write_whole(out / _PARTICIPANTS, _table(columns, ([case[c] for c in columns] for case in cases)))
+    if not (out / "participants.json").exists():
+        write_json(out / "participants.json", _COLUMNS)
     columns = ("region", "mean", "sd", "slope", "relative_slope", "drawn")
     rows = ([case["participant_id"], *(row[c] for c in columns)] for case in cases for row in case["regions"])
-    write_whole(out / "truth" / "regions.tsv", _table(("participant_id", *columns), rows))
+    write_whole(out / _REGIONS, _table(("participant_id", *columns), rows))
     slopes = {}
     for index, region in enumerate(REGIONS):
         values = np.array([case["regions"][index]["relative_slope"] for case in cases])
@@ -336,9 +393,11 @@ def _summarise(out: Path, names: list[str]) -> None:
         "Change per decade of age of a region's mean SUVR at fixed anatomy, over that mean at 65 years; mean and sd "
         "over the cohort's cases. Each case's own is in regions.tsv."
     )
-    write_json(out / "truth" / "slopes.json", {"Description": text, "relative_slope_per_decade": slopes})
+    about = {"GeneratedBy": generated_by("slopes"), "Description": text}
+    write_json(out / _SLOPES, {**about, "relative_slope_per_decade": slopes})
 
 
+_PARTICIPANTS, _REGIONS, _SLOPES = "participants.tsv", "truth/regions.tsv", "truth/slopes.json"
 _COLUMNS = {
     "age": {"Description": "Age", "Units": "years"},
     "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},

@@ -2,7 +2,7 @@
 
 from .card import model_card
 from .cohort import T1_SCALE, Batch, Cohort, split_subjects
-from .loop import Interrupted, Trainer
+from .loop import Interrupted, Trainer, check_run
 from .optim import AuthorsAdamax
 from .settings import TrainingSettings
 
@@ -14,6 +14,7 @@ __all__ = [
     "Interrupted",
     "Trainer",
     "TrainingSettings",
+    "check_run",
     "model_card",
     "split_subjects",
 ]

@@ -13,22 +13,51 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..bundle import Bundle, save_bundle
+from ..bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
 from ..errors import InputError
 from ..files import write_whole
 from ..flow import MEMORY_MODES, set_memory
+from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..scans import Grid
 from .card import model_card
+from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
 from .cohort import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
 from .settings import TrainingSettings
 
-__all__ = ["Interrupted", "Trainer"]
+__all__ = ["Interrupted", "Trainer", "check_run"]
 
 _OUTLIER = 20.0
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
-_CHECKPOINT, _HISTORY, _BUNDLE = "checkpoint.pt", "history.jsonl", "bundle"
+_LOCK, _HISTORY, _BUNDLE = "run.lock", "history.jsonl", "bundle"
+_FREE = {"checkpoint_every", "validate_every", "steps", "memory"}  # settings that a run may be resumed with others of
+_COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
+
+
+def check_run(folder: Path | str, resume: bool) -> None:
+    """Refuse a folder that a run can't begin or go on in, before anything is read or computed.
+
+    Raises:
+        InputError: if it holds a run or a model already and ``resume`` is off, no run and it is on, or a file that the
+            run would replace and that is not a run's.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the run.")
+    bundle = folder / _BUNDLE
+    has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
+    is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
+    is_begun = (folder / _HISTORY).exists()
+    if not resume:
+        if has_model or is_saved or is_begun:
+            raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
+        return
+    if not is_saved and not is_begun:
+        raise InputError(f"{folder} has no run to resume from; start without --resume.")
+    if not is_saved and has_model:
+        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
+    check_bundle_folder(bundle)
 
 
 class Interrupted(Exception):
@@ -39,6 +68,11 @@ def _parts(objective: Objective) -> dict[str, torch.Tensor]:
     """What of an objective is recorded, by its name in the history."""
     found = {f"discriminator_{name}": loss for name, loss in objective.discriminators.items()}
     return {"loss": objective.loss, "pet_bits": objective.pet_bits, "mri_bits": objective.mri_bits, **found}
+
+
+def _bits(event: dict) -> dict[str, float]:
+    """What a bundle states of the last step; a batch that was skipped may have no number."""
+    return {key: value for key, value in event.items() if key.endswith("bits") and math.isfinite(value)}
 
 
 class _Average:
@@ -56,11 +90,12 @@ class _Average:
 
 
 class Trainer:
-    """One run in one folder: ``checkpoint.pt``, ``history.jsonl`` and, at the end, ``bundle/``.
+    """One run in one folder: the last two checkpoints, ``history.jsonl`` and, at the end, ``bundle/``.
 
     Everything random in a step comes from the seed and the step's number, so a resumed run takes the very steps that
-    it would have taken. A run may also be resumed with another number of steps, to make it longer or shorter; the
-    learning rate then follows the cosine of that number.
+    it would have taken, wherever its process was killed; there is no state of a random generator to keep. A run may
+    also be resumed with another number of steps, to make it longer or shorter; the learning rate then follows the
+    cosine of that number. While a process works in the folder, others are refused.
 
     Args:
         folder: of the run.
@@ -72,6 +107,7 @@ class Trainer:
         report: called with a dict for every step and validation (``step``, ``loss``, ``pet_bits``, …).
         stop: asked before every step; when it returns True the run is saved and ``Interrupted`` raised.
         about: what the bundle should say of its cases besides their number (``simulated``, ``notes``).
+        note: called with a sentence where a run that is resumed goes on otherwise than one would think.
     """
 
     def __init__(
@@ -86,6 +122,7 @@ class Trainer:
         report: Callable[[dict], None] | None = None,
         stop: Callable[[], bool] | None = None,
         about: dict | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.folder, self.config, self.settings, self.grid = Path(folder), config, settings, grid
         self.train_cases, self.validation_cases = train, validation
@@ -93,12 +130,15 @@ class Trainer:
         self.report = report or (lambda event: None)
         self.stop = stop or (lambda: False)
         self.about = dict(about or {})
+        self.note = note or (lambda sentence: None)
         self.step = self.skipped = 0
         self.joint = True  # whether the PET's flow is trained
         self.since = 0  # the step at which the learning rate began to rise
         self.lost = 0  # steps skipped in a row
         self.usual = math.inf  # norm of the gradient, averaged over the last steps
         self.seconds = 0.0
+        self.bits: dict[str, float] = {}  # per dimension, at the last step
+        self._checkpoints = Checkpoints(self.folder)
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
         if settings.memory not in MEMORY_MODES:
@@ -193,11 +233,17 @@ class Trainer:
         """Train to the last step and write the bundle.
 
         Raises:
-            InputError: if the folder holds another run and ``resume`` is off, or none and it is on.
+            InputError: if the folder holds another run and ``resume`` is off, or none and it is on; if another process
+                works there; if no checkpoint is whole; if the folder can't be written or the disk is full; if the
+                weights have become infinite.
             Interrupted: if ``stop`` said so.
         """
-        self._start(resume)
-        event: dict = {}
+        with only_one(self.folder / _LOCK, f"training into {self.folder}"):
+            self._start(resume)
+            self._train()
+            return self._bundle()
+
+    def _train(self) -> None:
         last = time.monotonic()
         while self.step < self.settings.steps:
             if self.stop():
@@ -212,22 +258,28 @@ class Trainer:
             due = self.step % self.settings.validate_every == 0 or self.step == self.settings.steps
             if due and len(self.validation_cases):
                 event.update(self.validate())
+            self.bits = _bits(event)
             self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
             if self.step % self.settings.checkpoint_every == 0:
                 self._save()
         self._save()
-        return self._bundle(event)
 
     def _start(self, resume: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = self.folder / _CHECKPOINT
-        if resume:
-            if not checkpoint.is_file():
-                raise InputError(f"{self.folder} has no {_CHECKPOINT} to resume from; start without --resume.")
-            self._load(checkpoint)
+        check_run(self.folder, resume)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder} can't be made: {error.strerror or error}.") from None
+        for folder in (self.folder, self.folder / _BUNDLE):
+            for left in folder.glob(".*.part"):  # by a process that was killed, see ``files.write_whole``
+                left.unlink(missing_ok=True)
+        old = self.folder / OLD
+        if resume and (self._checkpoints.exist() or old.is_file()):
+            self._load(old)
             return
-        if checkpoint.exists() or (self.folder / _HISTORY).exists():
-            raise InputError(f"{self.folder} holds a run already; go on with --resume or give another folder.")
+        if resume:
+            self.note(f"{self.folder} has no checkpoint yet; the run begins anew.")
+        write_whole(self.folder / _HISTORY, "", force=True)  # from now on there is a run to resume
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
@@ -256,50 +308,98 @@ class Trainer:
         self.usual, self.since, self.lost = math.inf, self.step, 0
 
     def _record(self, event: dict) -> None:
-        with (self.folder / _HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+        history = self.folder / _HISTORY
+        try:
+            with history.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{history} can't be written: {error.strerror or error}; mend that and go on with --resume."
+            ) from None
         self.report({**event, "steps": self.settings.steps})
 
+    # ---- checkpoints
+
     def _save(self) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "skipped": self.skipped,
-            "usual": self.usual,
-            "lost": self.lost,
-            "joint": self.joint,
-            "since": self.since,
-            "seconds": self.seconds,
+        """Write a checkpoint of this step, unless there is one or it would be of no use."""
+        if self._checkpoints.last == self.step:
+            return
+        if unsound_tensor(self.average.model.state_dict()):
+            raise InputError(
+                f"After step {self.step}, the weights of {self.folder} are no longer finite; train anew in another "
+                "folder, with a smaller learning_rate."
+            )
+        optimizer, moments = optimizer_parts(self.optimizer.state_dict())
+        parts = {"model": self.model.state_dict(), "average": self.average.model.state_dict(), "optimizer": moments}
+        tensors = {f"{part}.{name}": tensor for part, of_it in parts.items() for name, tensor in of_it.items()}
+        if unsound_tensor(tensors):
+            return  # ``_begin_anew`` will mend it
+        values = {
+            **{name: getattr(self, name) for name in _COUNTERS},
+            "usual": None if math.isinf(self.usual) else self.usual,
+            "bits": self.bits,
+            "optimizer": optimizer,
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
         }
-        partial = self.folder / (_CHECKPOINT + ".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.folder / _CHECKPOINT)
-
-    def _load(self, checkpoint: Path) -> None:
+        with (self.folder / _HISTORY).open("ab") as file:
+            os.fsync(file.fileno())  # no checkpoint without the history that leads to it
         try:
-            state = torch.load(checkpoint, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise InputError(f"{checkpoint} is damaged and can't be resumed from; start the run anew.") from error
-        if ModelConfig.from_dict(state["config"]) != self.config:
-            raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
-        changed = {key for key, value in state["settings"].items() if value != self.settings.to_dict()[key]}
-        if changed - {"checkpoint_every", "validate_every", "steps", "memory"}:
-            raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
-        self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("step", "skipped", "usual", "lost", "joint", "since", "seconds"):
-            setattr(self, name, state[name])
-        history = self.folder / _HISTORY
-        lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
-        write_whole(history, "".join(line + "\n" for line in kept))
+            self._checkpoints.write(values, tensors)
+        except InputError as error:
+            raise InputError(f"{str(error).rstrip('.')}; mend that and go on with --resume.") from None
 
-    def _bundle(self, last: dict) -> Bundle:
+    def _load(self, old: Path) -> None:
+        """Go on from the last checkpoint that is whole, or from one of the old kind, which is then replaced."""
+        from_old = not self._checkpoints.exist()
+        values, tensors, problems = (*read_old(old), []) if from_old else self._checkpoints.read()
+        if ModelConfig.from_dict(values["config"]) != self.config:
+            raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
+        mine = self.settings.to_dict()
+        changed = {key for key, value in values["settings"].items() if value != mine.get(key)} - _FREE
+        if changed:
+            raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
+        parts: dict[str, dict] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        try:
+            self.model.load_state_dict(parts["model"])
+            self.average.model.load_state_dict(parts["average"])
+            restore_optimizer(self.optimizer, values["optimizer"], parts["optimizer"])
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise InputError(f"{self.folder} was trained with another DualGlow; resume it with that one.") from error
+        for name in _COUNTERS:
+            setattr(self, name, values[name])
+        self.usual = math.inf if values["usual"] is None else values["usual"]
+        reached, last = self._cut_history()
+        self.bits = values["bits"] if "bits" in values else _bits(last)
+        if from_old:
+            self._save()
+        old.unlink(missing_ok=True)
+        if problems:
+            self.note(f"{'; '.join(problems)}: the run goes on from step {self.step}.")
+        elif reached > self.step:
+            self.note(f"The run goes on from step {self.step}, its last checkpoint, though it had reached {reached}.")
+
+    def _cut_history(self) -> tuple[int, dict]:
+        """Take away what came after this step, and lines that are not whole; gives the last step and the last line."""
+        history = self.folder / _HISTORY
+        reached, kept, last = 0, [], {"step": 0}
+        for line in history.read_text(encoding="utf-8", errors="replace").splitlines() if history.is_file() else []:
+            try:
+                event = json.loads(line)
+                step = int(event["step"])
+            except (ValueError, TypeError, LookupError, OverflowError):
+                continue
+            reached = max(reached, step)
+            if last["step"] < step <= self.step:
+                kept.append(line + "\n")
+                last = event
+        write_whole(history, "".join(kept), force=True)
+        return reached, last if last["step"] == self.step else {}
+
+    def _bundle(self) -> Bundle:
         cases = self.train_cases.cases
         training = {
             "cases": len(cases),
@@ -309,7 +409,7 @@ class Trainer:
             "seconds": round(self.seconds),
             "device": self.device.type,
             "skipped_steps": self.skipped,
-            **{key: round(value, 4) for key, value in last.items() if key.endswith("bits")},
+            **{key: round(value, 4) for key, value in self.bits.items()},
             **self.about,
         }
         bundle = Bundle(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..sealed import parse_json
 
 __all__ = ["TrainingSettings"]
 
@@ -79,7 +79,7 @@ class TrainingSettings:
             InputError: if the file is missing, no JSON object, or has an unknown setting.
         """
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = parse_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"The settings file {path} can't be read ({error.strerror}).") from error
         except ValueError as error:

@@ -1,0 +1,140 @@
+"""One process at a time where two would spoil each other's work."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import InputError
+
+__all__ = ["only_one"]
+
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
+_FAR = 1 << 30  # Windows keeps others from reading the byte that is locked: one that the file doesn't reach
+
+
+@contextmanager
+def only_one(lock: Path, doing: str) -> Iterator[None]:
+    """Hold a lock while the body runs; nobody else can, in this process or another.
+
+    The system's own lock on the file ends with the process, however that ends. Not every file system has one, and not
+    every network file system carries it to other computers; therefore the file also says who holds it: computer,
+    process, and since when. What a dead process of this computer left is taken over.
+
+    Args:
+        lock: the file, there only while it is held; its folder is made.
+        doing: what the holder does and others are told, such as ``"training into run"``.
+
+    Raises:
+        InputError: if somebody else holds it, may hold it on another computer, or the file can't be written.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = _acquire(lock, doing)
+    except OSError as error:
+        raise InputError(f"{lock.parent} can't be written: {error.strerror or error}; choose another folder.") from None
+    try:
+        yield
+    finally:
+        _release(file, lock)
+
+
+def _acquire(lock: Path, doing: str) -> BinaryIO:
+    while True:
+        file = lock.open("a+b")
+        try:
+            locked = _lock(file.fileno())
+            if locked is not False and not _is_there(file, lock):  # its holder deleted it in this very moment
+                file.close()
+                continue
+            _refuse(_holder(file), locked, lock, doing)
+            file.truncate(0)
+            me = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            file.write(json.dumps(me).encode() + b"\n")
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def _release(file: BinaryIO, lock: Path) -> None:
+    with file, suppress(OSError):
+        file.truncate(0)
+        # Somebody who was told to delete the file may have done so, and another may hold its successor.
+        if os.name != "nt" and _is_there(file, lock):
+            lock.unlink()
+    if os.name == "nt":  # there, a file can be deleted only when it is closed, and only if nobody else has it open
+        with suppress(OSError):
+            lock.unlink()
+
+
+def _refuse(holder: dict, locked: bool | None, lock: Path, doing: str) -> None:
+    """Refuse if the holder is alive, or may be.
+
+    Raises:
+        InputError: so it is.
+    """
+    who = "process {pid} on {host}, since {since}".format(**holder) if holder else "it doesn't say which"
+    here = holder.get("host") == platform.node()
+    if locked is False or (locked is None and here and _is_alive(holder["pid"])):
+        raise InputError(f"Another process is {doing} ({who}); wait for it or stop it.")
+    if holder and not here:
+        raise InputError(
+            f"A process on another computer was {doing} and has not said that it ended ({who}); if it no longer runs, "
+            f"delete {lock} and try again."
+        )
+
+
+def _holder(file: BinaryIO) -> dict:
+    """``host``, ``pid`` and ``since`` of who wrote the file last; empty if nobody did, or did not get so far."""
+    file.seek(0)
+    try:
+        found = json.loads(file.read(1000))
+        return {"host": str(found["host"]), "pid": int(found["pid"]), "since": str(found["since"])}
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
+def _lock(number: int) -> bool | None:
+    """Take the system's lock: True, or False if another has it, or None if there are no locks here."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(number, _FAR, os.SEEK_SET)
+            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in _HELD else None
+    return True
+
+
+def _is_there(file: BinaryIO, lock: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), lock.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    """Of a process on this computer. Windows is not asked: it has locks everywhere, and signal 0 is Ctrl-C there."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,110 @@
+"""One process at a time: real processes, one of which is killed, and what another computer left."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from DualGlowLib import InputError
+from DualGlowLib.locks import only_one
+
+HOLD = """
+import sys
+from pathlib import Path
+from DualGlowLib.locks import only_one
+with only_one(Path(sys.argv[1]), "working"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(lock: Path) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def left_by(lock: Path, host: str, pid: int) -> None:
+    lock.write_text(json.dumps({"host": host, "pid": pid, "since": "2024-05-06 07:08:09"}))
+
+
+def test_a_second_one_is_told_who_has_it(tmp_path: Path) -> None:
+    lock = tmp_path / "new" / "lock"
+    with holder(lock) as process:
+        says = r"Another process is working \(process \d+ on .+, since .+\); wait for it or stop it\.$"
+        with pytest.raises(InputError, match=says), only_one(lock, "working"):
+            pass
+        process.kill()
+    with only_one(lock, "working"):  # what the dead process left is taken over
+        with pytest.raises(InputError, match=f"process {os.getpid()} on"), only_one(lock, "working"):
+            pass
+        assert json.loads(lock.read_text())["host"] == platform.node()
+    assert list(lock.parent.iterdir()) == []
+
+
+def test_it_is_free_after_an_error(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), only_one(tmp_path / "lock", "working"):
+            raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_computer_left_is_asked_about(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    left_by(lock, "elsewhere", 7)
+    with pytest.raises(InputError) as caught, only_one(lock, "working"):
+        pass
+    assert "process 7 on elsewhere, since 2024-05-06 07:08:09" in str(caught.value)
+    assert f"if it no longer runs, delete {lock} and try again." in str(caught.value)
+    lock.unlink()
+    with only_one(lock, "working"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "elsewhere"}', '{"host": 1, "pid": "x", "since": 2}'])
+def test_half_a_lock_holds_nobody_up(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lock").write_text(text)
+    with only_one(tmp_path / "lock", "working"):
+        pass
+
+
+def test_a_lock_that_was_deleted_and_taken_by_another_is_left_to_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with only_one(lock, "working"):
+        lock.unlink()
+        process = holder(lock)
+    with process:
+        assert json.loads(lock.read_text())["pid"] == process.pid
+        process.stdin.close()
+    assert not lock.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has locks on every file system")
+def test_without_locks_of_the_system_the_process_is_looked_for(tmp_path: Path, monkeypatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    lock, here = tmp_path / "lock", platform.node()
+    with holder(lock) as process:
+        with pytest.raises(InputError, match="Another process is working"), only_one(lock, "working"):
+            pass
+        process.kill()
+    left_by(lock, here, process.pid)  # dead by now
+    with only_one(lock, "working"):
+        pass
+
+
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="can't be written"), only_one(tmp_path / "file" / "lock", "working"):
+        pass

@@ -1,0 +1,150 @@
+"""One run a folder, and wherever its process is killed, it goes on to the model that it would have become."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from DualGlowLib import InputError
+from DualGlowLib.bundle import load_bundle
+from toy_runs import STEPS, content, toy_trainer
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("finished")
+    toy_trainer(folder).run()
+    return folder
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies of one, and SIGKILL")
+def test_killed_anywhere_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    """Right before each kind of thing that a run does to files, and some milliseconds after steps."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "toy_runs.py"), str(tmp_path), "11"],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    whole, *others = (json.loads(line) for line in done.stdout.splitlines())
+    for other in others:
+        assert other["codes"][-1] == 0, other
+        # Before there is a run, --resume says so, and only then.
+        begun = other["killed"] not in ("mkdir run", "open run.lock", "rename history.jsonl", "open *.part")
+        assert not begun or 2 not in other["codes"], other
+        assert other["content"] == whole["content"], other["killed"]
+    places = {other["killed"].rstrip("0123456789") for other in others}
+    assert {"rename history.jsonl", "rename weights.safetensors", "rename config.json", "remove run.lock"} <= places
+    assert any("rename checkpoint-" in place for place in places)
+    assert others[-1]["codes"].count(-9) > 1
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from toy_runs import toy_trainer
+def wait(event):
+    if event["step"] == 2:
+        print("at step 2", flush=True)
+        sys.stdin.readline()
+run = toy_trainer(Path(sys.argv[1]))
+run.report = wait
+run.run()
+"""
+
+
+def test_a_second_process_is_refused_and_the_first_not_disturbed(tmp_path: Path, finished: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        cwd=HERE, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "at step 2\n"
+        for resume in (False, True):
+            with pytest.raises(InputError, match=r"Another process is training into .+ \(process \d+ on") as caught:
+                toy_trainer(tmp_path).run(resume)
+            assert "\n" not in str(caught.value)
+        process.communicate("\n")
+    assert process.returncode == 0
+    assert content(tmp_path / "run") == content(finished / "run")
+
+
+def test_two_at_once_in_one_process(tmp_path: Path, finished: Path) -> None:
+    """The window may be asked twice."""
+    reached, go_on = threading.Event(), threading.Event()
+    first = toy_trainer(tmp_path)
+    first.report = lambda event: (reached.set(), go_on.wait())
+    thread = threading.Thread(target=first.run)
+    thread.start()
+    reached.wait()
+    try:
+        with pytest.raises(InputError, match="Another process is training"):
+            toy_trainer(tmp_path).run(resume=True)
+    finally:
+        go_on.set()
+        thread.join()
+    assert content(tmp_path / "run") == content(finished / "run")
+
+
+def test_killed_before_the_first_checkpoint_it_is_resumed_from_the_start(tmp_path: Path, finished: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "history.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "lo')
+    with pytest.raises(InputError, match="holds a run already; go on with --resume"):
+        toy_trainer(tmp_path).run()
+    again, notes = toy_trainer(tmp_path), []
+    again.note = notes.append
+    again.run(resume=True)
+    assert notes == [f"{run} has no checkpoint yet; the run begins anew."]
+    assert content(run) == content(finished / "run")
+
+
+def test_torn_lines_of_the_history_are_dropped(tmp_path: Path, finished: Path) -> None:
+    run = toy_trainer(tmp_path)
+    run.stop = lambda: run.step == 2
+    with pytest.raises(Exception, match="Stopped after step 2"):
+        run.run()
+    with (tmp_path / "run" / "history.jsonl").open("a") as file:
+        file.write('{"step": 2, "loss": 7.0}\n{"step": 1}\nnull\n{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
+    again = toy_trainer(tmp_path)
+    again.run(resume=True)
+    assert content(tmp_path / "run") == content(finished / "run")
+
+
+def test_a_finished_run_that_is_resumed_writes_the_same_files(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in (finished / "run").rglob("*") if path.is_file()}
+    toy_trainer(finished).run(resume=True)
+    assert {path: path.read_bytes() for path in (finished / "run").rglob("*") if path.is_file()} == before
+    assert "validation_pet_bits" in load_bundle(finished / "run" / "bundle").training
+
+
+def test_what_can_not_be_resumed_is_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no run to resume from; start without --resume\.$"):
+        toy_trainer(tmp_path).run(resume=True)
+    with pytest.raises(InputError, match=r"began with other settings \(batch, seed\); give the same\.$"):
+        toy_trainer(finished, seed=5, batch=3).run(resume=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="can't be written: Not a directory; choose another folder"):
+        toy_trainer(tmp_path / "file").run()
+
+
+def test_a_model_without_its_checkpoints_is_not_trained_over(tmp_path: Path) -> None:
+    toy_trainer(tmp_path).run()
+    for path in (tmp_path / "run").glob("checkpoint-*"):
+        path.unlink()
+    for resume, says in ((True, "has a model but no checkpoint"), (False, "holds a run already")):
+        with pytest.raises(InputError, match=says):
+            toy_trainer(tmp_path).run(resume)
+    assert load_bundle(tmp_path / "run" / "bundle").training["steps"] == STEPS
