@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
 
+from ..scans.affines import apply_affine, from_matvec
 from ..scans.pet import PreparedPet
 from ..scans.preparation import Prepared
 from ..scans.resampling import resample

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
 
 from .. import __version__
 from ..errors import InputError
 from ..outputs import NAME
+from .affines import apply_affine, from_matvec
 from .dicom import Frame, Series
 from .dicom_file import number, read_dataset, save_dataset, text
 from .dicom_volume import find_series, stack

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import from_matvec
 
 from ..errors import InputError
+from .affines import from_matvec
 from .dicom import Frame, Series, choose_series, list_series
 from .dicom_file import DAMAGE, DICOMDIR, first_bytes, is_dicom, number, read_dataset, save_dataset, text
 from .scan import LPS

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from nibabel.affines import apply_affine
 
 from ..errors import InputError
+from .affines import apply_affine
 from .deformable import to_grid
 from .lattices import box_lattice
 from .pet_checks import Appearance, check_image, fit_doubts

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from nibabel.affines import from_matvec
 
 from ..errors import InputError
+from .affines import from_matvec
 from .bias import correct_bias
 from .brain import brain_mask, given_mask
 from .deformable import Warp, deform, to_grid

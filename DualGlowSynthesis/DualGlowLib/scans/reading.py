@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import apply_affine
 
 from ..errors import InputError
+from .affines import apply_affine
 from .dicom_file import is_dicom
 from .scan import Scan
 

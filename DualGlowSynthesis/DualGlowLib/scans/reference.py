@@ -7,9 +7,9 @@ template's grey matter, or the patient's own brain. No atlas is used, so no atla
 from __future__ import annotations
 
 import numpy as np
-from nibabel.affines import from_matvec
 
 from ..errors import InputError
+from .affines import from_matvec
 from .grid import Grid
 from .lattices import coordinates
 from .resampling import resample

@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
 
+from .affines import apply_affine, from_matvec
 from .intensity import normalise_t1
 from .lattices import box_lattice
 from .morphology import REST, dilated

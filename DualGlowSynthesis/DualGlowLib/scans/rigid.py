@@ -17,8 +17,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
 
+from .affines import apply_affine, from_matvec
 from .intensity import normalise_t1
 from .lattices import bounds, box_lattice, lattice_over
 from .morphology import dilated

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.affines import from_matvec
 
 from ..errors import InputError
 from ..files import write_whole
 from ..outputs import TRANSFORM, TRANSFORM_MARK, Output, check_outputs
+from .affines import from_matvec
 from .scan import LPS
 
 if TYPE_CHECKING:
