@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 
-from .affines import apply_affine
 from .morphology import extent
 
 __all__ = ["bounds", "box_lattice", "coordinates", "corners", "lattice_about", "lattice_over"]
