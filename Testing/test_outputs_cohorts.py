@@ -99,7 +99,9 @@ def test_what_somebody_put_in_the_place_of_a_file_stays(cases: Path, prepared: P
     before = snapshot(prepared)
     with pytest.raises(InputError, match="was not written by DualGlow"):
         prepare(cases, prepared)
-    assert snapshot(prepared) == before
+    after = snapshot(prepared)
+    assert after.pop("logs")[0] == before.pop("logs")[0]  # the lock has come and gone in this folder
+    assert after == before
 
 
 def test_what_somebody_added_stays(cases: Path, prepared: Path, tmp_path: Path) -> None:

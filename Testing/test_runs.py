@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from DualGlowLib import InputError
 from DualGlowLib.bundle import load_bundle
@@ -148,3 +150,22 @@ def test_a_model_without_its_checkpoints_is_not_trained_over(tmp_path: Path) -> 
         with pytest.raises(InputError, match=says):
             toy_trainer(tmp_path).run(resume)
     assert load_bundle(tmp_path / "run" / "bundle").training["steps"] == STEPS
+
+
+@pytest.mark.parametrize("kept", [["weights.safetensors"], ["weights.safetensors", "README.md"]])
+def test_killed_while_its_model_was_written(tmp_path: Path, finished: Path, kept: list[str]) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "run" / "bundle").iterdir():
+        if path.name not in kept:
+            path.unlink()
+    toy_trainer(tmp_path).run(resume=True)
+    assert content(tmp_path / "run") == content(finished / "run")
+
+
+def test_weights_of_somebody_else_are_not_taken_for_the_beginning_of_a_model(tmp_path: Path, finished: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    bundle = tmp_path / "run" / "bundle"
+    (bundle / "config.json").unlink()
+    (bundle / "weights.safetensors").write_bytes(save({"x": torch.zeros(2)}))
+    with pytest.raises(InputError, match="no part of a DualGlow model"):
+        toy_trainer(tmp_path).run(resume=True)

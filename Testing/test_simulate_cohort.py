@@ -299,3 +299,13 @@ def test_a_real_elderly_head(shared):
     value = {row["region"]: row["mean"] for row in case.region_rows()}
     assert value["pons"] == pytest.approx(1, abs=0.1)
     assert value["posterior_cingulate_precuneus"] > value["medial_temporal_L"]
+
+
+@pytest.mark.parametrize("left", [".0123456789ab", "truth/.0123456789ab.part"])
+def test_killed_before_it_says_what_it_is_it_begins_again(tmp_path, left):
+    path = tmp_path / left
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{")
+    simulate_cohort(tmp_path, 1, GRID)
+    assert (tmp_path / "participants.tsv").is_file()
+    assert not path.exists()

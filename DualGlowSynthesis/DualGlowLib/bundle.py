@@ -33,6 +33,7 @@ __all__ = ["DEFAULT_BUNDLE", "Bundle", "check_bundle_folder", "load_bundle", "sa
 # Small tensors (biases, log-scales, signs) stay in float32: they cost nothing, and errors in them are multiplied.
 _HALF_FROM = 1024
 _LARGEST_HALF = 65504
+_MARK = {"generator": "DualGlow"}  # in the weights' header: what a killed process leaves has no configuration yet
 
 
 @dataclass
@@ -84,6 +85,8 @@ def _weights(model: DualGlow) -> dict[str, torch.Tensor]:
 def check_bundle_folder(folder: Path | str) -> None:
     """Refuse a folder where a bundle would replace files that don't belong to one.
 
+    Weights of DualGlow without a configuration are the beginning of one, whose process was killed.
+
     Raises:
         InputError: naming the first of them.
     """
@@ -92,11 +95,21 @@ def check_bundle_folder(folder: Path | str) -> None:
     try:
         read_config(folder)
     except InputError:
-        if there:
+        if there and ((folder / CONFIG).exists() or not _has_mark(folder / WEIGHTS)):
             raise InputError(
                 f"{there[0]} is no part of a DualGlow model, whose file would replace it; move it away, or give "
                 "another folder."
             ) from None
+
+
+def _has_mark(weights: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "pt") as file:
+            return file.metadata() == _MARK
+    except (OSError, SafetensorError):
+        return False
 
 
 def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
@@ -139,7 +152,7 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
         check_numbers(config)
     except ValueError as error:
         raise InputError(f"The model {bundle.name} can't be written to {folder}: {error}; train it anew.") from None
-    content = save(tensors)
+    content = save(tensors, _MARK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

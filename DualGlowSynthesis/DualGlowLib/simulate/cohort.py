@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ __all__ = ["case_seed", "simulate_cohort", "truth_file"]
 Progress = Callable[[str, float], None]
 
 _LOCK = "lock"  # in truth/
+_LEFT = re.compile(r"\.[0-9a-f]{12}(\.part)?")  # what a killed process was writing
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -143,7 +145,8 @@ def _check_folder(out: Path, names: list[str]) -> None:
     """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
-    if out.is_dir() and {file for file in out.rglob("*") if not file.is_dir()} - {out / "truth" / _LOCK}:
+    there = (file for file in out.rglob("*") if not file.is_dir() and not _LEFT.fullmatch(file.name))
+    if out.is_dir() and set(there) - {out / "truth" / _LOCK}:
         _settings_of(out)
         refuse_links(out)
         paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
@@ -187,6 +190,9 @@ def _settings_of(out: Path) -> dict:
 
 def _begin(out: Path, settings: dict) -> None:
     """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
+    for left in out.rglob(".*"):
+        if left.is_file() and _LEFT.fullmatch(left.name):
+            left.unlink(missing_ok=True)
     path = out / "truth" / "cohort.json"
     if path.is_file():
         before = _settings_of(out)
