@@ -480,6 +480,20 @@ def test_marks_follow_the_patients_name(desk: Desk) -> None:
     assert "1, T1" in desk.window.marks.textIn("Red").split("\n")
 
 
+def test_an_overlay_left_behind_by_its_mri_is_said(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    desk.ui.sweepButton.click()
+    desk.finish()
+    assert "NOT" not in desk.window.marks.textIn("Red")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    one.SetAndObserveTransformNodeID(transform.GetID())
+    assert "NOT where the MRI lies now" in desk.window.marks.textIn("Red")
+    one.SetAndObserveTransformNodeID(None)
+    assert "NOT" not in desk.window.marks.textIn("Red")
+    one.SetOrigin(5, 0, 0)
+    assert "NOT where the MRI lies now" in desk.window.marks.textIn("Red")
+
+
 def test_marks_name_both_layers_and_none_that_is_invisible(desk: Desk) -> None:
     one, two = add_patient(1, "One"), add_patient(2, "Two")
     outputs = []

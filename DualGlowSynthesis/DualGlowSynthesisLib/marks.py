@@ -1,5 +1,6 @@
 """What each slice view says of a synthetic overlay: of whom it is, at which age and temperature, and what it shows."""
 
+import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -95,7 +96,17 @@ def _textOver(layers: list) -> str:
             lines += describe(other).split("\n")[1:] if other is not made[0] else []
         elif other is not inputVolume and (inputVolume is None or not belonging.belongsTo(other, inputVolume)):
             lines.append(_cut(_("NOT made from {name} shown with it").format(name=belonging.patientTitle(other))))
+    if any(other is inputVolume for other in layers) and _isElsewhere(made[0], inputVolume):
+        lines.append(_("NOT where the MRI lies now"))
     return "\n".join(lines)
+
+
+def _isElsewhere(node, inputVolume) -> bool:
+    """Whether the MRI was moved after a volume was made from it; previews lie on a grid of their own."""
+    if node.GetTransformNodeID() != inputVolume.GetTransformNodeID():
+        return True
+    isOnLattice = volumes.provenanceOf(node).get("Content") != "preview"
+    return isOnLattice and not np.allclose(volumes.affineOf(node), volumes.affineOf(inputVolume), atol=1e-3)
 
 
 class Marks:
