@@ -641,6 +641,22 @@ class User:
         node = self._any(self._volumes())
         slicer.util.setSliceViewerLayers(**{self.random.choice(["background", "foreground"]): node})
 
+    def do_opacity(self) -> None:
+        slicer.util.setSliceViewerLayers(foregroundOpacity=self.random.choice([0.0, 0.5, 1.0]))
+
+    def do_copy(self) -> None:
+        node = self._any(self._volumes())
+        if node is not None and len(self._volumes()) < 30:
+            if self.random.random() < 0.5:
+                clone_of(node)
+            else:
+                slicer.mrmlScene.AddNewNodeByClass(node.GetClassName()).Copy(node)
+
+    def do_change_voxels(self) -> None:
+        node = self._any(self.desk.patients())
+        if node is not None:
+            slicer.util.arrayFromVolumeModified(node)
+
     def do_move_mri(self) -> None:
         node = self._any(self.desk.patients())
         if node is not None:
