@@ -302,6 +302,220 @@ def test_a_scene_of_an_earlier_version_is_taken_as_it_is(desk: Desk, tmp_path: P
     apply(desk)
 
 
+def clone_of(node) -> object:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = slicer.vtkSlicerSubjectHierarchyModuleLogic.CloneSubjectHierarchyItem(hierarchy, item_of(node))
+    return hierarchy.GetItemDataNode(item)
+
+
+def test_a_copy_of_an_mri_has_covariates_of_its_own(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    desk.ui.ageSlider.value = 60
+    copy = clone_of(one)
+    desk.ui.inputSelector.setCurrentNode(copy)
+    desk.ui.ageSlider.value = 80
+    desk.ui.inputSelector.setCurrentNode(one)
+    assert desk.parameters.age == 60
+    desk.ui.inputSelector.setCurrentNode(copy)
+    assert desk.parameters.age == 80
+
+
+def test_a_copy_of_a_mask_is_another_mask(desk: Desk) -> None:
+    add_patient(1, "One")
+    mask = add_patient(1, "Mask")
+    desk.parameters.maskVolume = mask
+    apply(desk)
+    assert desk.ui.agreementLabel.text == ""
+    desk.parameters.maskVolume = clone_of(mask)
+    assert "another brain mask" in desk.ui.agreementLabel.text
+
+
+def test_a_copy_of_a_result_leaves_the_originals_parts_alone(desk: Desk) -> None:
+    add_patient(1, "One")
+    desk.parameters.temperature, desk.parameters.samples, desk.parameters.live = 1.0, 4, False
+    desk.ui.ageSlider.value = 60
+    apply(desk)
+    first = desk.parameters.outputVolume
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    copy.Copy(first)  # with its references, as scripts copy; the subject hierarchy leaves them out
+    copy.SetName("Copy")
+    desk.ui.outputSelector.setCurrentNode(copy)
+    desk.ui.ageSlider.value = 80
+    apply(desk)
+    assert desk.parameters.outputVolume is copy
+    for output, age in ((first, 60), (copy, 80)):
+        parts = [*results.partsOf(output), results.resultOf(output, "table")]
+        assert len(parts) == 4
+        assert [volumes.provenanceOf(node)["Age"] for node in parts] == [age] * 4
+
+
+def test_the_mri_changed_while_it_ran(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    desk.ui.applyButton.click()
+    while desk.client.asked[0].do != "sample":
+        desk.client.answer()
+    slicer.util.arrayFromVolumeModified(one)
+    desk.finish()
+    assert "before it was changed" in desk.ui.agreementLabel.text
+
+
+def test_frames_are_of_the_present_voxels(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    desk.ui.ageSlider.value = 60
+    apply(desk)
+    assert len(desk.window.run.frames) > 0
+    slicer.util.arrayFromVolume(one)[:] = 2
+    slicer.util.arrayFromVolumeModified(one)
+    desk.ui.applyButton.click()
+    while desk.client.asked[0].do != "keyframes":
+        desk.client.answer()
+    desk.ui.ageSlider.value = 70
+    preview = desk.window.run.preview.node
+    assert preview is None or int(slicer.util.arrayFromVolume(preview).flat[0]) // 1000 == 2
+
+
+def test_what_a_script_wrote_has_no_samples_of_the_windows(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    desk.parameters.temperature, desk.parameters.samples, desk.parameters.live = 1.0, 4, False
+    desk.ui.ageSlider.value = 60
+    apply(desk)
+    output = desk.parameters.outputVolume
+    about = {**volumes.provenanceOf(output), "Age": 80.0}
+    arrays = {"mean": np.full(SHAPE, 1080, np.float32), "sd": None, "below": None}
+    results.writeResult(one, output, arrays, desk.client._rows(80), about, None)
+    desk.parameters.shown = "sample"
+    desk.finish()
+    assert results.resultOf(output, "sample") is None
+
+
+def test_another_output_chosen_while_live_runs(desk: Desk) -> None:
+    add_patient(1, "One")
+    desk.ui.ageSlider.value = 60
+    apply(desk)
+    first = desk.parameters.outputVolume
+    desk.ui.ageSlider.value = 80
+    desk.settle()
+    desk.ui.outputSelector.setCurrentNode(None)
+    desk.finish()
+    desk.check()
+    assert desk.parameters.outputVolume is None
+    assert volumes.provenanceOf(first)["Age"] == 60
+
+
+def test_a_sample_other_than_the_chosen_one_is_said(desk: Desk) -> None:
+    add_patient(1, "One")
+    desk.parameters.temperature, desk.parameters.samples = 1.0, 4
+    desk.parameters.shown = "sample"
+    apply(desk)
+    assert "sample 1" in desk.window.marks.textIn("Red")
+    SYNTHESIS.close(desk.module)
+    desk.client.forget()
+    desk.module = SYNTHESIS.open()
+    desk.parameters.sampleNumber = 3
+    assert "sample 1" in desk.window.marks.textIn("Red")
+    assert "sample 1 (chosen: 3)" in desk.ui.agreementLabel.text
+
+
+def test_an_mri_moved_in_another_session_is_said(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    apply(desk)
+    SYNTHESIS.close(desk.module)
+    desk.module = SYNTHESIS.open()
+    assert desk.ui.agreementLabel.text == ""
+    one.SetOrigin(10, 0, 0)
+    assert "before it was changed" in desk.ui.agreementLabel.text
+
+
+def test_a_scene_added_leaves_what_was_said(desk: Desk, tmp_path: Path) -> None:
+    add_patient(2, "Two")
+    apply(desk)
+    path = str(tmp_path / "two.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    one = add_patient(1, "One")
+    desk.ui.inputSelector.setCurrentNode(one)
+    desk.ui.ageSlider.value = 60
+    apply(desk)
+    slicer.util.loadScene(path)
+    desk.check()
+    desk.ui.inputSelector.setCurrentNode(one)
+    desk.check()
+    assert (desk.parameters.ageKnown, desk.parameters.age) == (True, 60)
+
+
+def test_words_about_the_next_patient_stay(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = add_patient(1, "One"), add_patient(2, "Two", "2.1.1")
+    desk.ui.inputSelector.setCurrentNode(one)
+    monkeypatch.setattr(Database, "instanceValue", lambda _self, _uid, tag: "118Y" if tag == "0010,1010" else "")
+    desk.ui.inputSelector.setCurrentNode(two)
+    assert not desk.parameters.ageKnown
+    assert "118 years, which is outside" in desk.ui.statusLabel.text
+
+
+def test_a_models_range_says_no_age_of_anybody(desk: Desk) -> None:
+    one, two = add_patient(1, "One"), add_patient(2, "Two")
+    desk.ui.inputSelector.setCurrentNode(one)
+    desk.ui.ageSlider.value = 90
+    desk.ui.inputSelector.setCurrentNode(two)
+    panel = desk.window.patient
+    panel.setModel({"covariates": [{"name": "age", "range": [75, 85]}]})
+    desk.window.onParametersChanged()
+    assert not desk.parameters.ageKnown
+    desk.ui.inputSelector.setCurrentNode(one)
+    assert desk.parameters.ageKnown
+    assert "Age 90 is outside" in desk.ui.statusLabel.text
+    desk.ui.inputSelector.setCurrentNode(two)
+    assert not desk.parameters.ageKnown
+    add_patient(3, "Three")
+    desk.ui.inputSelector.setCurrentNode(slicer.util.getNode("Three"))
+    assert not desk.parameters.ageKnown
+
+
+def test_marks_follow_the_patients_name(desk: Desk) -> None:
+    one = add_patient(1, "T1", "2.1.1")
+    apply(desk)
+    assert "Patient 1, T1" in desk.window.marks.textIn("Red")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemName(hierarchy.GetItemAncestorAtLevel(item_of(one), "Patient"), "1")
+    assert "1, T1" in desk.window.marks.textIn("Red").split("\n")
+
+
+def test_an_overlay_left_behind_by_its_mri_is_said(desk: Desk) -> None:
+    one = add_patient(1, "One")
+    desk.ui.sweepButton.click()
+    desk.finish()
+    assert "NOT" not in desk.window.marks.textIn("Red")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    one.SetAndObserveTransformNodeID(transform.GetID())
+    assert "NOT where the MRI lies now" in desk.window.marks.textIn("Red")
+    one.SetAndObserveTransformNodeID(None)
+    assert "NOT" not in desk.window.marks.textIn("Red")
+    one.SetOrigin(5, 0, 0)
+    assert "NOT where the MRI lies now" in desk.window.marks.textIn("Red")
+
+
+def test_marks_name_both_layers_and_none_that_is_invisible(desk: Desk) -> None:
+    one, two = add_patient(1, "One"), add_patient(2, "Two")
+    outputs = []
+    for patient in (one, two):
+        desk.ui.inputSelector.setCurrentNode(patient)
+        apply(desk)
+        outputs.append(desk.parameters.outputVolume)
+    slicer.util.setSliceViewerLayers(background=outputs[0], foreground=outputs[1], foregroundOpacity=0.5)
+    text = desk.window.marks.textIn("Red")
+    assert "Two" in text
+    assert "One" in text
+    slicer.util.setSliceViewerLayers(background=outputs[0], foreground=two, foregroundOpacity=0.5)
+    assert "NOT made from Two" in desk.window.marks.textIn("Red")
+    slicer.util.setSliceViewerLayers(background=two, foreground=outputs[1], foregroundOpacity=0.0)
+    assert desk.window.marks.textIn("Red") == ""
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(outputs[1])
+    assert not legend.GetVisibility()
+    slicer.util.setSliceViewerLayers(foregroundOpacity=0.3)
+    assert "Two" in desk.window.marks.textIn("Red")
+    assert legend.GetVisibility()
+
+
 # -------------------------------------------------------------------------------------------------------- a random walk
 
 
@@ -426,6 +640,22 @@ class User:
     def do_show_by_hand(self) -> None:
         node = self._any(self._volumes())
         slicer.util.setSliceViewerLayers(**{self.random.choice(["background", "foreground"]): node})
+
+    def do_opacity(self) -> None:
+        slicer.util.setSliceViewerLayers(foregroundOpacity=self.random.choice([0.0, 0.5, 1.0]))
+
+    def do_copy(self) -> None:
+        node = self._any(self._volumes())
+        if node is not None and len(self._volumes()) < 30:
+            if self.random.random() < 0.5:
+                clone_of(node)
+            else:
+                slicer.mrmlScene.AddNewNodeByClass(node.GetClassName()).Copy(node)
+
+    def do_change_voxels(self) -> None:
+        node = self._any(self.desk.patients())
+        if node is not None:
+            slicer.util.arrayFromVolumeModified(node)
 
     def do_move_mri(self) -> None:
         node = self._any(self.desk.patients())

@@ -7,15 +7,17 @@ from slicer.i18n import tr as _
 from . import belonging, marks, results, volumes
 from .parameters import Choices
 
-__all__ = ["disagreements", "elsewhere", "notePreparation"]
+__all__ = ["disagreements", "elsewhere", "notePreparation", "otherSample"]
 
 _PREPARATION = "DualGlow.Preparation"
+_MASK = "DualGlow.MadeWithMask"
 
 
 def notePreparation(outputVolume, preparation: str, maskVolume) -> None:
     """Write on a result what of the window provenance can't hold: how its MRI was prepared, and with which mask."""
-    said = {"preparation": preparation, "mask": belonging.identityOf(maskVolume)}
+    said = {"preparation": preparation, "masked": maskVolume is not None}
     outputVolume.SetAttribute(_PREPARATION, json.dumps(said))
+    outputVolume.SetNodeReferenceID(_MASK, maskVolume.GetID() if maskVolume is not None else None)
 
 
 def disagreements(outputVolume, choices: Choices, modelDigest: str, preparation: str, maskVolume) -> list[str]:
@@ -46,7 +48,8 @@ def disagreements(outputVolume, choices: Choices, modelDigest: str, preparation:
         text = _("the threshold {shown} (chosen: {chosen})")
         found.append(text.format(shown=_text(below), chosen=_text(choices.below)))
     said = json.loads(outputVolume.GetAttribute(_PREPARATION) or "{}")
-    if said and said != {"preparation": preparation, "mask": belonging.identityOf(maskVolume)}:
+    isMask = outputVolume.GetNodeReference(_MASK) is maskVolume
+    if said and not (isMask and said == {"preparation": preparation, "masked": maskVolume is not None}):
         found.append(_("another brain mask or preparation"))
     return found
 
@@ -59,6 +62,15 @@ def elsewhere(outputVolume, shown: list) -> str:
     """
     others = [node for node in shown if not _isPartOf(node, outputVolume)]
     return "; ".join(dict.fromkeys(", ".join(marks.describe(node).split("\n")[1:]) for node in others))
+
+
+def otherSample(outputVolume, number: int) -> str:
+    """Which sample of the output there is, if it isn't the chosen one; else "" (or there is none)."""
+    node = results.resultOf(outputVolume, "sample")
+    there = None if node is None else volumes.provenanceOf(node).get("SampleNumber")
+    if there is None or there == number:
+        return ""
+    return _("{shown} (chosen: {chosen})").format(shown=_("sample {number}").format(number=there), chosen=number)
 
 
 def _isPartOf(node, outputVolume) -> bool:

@@ -1,6 +1,7 @@
 """What belongs to which MRI: a result, and what the user said of the patient, belong to one input volume for ever."""
 
 import json
+import re
 import uuid
 
 import slicer
@@ -15,18 +16,21 @@ __all__ = [
     "claim",
     "identityOf",
     "inputOf",
+    "isAbout",
     "patientTitle",
     "reasonAgainstOutput",
     "recall",
     "remember",
     "resultFor",
     "scanName",
+    "setAbout",
 ]
 
 _IDENTITY = "DualGlow.Identity"
 _INPUT = "DualGlow.Input"
 _INPUT_IDENTITY = "DualGlow.InputIdentity"
 _INPUT_NAME = "DualGlow.InputName"
+_PATIENT = "DualGlow.Patient"
 _COVARIATES = "DualGlow.Covariates"
 _NODES = {"maskVolume": "DualGlow.Mask", "petVolume": "DualGlow.Pet", "outputVolume": "DualGlow.Output"}
 
@@ -34,7 +38,8 @@ _NODES = {"maskVolume": "DualGlow.Mask", "petVolume": "DualGlow.Pet", "outputVol
 def identityOf(volumeNode) -> str:
     """Its identity, which it gets when first asked for and which is saved with it; "" for None.
 
-    A node's ID is none: after the scene was closed, and in another scene, other nodes have the same.
+    A node's ID is none: after the scene was closed, and in another scene, other nodes have the same. A copy of a node
+    has the original's, and so has the node of a scene that was added twice: within a scene compare nodes too.
     """
     if volumeNode is None:
         return ""
@@ -79,7 +84,8 @@ def patientTitle(inputVolume) -> str:
     item = hierarchy.GetItemByDataNode(inputVolume) if hierarchy is not None else 0
     patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
     patientName = hierarchy.GetItemName(patient) if patient else ""
-    return f"{patientName}, {name}" if patientName and patientName not in name else name
+    isNamed = re.search(rf"(?<!\w){re.escape(patientName)}(?!\w)", name)  # the patient "1" isn't named in "T1"
+    return f"{patientName}, {name}" if patientName and not isNamed else name
 
 
 def resultFor(inputVolume):
@@ -126,9 +132,23 @@ def reasonAgainstOutput(outputVolume, inputVolume) -> str:
     return ""
 
 
-def remember(parameters, inputVolume) -> None:
-    """Keep on the input what the parameter node says of its patient."""
-    if inputVolume is None or inputVolume.GetScene() is None:
+def isAbout(parameters, inputVolume) -> bool:
+    """Whether what the parameter node says of a patient is said of this input."""
+    known = parameters.parameterNode.GetNodeReference(_PATIENT)  # scenes of earlier versions have none
+    return parameters.patient == identityOf(inputVolume) and (known is None or known is inputVolume)
+
+
+def setAbout(parameters, inputVolume) -> None:
+    """What the parameter node says of a patient is said of this input, or of none."""
+    parameters.patient = identityOf(inputVolume)
+    identity = inputVolume.GetID() if inputVolume is not None else None
+    parameters.parameterNode.SetNodeReferenceID(_PATIENT, identity)
+
+
+def remember(parameters) -> None:
+    """Keep what the parameter node says of a patient on the input that it is said of."""
+    inputVolume = parameters.parameterNode.GetNodeReference(_PATIENT)
+    if inputVolume is None:
         return
     values = {name: getattr(parameters, name) for name in UNSAID}
     with slicer.util.NodeModify(inputVolume):
@@ -138,8 +158,11 @@ def remember(parameters, inputVolume) -> None:
             inputVolume.SetNodeReferenceID(role, node.GetID() if node is not None else None)
 
 
-def recall(parameters) -> None:
-    """Make the parameter node say of the input's patient what was said before; all is unknown where nothing was."""
+def recall(parameters) -> dict:
+    """Make the parameter node say of the input's patient what was said before, which it gives.
+
+    All is unknown where nothing was said.
+    """
     inputVolume = parameters.inputVolume
     said = _said(inputVolume)
     with slicer.util.NodeModify(parameters):
@@ -151,7 +174,8 @@ def recall(parameters) -> None:
         for name, role in _NODES.items():
             setattr(parameters, name, inputVolume.GetNodeReference(role) if inputVolume is not None else None)
         parameters.outputVolume = resultFor(inputVolume)
-        parameters.patient = identityOf(inputVolume)
+        setAbout(parameters, inputVolume)
+    return said
 
 
 def _said(inputVolume) -> dict:

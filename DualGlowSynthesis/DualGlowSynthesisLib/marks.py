@@ -1,15 +1,18 @@
 """What each slice view says of a synthetic overlay: of whom it is, at which age and temperature, and what it shows."""
 
+import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from . import belonging, volumes
 
-__all__ = ["Marks", "describe", "install", "shownIn"]
+__all__ = ["Marks", "describe", "install", "layersOf", "shownIn"]
 
 _WIDTH = 44
 """Characters in a line of a mark; longer names are cut in the middle."""
+
+_HIDDEN = "DualGlow.Hidden"
 
 _COLOR = (1.0, 0.85, 0.3)
 
@@ -69,13 +72,41 @@ def _cut(line: str) -> str:
     return f"{line[:half]}…{line[-half:]}"
 
 
+def layersOf(composite) -> list:
+    """The volumes that a slice view shows, the foreground before the background."""
+    identities = [composite.GetForegroundVolumeID() if composite.GetForegroundOpacity() > 0 else None]
+    identities.append(composite.GetBackgroundVolumeID())
+    nodes = [slicer.mrmlScene.GetNodeByID(identity) for identity in dict.fromkeys(identities) if identity]
+    return [node for node in nodes if node is not None]
+
+
 def shownIn(composite):
-    """The volume made by DualGlow that a slice view shows, the foreground before the background; None if none."""
-    for identity in (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()):
-        node = slicer.mrmlScene.GetNodeByID(identity or "")
-        if node is not None and volumes.isSynthetic(node):
-            return node
-    return None
+    """The uppermost volume made by DualGlow that a slice view shows; None if none."""
+    return next((node for node in layersOf(composite) if volumes.isSynthetic(node)), None)
+
+
+def _textOver(layers: list) -> str:
+    """About the uppermost volume of ours, and about what is shown with it but is not of the same MRI."""
+    made = [node for node in layers if volumes.isSynthetic(node)]
+    if not made:
+        return ""
+    lines, inputVolume = [describe(made[0])], belonging.inputOf(made[0])
+    for other in layers:
+        if volumes.isSynthetic(other):
+            lines += describe(other).split("\n")[1:] if other is not made[0] else []
+        elif other is not inputVolume and (inputVolume is None or not belonging.belongsTo(other, inputVolume)):
+            lines.append(_cut(_("NOT made from {name} shown with it").format(name=belonging.patientTitle(other))))
+    if any(other is inputVolume for other in layers) and _isElsewhere(made[0], inputVolume):
+        lines.append(_("NOT where the MRI lies now"))
+    return "\n".join(lines)
+
+
+def _isElsewhere(node, inputVolume) -> bool:
+    """Whether the MRI was moved after a volume was made from it; previews lie on a grid of their own."""
+    if node.GetTransformNodeID() != inputVolume.GetTransformNodeID():
+        return True
+    isOnLattice = volumes.provenanceOf(node).get("Content") != "preview"
+    return isOnLattice and not np.allclose(volumes.affineOf(node), volumes.affineOf(inputVolume), atol=1e-3)
 
 
 class Marks:
@@ -114,10 +145,13 @@ class Marks:
             views = {name: manager.sliceWidget(name) for name in manager.sliceViewNames()}
             composites = {name: view.sliceLogic().GetSliceCompositeNode() for name, view in views.items()}
             composites = {name: node for name, node in composites.items() if node is not None}
-            shown = {name: shownIn(node) for name, node in composites.items()}
-            inputs = [belonging.inputOf(node) for node in shown.values() if node is not None]
-            self._observe([*composites.values(), *shown.values(), *inputs])
-            texts = {name: self._text(composites[name], node) for name, node in shown.items()}
+            layers = {name: layersOf(node) for name, node in composites.items()}
+            shown = {node for nodes in layers.values() for node in nodes}
+            made = [node for node in shown if volumes.isSynthetic(node)]
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+            self._observe([hierarchy, *composites.values(), *shown, *map(belonging.inputOf, made)])
+            texts = {name: _textOver(nodes) for name, nodes in layers.items()}
+            self._showLegends(made)
             changed = [name for name, text in texts.items() if self._texts.get(name) != text]
             self._texts = texts
             for name in changed:
@@ -131,26 +165,34 @@ class Marks:
         if changed and self.onShown:
             self.onShown()
 
-    @staticmethod
-    def _text(composite, node) -> str:
-        text = describe(node)
-        below = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        isOver = text and below is not None and below is not node
-        if isOver and not volumes.isSynthetic(below) and not belonging.belongsTo(node, below):
-            text += "\n" + _cut(_("NOT made from {name} below it").format(name=belonging.patientTitle(below)))
-        return text
+    def _showLegends(self, made: list) -> None:
+        """A view draws the legend of a layer also where its opacity is 0: hide that until the layer is seen."""
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+            node = legend.GetDisplayableNode()
+            if node is None or not volumes.isSynthetic(node):
+                continue
+            if node not in made and legend.GetVisibility():
+                legend.SetVisibility(False)
+                legend.SetAttribute(_HIDDEN, "true")
+            elif node in made and legend.GetAttribute(_HIDDEN):
+                legend.SetVisibility(True)
+                legend.RemoveAttribute(_HIDDEN)
 
     def _observe(self, nodes: list) -> None:
         wanted = {node.GetID(): node for node in nodes if node is not None and node.GetID()}
         for identity in list(self._observed):
-            node, tag = self._observed[identity]
+            node, tags = self._observed[identity]
             if wanted.get(identity) is not node:
-                node.RemoveObserver(tag)
+                for tag in tags:
+                    node.RemoveObserver(tag)
                 del self._observed[identity]
         for identity, node in wanted.items():
             if identity not in self._observed:
-                tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.update())
-                self._observed[identity] = node, tag
+                events = [vtk.vtkCommand.ModifiedEvent]
+                if node.IsA("vtkMRMLSubjectHierarchyNode"):  # which has the patients' names
+                    events = [node.SubjectHierarchyItemModifiedEvent, node.SubjectHierarchyItemReparentedEvent]
+                tags = [node.AddObserver(event, lambda *_: self.update()) for event in events]
+                self._observed[identity] = node, tags
 
     def _write(self, name: str, view, text: str) -> None:
         actor = self._actors.get(name)

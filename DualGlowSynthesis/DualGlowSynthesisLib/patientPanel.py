@@ -59,24 +59,32 @@ class PatientPanel:
             parameters = self._window.parameters
             if parameters is not None and not low <= parameters.age <= high:
                 if parameters.ageKnown:
-                    text = _("Age {age} is outside the model's range; the nearest that it knows was set.")
-                    self._window.say(text.format(age=f"{parameters.age:g}"))
+                    self._sayNarrowed(parameters.age)
                 self._age = parameters.age = min(max(parameters.age, low), high)
             slider = self._ui.ageSlider
             if (slider.minimum, slider.maximum) != (low, high):
                 slider.minimum, slider.maximum = low, high
 
+    def _sayNarrowed(self, age: float) -> None:
+        text = _("Age {age} is outside the model's range; the nearest that it knows was set.")
+        self._window.say(text.format(age=f"{age:g}"))
+
     def follow(self, parameters) -> bool:
         """Let the covariates be those of the input's patient; whether the input is another than before."""
         inputVolume = parameters.inputVolume
-        isOther = parameters.patient != belonging.identityOf(inputVolume)
+        isOther = not belonging.isAbout(parameters, inputVolume)
+        if isOther or self._inputVolume is not inputVolume:
+            self._window.say("")  # it was about the former
         if isOther:
             if not parameters.patient and belonging.belongsTo(parameters.outputVolume, inputVolume):
-                parameters.patient = belonging.identityOf(inputVolume)  # a scene of an earlier version
+                belonging.setAbout(parameters, inputVolume)  # a scene of an earlier version
                 inputVolume.SetAttribute(_READ, " ".join(instancesOf(inputVolume)))
             else:
-                belonging.remember(parameters, self._inputVolume)
-                belonging.recall(parameters)
+                belonging.remember(parameters)
+                said = belonging.recall(parameters)
+                if said.get("ageKnown") and parameters.age != said.get("age"):  # the slider ended before it
+                    self._sayNarrowed(said["age"])
+                self.narrowAge()
         elif not parameters.ageKnown and self._age is not None and parameters.age != self._age:
             parameters.ageKnown = True  # who moves the slider says the age
         if self._inputVolume is not inputVolume:

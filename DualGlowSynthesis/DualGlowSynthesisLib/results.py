@@ -15,14 +15,29 @@ RESULTS = ("mean", "sample", "sd", "below")
 """What can lie over the MRI; the mean is the output itself, which refers to the others."""
 
 _REFERENCES = {"sample": "DualGlow.Sample", "sd": "DualGlow.SD", "below": "DualGlow.Below", "table": "DualGlow.Regions"}
+_RESULT = "DualGlow.Result"  # from a part to its mean
 _STYLES = {"sample": display.styleUptake, "sd": display.styleSpread, "below": display.styleProbability}
 
 
 def resultOf(outputVolume, kind: str):
-    """The node that holds this part of a result (``RESULTS`` or ``table``), or None."""
+    """The node that holds this part of a result (``RESULTS`` or ``table``), or None.
+
+    A copy of a result refers to the parts of the original, which are none of its own.
+    """
     if outputVolume is None or kind == "mean":
         return outputVolume
-    return outputVolume.GetNodeReference(_REFERENCES[kind])
+    node = outputVolume.GetNodeReference(_REFERENCES[kind])
+    if node is None or not node.GetAttribute(_RESULT):  # scenes of earlier versions
+        return node
+    return node if node.GetNodeReference(_RESULT) is outputVolume else None
+
+
+def _setResultOf(outputVolume, kind: str, node) -> None:
+    """Make a node the part of this kind, or let there be none."""
+    outputVolume.SetNodeReferenceID(_REFERENCES[kind], node.GetID() if node is not None else None)
+    if node is not None:
+        node.SetAttribute(_RESULT, belonging.identityOf(outputVolume))  # stays when the mean is deleted
+        node.SetNodeReferenceID(_RESULT, outputVolume.GetID())
 
 
 def partsOf(outputVolume) -> list:
@@ -89,18 +104,16 @@ def showResult(outputVolume, inputVolume, kind: str, opacity: float | None = Non
 
 def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenance: dict, isOwned: bool = False):
     node = resultOf(outputVolume, kind)
-    if node is not None and not belonging.belongsTo(node, inputVolume):
-        node = None  # a copy of a result refers to the parts of the one that it was copied from
     if array is None:
         if node is not None:
             slicer.mrmlScene.RemoveNode(node)
-        outputVolume.SetNodeReferenceID(_REFERENCES[kind], None)
+        _setResultOf(outputVolume, kind, None)
         return None
     isNew = node is None
     node = _write(node, name, array, inputVolume, {**provenance, "Content": kind}, isOwned)
     if isNew:
         _STYLES[kind](node)
-        outputVolume.SetNodeReferenceID(_REFERENCES[kind], node.GetID())
+    _setResultOf(outputVolume, kind, node)
     return node
 
 
@@ -139,7 +152,7 @@ def _writeRegions(outputVolume, regions: list, inputVolume, provenance: dict) ->
     if table is None:
         name = _("{name} regions").format(name=outputVolume.GetName())
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
-        outputVolume.SetNodeReferenceID(_REFERENCES["table"], table.GetID())
+    _setResultOf(outputVolume, "table", table)
     rows = [[row["region"].replace("_", " "), *(row[key] for key in ("mean", "low", "high"))] for row in regions]
     updateTable(table, [_("Region"), _("SUVR"), _("5 %"), _("95 %")], rows)
     volumes.markSynthetic(table, {**provenance, "Content": "regions"})

@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
 import qt
 from slicer.i18n import tr as _
 
@@ -24,12 +25,16 @@ KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
 
 
 class Made(NamedTuple):
-    """What this window wrote into an output: of which patient, by which choices, from which state of the voxels."""
+    """What this window wrote into an output: of which patient, by which choices, from which state of the voxels.
+
+    ``provenance``: what was written on the output; a script may write another result into it.
+    """
 
     output: Any
     patient: tuple
     choices: Choices
     state: tuple
+    provenance: dict
 
 
 class RunPanel:
@@ -70,9 +75,10 @@ class RunPanel:
         if reason := belonging.reasonAgainstOutput(output, patient[0]):
             window.showProblem(reason, False)
             return
+        state = _stateOf(patient)
 
         def done(reply: dict) -> None:
-            self._write(parameters, output, patient, choices, reply)
+            self._write(parameters, output, patient, state, choices, reply)
             self._afterExact(patient, choices)
 
         self.start(lambda **callbacks: window.engine.sample(patient, choices, **callbacks), done)
@@ -168,16 +174,23 @@ class RunPanel:
         found = agreement.disagreements(output, window.choices(), digest, preparation, maskVolume)
         made = self._madeInto(output)
         isMoved = inputVolume.GetTransformNodeID() != output.GetTransformNodeID()
+        isMoved |= not np.allclose(volumes.affineOf(inputVolume), volumes.affineOf(output), atol=1e-3)
         if isMoved or (made is not None and made.state != _stateOf(made.patient)):
             found.append(_("the MRI or its mask as it was before it was changed"))
         return found
 
     def _madeInto(self, output) -> Made | None:
         made = self._made.get(output.GetID()) if output is not None else None
-        return made if made is not None and made.output is output else None
+        isStill = made is not None and made.output is output and made.provenance == volumes.provenanceOf(output)
+        return made if isStill else None
 
-    def _write(self, parameters, output, patient: tuple, choices, reply: dict, isLive: bool = False) -> None:
-        """``isLive``: nobody pressed Apply; the views keep what they show."""
+    def _write(
+        self, parameters, output, patient: tuple, state: tuple, choices, reply: dict, isLive: bool = False
+    ) -> None:
+        """Write the result of an MRI that was in this ``state`` when it was asked for.
+
+        ``isLive``: nobody pressed Apply; the views keep what they show.
+        """
         inputVolume, maskVolume, preparation = patient
         load = self._window.engine.client.load
         arrays = {kind: load(reply[kind]) for kind in ("mean", "sd", "below")}
@@ -189,7 +202,7 @@ class RunPanel:
         regions, provenance = reply["regions"], reply["provenance"]
         output = results.writeResult(inputVolume, output, arrays, regions, provenance, choices.below, isOwned=True)
         agreement.notePreparation(output, preparation, maskVolume)
-        self._made[output.GetID()] = Made(output, patient, choices, _stateOf(patient))
+        self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output))
         self._window.model.showDevice({**self._window.engine.description, "device": reply["device"]})
         if parameters.inputVolume is not inputVolume:
             belonging.choose(inputVolume, output)  # the user has gone on to somebody or something else
@@ -289,12 +302,13 @@ class RunPanel:
         if parameters is None or self._job is not None or not self.disagreements() or not self.isFollowing():
             return
         patient, choices, output = window.patientChoice(), window.choices(), parameters.outputVolume
+        state = _stateOf(patient)
 
         def done(reply: dict) -> None:
-            if window.parameters is None:
-                return
+            if window.parameters is None or window.parameters.outputVolume is not output:
+                return  # nobody asked for it by name, and the former output stays as the user left it
             with window.showing():
-                self._write(parameters, output, patient, choices, reply, isLive=True)
+                self._write(parameters, output, patient, state, choices, reply, isLive=True)
                 self._afterExact(patient, choices)
             window.refresh()
             if window.parameters.inputVolume is patient[0] and self.disagreements():
@@ -373,7 +387,7 @@ class RunPanel:
 
 def _signature(patient: tuple, choices) -> tuple:
     """What keyframes depend on besides age and temperature."""
-    return (*patient, choices.bundle, choices.sex, choices.diagnosis, choices.samples, choices.seed)
+    return (*patient, *_stateOf(patient), choices.bundle, choices.sex, choices.diagnosis, choices.samples, choices.seed)
 
 
 def _stateOf(patient: tuple) -> tuple:

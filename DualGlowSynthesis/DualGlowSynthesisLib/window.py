@@ -72,6 +72,8 @@ class Window:
         """After ``connectGui``; None while the module is not shown, or a scene is read."""
         if parameters is None:
             self.run.leave()
+        if parameters is None and self.parameters is not None:
+            belonging.remember(self.parameters)  # a scene that is added puts another patient there
         self.parameters = parameters
         self.patient.forget()
         if parameters is not None:
@@ -103,7 +105,6 @@ class Window:
         finally:
             self._isRefreshing = False
         if isOther:
-            self.say("")
             self._showPatient()
         self.refresh()
         shown = (parameters.shown, parameters.sampleNumber, parameters.outputVolume)
@@ -138,8 +139,8 @@ class Window:
     @staticmethod
     def shownNodes() -> list:
         """The volumes made by DualGlow that the views show."""
-        nodes = map(marks.shownIn, slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
-        return [node for node in nodes if node is not None]
+        views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        return [node for view in views for node in marks.layersOf(view) if volumes.isSynthetic(node)]
 
     def nodeGoes(self, node) -> None:
         """A node is about to leave the scene; a selector then takes the next best, which nobody chose."""
@@ -210,6 +211,9 @@ class Window:
             elif not self.run.isBusy:
                 text += " " + _("Press Apply for the one that was chosen.")
             texts.append(text)
+        other = agreement.otherSample(parameters.outputVolume, parameters.sampleNumber)
+        if parameters.shown == "sample" and other:
+            texts.append(_("The PET is of {shown}.").format(shown=other))
         shown = agreement.elsewhere(parameters.outputVolume, self.shownNodes())
         if shown:
             texts.append(_("The views show: {shown}. Table and export are of the output below.").format(shown=shown))
