@@ -169,3 +169,21 @@ def test_weights_of_somebody_else_are_not_taken_for_the_beginning_of_a_model(tmp
     (bundle / "weights.safetensors").write_bytes(save({"x": torch.zeros(2)}))
     with pytest.raises(InputError, match="no part of a DualGlow model"):
         toy_trainer(tmp_path).run(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"), [("link", "context", -1), ("link", "patterns", 1e308), (None, "pet_noise", -1)]
+)
+def test_a_model_that_can_not_be_is_refused(
+    tmp_path: Path, finished: Path, part: str | None, key: str, value: float
+) -> None:
+    """Such as one in a configuration of the first DualGlow, which had no checksum of its own."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(finished / "run" / "bundle", bundle)
+    config = json.loads((bundle / "config.json").read_text())
+    del config["sha256"]["config.json"]
+    place = config["model"][part] if part else config["model"]
+    place[key] = [value] if isinstance(place[key], list) else value
+    (bundle / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="damaged"):
+        load_bundle(bundle)

@@ -180,7 +180,8 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
         config = ModelConfig.from_dict(values["model"])
         t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
     weights = check_weights(folder, values)
-    model = DualGlow(config)
+    with reading(folder / CONFIG):
+        model = DualGlow(config)
     try:
         tensors = load_file(weights)
         if name := unsound_tensor(tensors):
