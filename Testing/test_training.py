@@ -141,6 +141,14 @@ def test_what_can_not_be_begun_again_is_refused(whole: Path, cases: Path, settin
     assert done.stderr == f"dualglow train: {whole} holds a run already; go on with --resume or give another folder.\n"
 
 
+def test_no_run_goes_into_the_cases(cases: Path, settings: Path) -> None:
+    before = sorted(cases.rglob("*"))
+    done = train(cases, settings, cases)
+    assert done.returncode == 2
+    assert "holds the cases themselves" in done.stderr
+    assert sorted(cases.rglob("*")) == before
+
+
 def test_a_second_process_is_refused(cases: Path, settings: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with subprocess.Popen(

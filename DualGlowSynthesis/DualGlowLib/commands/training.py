@@ -43,6 +43,8 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     from ..synthesis import choose_device
     from ..training import Cohort, Interrupted, Trainer, TrainingSettings, check_run
 
+    if Path(arguments.output).resolve() == Path(arguments.cases).resolve():
+        raise InputError(f"{arguments.output} holds the cases themselves; give another folder for the run.")
     check_run(arguments.output, arguments.resume)
     settings, rest = TrainingSettings.read(arguments.config) if arguments.config else (TrainingSettings(), {})
     given = {name: getattr(arguments, name) for name in ("steps", "seed") if getattr(arguments, name) is not None}
