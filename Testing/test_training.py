@@ -203,9 +203,9 @@ def test_sessions_of_a_subject_stay_on_one_side() -> None:
     [
         ("{", "is no JSON"),
         ('{"trainning": {}}', "must hold"),
-        ('{"training": {"step": 3}}', "'step' is no training setting"),
-        ('{"training": {"steps": "many"}}', "steps is 'many'"),
-        ('{"model": "paper"}', "model is 'paper'"),
+        ('{"training": {"step": 3}}', "'step' is no setting"),
+        ('{"training": {"steps": "many"}}', "steps must be a whole number, not 'many'"),
+        ('{"model": "paper"}', "model must be an object of settings, not 'paper'"),
         ('{"training": {"learning_rate": NaN}}', "NaN is no finite number"),
         ('{"training": {"clip": 1e999}}', "1e999 is no finite number"),
     ],

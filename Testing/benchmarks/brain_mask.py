@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
 from DualGlowLib.scans import Scan, brain, read_scan, resample  # noqa: E402
 from DualGlowLib.scans.brainnet import BrainNet  # noqa: E402
+from DualGlowLib.scans.lattices import corners, lattice_about  # noqa: E402
 
 ELDERLY = ("3", "4", "6", "9", "10", "12", "14", "16", "18", "21", "23")
 HEADS = (*ELDERLY, "ixi", "colin")
@@ -106,11 +107,9 @@ def load_head(data: Path, name: str) -> Head:
 
 def on_ras(scan: Scan, data: np.ndarray, order: int = 1) -> np.ndarray:
     """A volume on the scan's lattice, at 2 mm along RAS."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in scan.shape])).reshape(3, -1)
-    corners = scan.affine[:3, :3] @ corners + scan.affine[:3, 3:]
-    shape = np.round(np.ptp(corners, axis=1) / STEP).astype(int)
-    affine = np.diag([STEP, STEP, STEP, 1.0])
-    affine[:3, 3] = (corners.min(axis=1) + corners.max(axis=1)) / 2 - STEP * (shape - 1) / 2
+    low, high = corners([(-0.5, n - 0.5) for n in scan.shape], scan.affine)
+    shape = np.round((high - low) / STEP).astype(int)
+    affine = lattice_about((low + high) / 2, shape, STEP)
     return resample(data, scan.affine, tuple(shape), affine, order=order)
 
 

@@ -35,7 +35,7 @@ FWHM = np.sqrt(8 * np.log(2))
 
 def points_of(scan: Scan, mask: np.ndarray) -> np.ndarray:
     """Millimetres of the brain's voxels, n×3."""
-    return np.argwhere(mask) @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    return nib.affines.apply_affine(scan.affine, np.argwhere(mask))
 
 
 def motion(angle: float, axis: np.ndarray, shift: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -179,7 +179,7 @@ def main() -> None:
         seconds = time.process_time() - start
         points = points_of(t1, brain)
         error = transform @ move - np.eye(4)
-        left = float(np.linalg.norm(points @ error[:3, :3].T + error[:3, 3], axis=1).mean())
+        left = float(np.linalg.norm(nib.affines.apply_affine(error, points), axis=1).mean())
         rows.append({"situation": name, "left": left, **quality, "seconds": seconds})
         print(f"{name:36s}{left:9.2f}{quality['information']:7.3f}{quality['seen']:6.2f}{seconds:7.1f}", flush=True)
     left = np.array([row["left"] for row in rows])

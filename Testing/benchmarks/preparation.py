@@ -28,6 +28,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 import torch
+from nibabel.affines import apply_affine
+from scipy.spatial.transform import Rotation
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
@@ -138,20 +140,14 @@ def rotations() -> dict[str, np.ndarray]:
         if np.linalg.det(turn) > 0:
             found["".join("xyz"[n] if s > 0 else "XYZ"[n] for n, s in zip(order, signs, strict=True))] = turn
     for angle, axis in product((35, -35, 60, -60), range(3)):
-        a, b = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(np.deg2rad(angle))
-        turn[b, a] = np.sin(np.deg2rad(angle))
-        turn[a, b] = -turn[b, a]
-        found[f"{'xyz'[axis]}{angle:+d}°"] = turn
+        found[f"{'xyz'[axis]}{angle:+d}°"] = Rotation.from_euler("xyz"[axis], angle, degrees=True).as_matrix()
     return found
 
 
 def farthest(affine: np.ndarray, expected: np.ndarray) -> float:
     """How far apart two affines put the brain, at most, in millimetres of template space."""
-    corners = np.array(np.meshgrid([-60, 60], [-95, 60], [-55, 70])).reshape(3, -1)
-    back = np.linalg.inv(expected) @ np.vstack([corners, np.ones(8)])
-    return float(np.linalg.norm((affine @ back)[:3] - corners, axis=0).max())
+    corners = np.array(list(product([-60, 60], [-95, 60], [-55, 70])))
+    return float(np.linalg.norm(apply_affine(affine @ np.linalg.inv(expected), corners) - corners, axis=1).max())
 
 
 def turns(arguments: argparse.Namespace) -> None:

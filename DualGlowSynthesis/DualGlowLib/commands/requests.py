@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..qc import write_png
 from ..scans import Scan
 from ..session import Sampled, Session
+from ..values import check_value
 
 if TYPE_CHECKING:
     from ..worker import Worker
@@ -50,7 +51,8 @@ class Commands:
             inspect.signature(command).bind(**arguments)
         except TypeError as error:
             raise InputError(f"The request {do!r} can't be understood: {shorten(str(error), 200)}.") from None
-        return command(**{name: _value(name, value) for name, value in arguments.items()})
+        hints = get_type_hints(command)
+        return command(**{name: _value(value, hints[name], name) for name, value in arguments.items()})
 
     # ---- commands
 
@@ -107,7 +109,7 @@ class Commands:
         age: float | None = None,
         sex: str | None = None,
         diagnosis: str | None = None,
-        temperature: float = 0.0,
+        temperature: float | list[float] = 0.0,
         samples: int = 1,
         seed: int = 0,
         below: float | None = None,
@@ -131,7 +133,7 @@ class Commands:
         age: float | None = None,
         sex: str | None = None,
         diagnosis: str | None = None,
-        temperature: float = 1.0,
+        temperature: float | list[float] = 1.0,
         seed: int = 0,
     ) -> dict:
         """``sample`` (on the T1's lattice), ``regions``, ``provenance`` and ``device``."""
@@ -141,8 +143,8 @@ class Commands:
     def keyframes(
         self,
         *,
-        ages: list,
-        temperatures: list,
+        ages: list[float | None],
+        temperatures: list[float],
         sex: str | None = None,
         diagnosis: str | None = None,
         samples: int = 1,
@@ -160,10 +162,10 @@ class Commands:
     def sweep(
         self,
         *,
-        ages: list,
+        ages: list[float],
         sex: str | None = None,
         diagnosis: str | None = None,
-        temperature: float = 0.0,
+        temperature: float | list[float] = 0.0,
         samples: int = 1,
         seed: int = 0,
     ) -> dict:
@@ -270,44 +272,13 @@ def _read(path: str, shape: tuple | None = None) -> np.ndarray:
 
 # ---- values of requests
 
-_TEXTS = ("bundle", "device", "voxels", "source", "mask", "key", "sex", "diagnosis")
-_NUMBERS = ("age", "below", "source_resolution")
-_WHOLE = ("samples", "seed", "index")
-_LISTS = ("ages", "temperatures")
-_LARGEST = 1e15  # no number of a request comes near it; a float still holds each whole one
 _FARTHEST = 1e6  # millimetres
 _BRIGHTEST = 1e30  # of a voxel; squares of larger ones are no float32
 _SIDES = (0.01, 100.0)  # of a voxel, millimetres
-_OPTIONAL = ("bundle", "mask", "age", "sex", "diagnosis", "below", "source_resolution")
 
 
-def _value(name: str, value: Any) -> Any:
-    """A value of a request in the kind that its name asks for.
-
-    Raises:
-        InputError: if it is of another.
-    """
-    if value is None and name in _OPTIONAL:
-        return None
-    if name in _TEXTS and isinstance(value, str):
-        return value
-    if name in ("prepared", "registered") and isinstance(value, bool):
-        return value
-    if name in _NUMBERS and _is_number(value):
-        return float(value)
-    if name in _WHOLE and _is_number(value) and value == int(value):
-        return int(value)
-    if name == "temperature" and (_is_number(value) or (isinstance(value, list) and all(map(_is_number, value)))):
-        return value
-    if name in _LISTS and isinstance(value, list) and value and all(one is None or _is_number(one) for one in value):
-        return value
-    if name == "affine":
-        return _affine(value)
-    raise InputError(f"{name} can't be {reprlib.repr(value)}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST  # NaN is not
+def _value(value: Any, hint: Any, name: str) -> Any:
+    return _affine(value) if name == "affine" else check_value(value, hint, name)
 
 
 def _affine(value: Any) -> np.ndarray:

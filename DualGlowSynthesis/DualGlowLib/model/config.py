@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from ..errors import InputError
 from ..flow import FlowConfig
+from ..values import with_values
 from .covariates import DEFAULT_COVARIATES, Covariate
 
 __all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "preset"]
@@ -198,25 +199,29 @@ class ModelConfig:
             raise InputError(f"{where}: link must be an object of settings, not {link!r}.")
         if "conditioning" in values:
             values["link"] = link = {**link, "conditioning": values.pop("conditioning")}
-        merged = self.to_dict()
         covariates = values.pop("covariates", None)
         if covariates is None and not self.covariates and link.get("conditioning", "none") != "none":
-            covariates = [covariate.name for covariate in DEFAULT_COVARIATES]
-        if covariates is not None:
-            usual = {covariate.name: covariate.to_dict() for covariate in DEFAULT_COVARIATES}
-            entries = covariates if isinstance(covariates, (list, tuple)) else [covariates]
-            entries = [usual.get(entry, entry) if isinstance(entry, str) else entry for entry in entries]
-            if not all(isinstance(entry, Mapping) and {"name", "kind"} <= set(entry) for entry in entries):
-                raise InputError(f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}.')
-            merged["covariates"] = entries
+            covariates = DEFAULT_COVARIATES
+        elif covariates is not None:
+            covariates = _covariates(covariates, where)
         for fixed in ("preset", "shape"):
             if fixed in values:
                 raise InputError(f"{where}: {fixed} is not set here; it comes with the preset and the grid.")
-        _merge(merged, values, where)
-        try:
-            return ModelConfig.from_dict(merged)
-        except ValueError as error:
-            raise InputError(f"{where}: {error}") from None
+        return with_values(self, values, where, **({} if covariates is None else {"covariates": covariates}))
+
+
+def _covariates(given: object, where: str) -> tuple[Covariate, ...]:
+    """Covariates as a settings file gives them: names of the usual ones, or objects."""
+    usual = {covariate.name: covariate for covariate in DEFAULT_COVARIATES}
+    found = []
+    for entry in given if isinstance(given, list | tuple) else [given]:
+        if isinstance(entry, str) and entry in usual:
+            found.append(usual[entry])
+        elif isinstance(entry, Mapping) and {"name", "kind"} <= set(entry):
+            found.append(with_values(Covariate("", "numeric"), entry, f"{where}, covariates"))
+        else:
+            raise InputError(f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}.')
+    return tuple(found)
 
 
 _PARTS = {"mri": FlowConfig, "pet": FlowConfig, "link": LinkConfig, "discriminators": DiscriminatorConfig}
@@ -227,21 +232,6 @@ def _build(kind: type, values: Mapping) -> object:
     if unknown:
         raise InputError(f"{', '.join(sorted(unknown))}: no such setting of {kind.__name__}.")
     return kind(**values)
-
-
-def _merge(base: dict, changes: Mapping, where: str) -> None:
-    """Put ``changes`` into ``base``, part by part; both hold what JSON can."""
-    for name, value in changes.items():
-        if name not in base:
-            raise InputError(f"{where}: {name!r} is no setting of the model; there are {', '.join(base)}.")
-        old = base[name]
-        kinds = {bool: bool, float: (int, float), tuple: (list, tuple), dict: Mapping}.get(type(old), type(old))
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            raise InputError(f"{where}: {name} must be a value like {old!r}, not {value!r}.")
-        if isinstance(old, dict):
-            _merge(old, value, f"{where}, {name}")
-        else:
-            base[name] = value
 
 
 def _standard(shape: Sequence[int]) -> ModelConfig:

@@ -37,7 +37,7 @@ class Covariate:
     sd: float = 1.0
     minimum: float = -math.inf
     maximum: float = math.inf
-    values: tuple[str, ...] = ()
+    values: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(map(str, self.values)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..sealed import parse_json
+from ..values import with_values
 
 __all__ = ["TrainingSettings"]
 
@@ -61,13 +62,7 @@ class TrainingSettings:
         Raises:
             InputError: for a name that is no setting, or a value of another kind.
         """
-        known = {entry.name: type(getattr(self, entry.name)) for entry in fields(self)}
-        for name, value in values.items():
-            if name not in known:
-                raise InputError(f"{where}: {name!r} is no training setting; there are {', '.join(known)}.")
-            if not isinstance(value, (int, float) if known[name] is float else known[name]):
-                raise InputError(f"{where}: {name} is {value!r}; a value like {getattr(self, name)!r} is needed.")
-        return replace(self, **values)
+        return with_values(self, values, where)
 
     @classmethod
     def read(cls, path: Path | str) -> tuple[TrainingSettings, dict]:
@@ -88,5 +83,5 @@ class TrainingSettings:
             raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')
         for part in ("model", "training"):
             if not isinstance(values.get(part, {}), dict):
-                raise InputError(f"{path}: {part} is {values[part]!r}; an object of settings is needed.")
+                raise InputError(f"{path}: {part} must be an object of settings, not {values[part]!r}.")
         return cls().updated(values.pop("training", {}), str(path)), values

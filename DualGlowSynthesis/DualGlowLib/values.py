@@ -1,0 +1,93 @@
+"""Values that come as JSON, checked against the type hints of what takes them: settings files and requests."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import is_dataclass, replace
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .errors import InputError
+
+__all__ = ["check_value", "with_values"]
+
+_Settings = TypeVar("_Settings")
+
+_LARGEST = 1e15  # no setting comes near it; a float still holds each whole number below
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def check_value(value: object, hint: Any, name: str) -> Any:
+    """The value in the type that is asked for.
+
+    Args:
+        value: as JSON gives it.
+        hint: ``bool``, ``int``, ``float``, ``str``, ``list[…]`` (of at least one), ``tuple[…, ...]`` or a tuple of a
+            fixed length, and any of these or None joined by ``|``.
+        name: what to call it in the error.
+
+    Raises:
+        InputError: if it is of another type, or a number too large to be meant.
+    """
+    try:
+        return _taken(value, hint)
+    except TypeError:
+        raise InputError(f"{name} must be {_described(hint)}, not {reprlib.repr(value)}.") from None
+
+
+def with_values(settings: _Settings, values: Mapping, where: str, **ready: object) -> _Settings:
+    """A copy of a dataclass with other values; parts that are dataclasses themselves may be given in part.
+
+    Args:
+        settings: the dataclass.
+        values: by the names of its fields, as JSON gives them.
+        where: what to name in errors.
+        ready: further fields, which are taken as they are.
+
+    Raises:
+        InputError: for an unknown name, a value of another type, or values that don't go together.
+    """
+    hints, changed = get_type_hints(type(settings)), dict(ready)
+    for name, value in values.items():
+        if name not in hints:
+            raise InputError(f"{where}: {name!r} is no setting; there are {', '.join(hints)}.")
+        if not is_dataclass(hints[name]):
+            changed[name] = check_value(value, hints[name], f"{where}: {name}")
+        elif isinstance(value, Mapping):
+            changed[name] = with_values(getattr(settings, name), value, f"{where}, {name}")
+        else:
+            raise InputError(f"{where}: {name} must be an object of settings, not {reprlib.repr(value)}.")
+    try:
+        return replace(settings, **changed)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _taken(value: object, hint: Any) -> Any:
+    kinds, origin = get_args(hint), get_origin(hint)
+    if origin in (Union, UnionType):
+        for kind in kinds:
+            with suppress(TypeError):
+                return _taken(value, kind)
+    elif origin in (list, tuple) and isinstance(value, list | tuple):
+        fits = len(value) > 0 if origin is list else Ellipsis in kinds or len(value) == len(kinds)
+        if fits:
+            return origin(_taken(part, kinds[0]) for part in value)
+    elif hint in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) < _LARGEST and hint(value) == value:  # which NaN is not
+            return hint(value)
+    elif hint in (bool, str, NoneType) and isinstance(value, hint):
+        return value
+    raise TypeError
+
+
+def _described(hint: Any, many: bool = False) -> str:
+    kinds, origin = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)], get_origin(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_described(kind, many) for kind in kinds)
+    if origin in (list, tuple):
+        count = f"{len(kinds)} " if len(kinds) > 1 else ""
+        return f"a list of {count}{_described(kinds[0], many=True)}"
+    return f"{_KINDS[hint].removeprefix('a ')}s" if many and hint in (int, float) else _KINDS[hint]
