@@ -13,10 +13,12 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from DualGlowSynthesisLib import marks, selfTests, volumes
+from DualGlowSlicerLib import volumes
+from DualGlowSynthesisLib import selfTests
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic
+from DualGlowSynthesisLib.nodes import marks
 from DualGlowSynthesisLib.sampleData import registerSampleData
-from DualGlowSynthesisLib.window import Window
+from DualGlowSynthesisLib.window.window import Window
 
 
 class DualGlowSynthesis(ScriptedLoadableModule):

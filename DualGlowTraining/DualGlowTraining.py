@@ -75,15 +75,15 @@ class DualGlowTrainingWidget(ScriptedLoadableModuleWidget):
         self.ui.outputPath.addCurrentPathToHistory()
 
     def onInstallButton(self) -> None:
-        from DualGlowSynthesisLib import dependencies
-        from DualGlowSynthesisLib.messages import showingErrors
+        from DualGlowSlicerLib import dependencies
+        from DualGlowSlicerLib.messages import showingErrors
 
         with showingErrors(_("The installation failed.")):
             dependencies.ensurePackages()
         self._showMissingPackages()
 
     def _showMissingPackages(self) -> None:
-        from DualGlowSynthesisLib import dependencies
+        from DualGlowSlicerLib import dependencies
 
         text = dependencies.missingText(dependencies.missingPackages())
         self.ui.missingLabel.text = text

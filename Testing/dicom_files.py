@@ -9,8 +9,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from DualGlowLib.scans import Scan
-from DualGlowLib.scans.dicom_file import save_dataset
+from DualGlowLib.volumes.dicom.file import save_dataset
+from DualGlowLib.volumes.scan import Scan
 
 STORAGE = {"MR": "4", "PT": "128", "CT": "2", "OT": "7", "enhanced MR": "4.1", "enhanced PT": "130"}
 STUDY, FRAME = "1.2.3.4", "1.2.3.5"

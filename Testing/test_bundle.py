@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file, save
 
 from DualGlowLib import InputError
-from DualGlowLib.bundle import Bundle, load_bundle, save_bundle
-from DualGlowLib.bundle_files import check_weights, read_config, shipped_bundles
+from DualGlowLib.bundle.bundle import Bundle, load_bundle, save_bundle
+from DualGlowLib.bundle.files import check_weights, read_config, shipped_bundles
 from DualGlowLib.files import hash_file
 from DualGlowLib.model import DualGlow, encode_covariates, preset
+from DualGlowLib.preparation import brain
 from DualGlowLib.resources import resource
-from DualGlowLib.scans import GRIDS, Grid, brain
 from DualGlowLib.sealed import is_sealed
+from DualGlowLib.volumes.grid import GRIDS, Grid
 
 
 @pytest.fixture

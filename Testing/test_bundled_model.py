@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from DualGlowLib.__main__ import main
-from DualGlowLib.bundle import DEFAULT_BUNDLE, load_bundle
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 from DualGlowLib.model import encode_covariates
 from DualGlowLib.resources import resource
-from DualGlowLib.scans import load_template, read_scan, resample
-from DualGlowLib.synthesis import PatientEncoding, Synthesizer
+from DualGlowLib.synthesis.synthesizer import PatientEncoding, Synthesizer
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
 
 # MUSE labels of the cerebral white matter; the cortex has those from 100 on.
 WHITE = tuple(range(81, 95))
@@ -73,7 +75,7 @@ def test_covariates_may_be_unknown(synthesizer: Synthesizer, patient: PatientEnc
 
 
 def test_disease_lowers_its_own_regions(synthesizer: Synthesizer, patient: PatientEncoding) -> None:
-    from DualGlowLib.simulate.regions import REGIONS, weights
+    from DualGlowLib.atlas.regions import REGIONS, weights
 
     kernels = np.asarray(weights(synthesizer.bundle.grid))
     healthy, ill = (

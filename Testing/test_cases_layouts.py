@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.cases import find_cases, is_simulated, read_cases, read_on_grid
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.simulate import simulate_cohort
+from DualGlowLib.cases.layouts import find_cases, is_simulated, read_cases
+from DualGlowLib.cases.ongrid import read_on_grid
+from DualGlowLib.simulate.cohort import simulate_cohort
+from DualGlowLib.volumes.grid import GRIDS
 
 
 def tree(folder: Path, *names: str) -> Path:

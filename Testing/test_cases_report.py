@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from DualGlowLib.cases import validate_cases
+from DualGlowLib.cases.report import validate_cases
 
 
 def image(path: Path, shape: tuple[int, ...] = (10, 11, 12), nan: bool = False) -> Path:

@@ -10,7 +10,8 @@ from statistics import fmean
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.cases import Case, make_splits, read_splits, write_splits
+from DualGlowLib.cases.case import Case
+from DualGlowLib.cases.splits import make_splits, read_splits, write_splits
 
 
 def cohort(subjects: int = 60, sessions: bool = False, seed: int = 4) -> list[Case]:

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.training import Interrupted
 from DualGlowLib.training.checkpoints import OLD, Checkpoints, read_old
+from DualGlowLib.training.loop import Interrupted
 from toy_runs import STEPS, content, toy_trainer
 
 

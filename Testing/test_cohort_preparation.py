@@ -19,11 +19,20 @@ import numpy as np
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.cases import is_simulated, prepare_cohort, read_cases, read_on_grid, validate_cases
-from DualGlowLib.cases.preparing import prepare_case
-from DualGlowLib.cases.workers import work_off
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.cases.layouts import is_simulated, read_cases
+from DualGlowLib.cases.ongrid import read_on_grid
+from DualGlowLib.cases.report import validate_cases
+from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.cohorts.preparing import prepare_case
 from DualGlowLib.files import hash_file
-from DualGlowLib.scans import GRIDS, Scan, load_template, normalise_t1, read_scan, resample, write_scan
+from DualGlowLib.preparation.intensity import normalise_t1
+from DualGlowLib.processes import work_off
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 GRID = GRIDS["small"]
 LIBRARY = Path(sys.modules["DualGlowLib"].__file__).parent.parent
@@ -37,9 +46,9 @@ def quick_case(job, progress) -> dict:
 
     A shift to the template's middle stands in for the T1's; reading, records and the writing of every file are real.
     """
-    import DualGlowLib.qc as qc
-    import DualGlowLib.scans as scans
-    import DualGlowLib.scans.pet as pets
+    import DualGlowLib.pictures.quality as pictures
+    import DualGlowLib.preparation.pet as pets
+    import DualGlowLib.preparation.t1 as t1s
 
     def prepare(scan, grid, mask, report, bias):
         report("registration", 0.5)
@@ -50,7 +59,7 @@ def quick_case(job, progress) -> dict:
         target = np.linalg.inv(to_template) @ grid.affine
         share = resample(inside, scan.affine, grid.shape, target) > 0.5
         t1 = normalise_t1(resample(scan.data, scan.affine, grid.shape, target), share)
-        return scans.Prepared(scan, grid, t1, share, inside, to_template, {"dice": 0.9, "bias": bias})
+        return t1s.Prepared(scan, grid, t1, share, inside, to_template, {"dice": 0.9, "bias": bias})
 
     def prepare_pet(pet, prepared, *, reference, resolution, source_resolution, registered, progress):
         progress("resampling", 0.5)
@@ -62,8 +71,8 @@ def quick_case(job, progress) -> dict:
     def slice_of(volume: np.ndarray) -> np.ndarray:
         return np.repeat((np.clip(volume[:, :, 16] / 2, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
 
-    scans.prepare, pets.prepare_pet = prepare, prepare_pet
-    qc.t1_picture, qc.pet_picture = lambda one: slice_of(one.t1), lambda _, pet: slice_of(pet.suvr)
+    t1s.prepare, pets.prepare_pet = prepare, prepare_pet
+    pictures.t1_picture, pictures.pet_picture = lambda one: slice_of(one.t1), lambda _, pet: slice_of(pet.suvr)
     if job.case.name == "sub-raise":
         raise RuntimeError("out of luck")
     if job.case.name == "sub-die" and not (job.out / "logs" / "survived").exists():
@@ -285,13 +294,13 @@ def test_the_manifest_tells_what_was_made_from_what(whole: Path, cases: Path) ->
 
 
 def test_the_manifest_is_the_last_file_written(cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import DualGlowLib.qc as qc
+    import DualGlowLib.pictures.sheet as sheet
 
     def end(*_) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(qc, "write_contact_sheet", end)
+        patch.setattr(sheet, "write_contact_sheet", end)
         with pytest.raises(KeyboardInterrupt):
             prepare_cohort(cases, tmp_path / "out", GRID, work=quick_case)
     assert (tmp_path / "out" / "qc" / "index.html").exists()
@@ -516,8 +525,8 @@ def test_real_preparation_gives_the_same_bytes_with_one_job_or_two(tmp_path: Pat
     ],
 )
 def test_suvr_to_the_wanted_region_is_used_as_it_is(region: str, measured: float, kept: bool, status: str) -> None:
-    from DualGlowLib.cases.preparing import _as_delivered
-    from DualGlowLib.scans.pet import PreparedPet
+    from DualGlowLib.cohorts.preparing import _as_delivered
+    from DualGlowLib.preparation.pet import PreparedPet
 
     delivered = np.linspace(0, 2, 1000, dtype=np.float32).reshape(10, 10, 10)
     scaled = PreparedPet(Scan(delivered, np.eye(4)), delivered / measured, np.eye(4), "pons", measured, 8.0)
@@ -530,7 +539,7 @@ def test_suvr_to_the_wanted_region_is_used_as_it_is(region: str, measured: float
 
 
 def test_a_simulated_cohort_stays_one(tmp_path: Path) -> None:
-    from DualGlowLib.simulate import simulate_cohort
+    from DualGlowLib.simulate.cohort import simulate_cohort
 
     simulate_cohort(tmp_path / "cases", 1, "small", 5)
     result = prepare_cohort(tmp_path / "cases", tmp_path / "out", GRID, pictures=False)

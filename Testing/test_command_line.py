@@ -14,8 +14,12 @@ import pytest
 from PIL import Image
 
 from DualGlowLib.__main__ import main
+from DualGlowLib.atlas.template import load_template
 from DualGlowLib.resources import resource
-from DualGlowLib.scans import Scan, load_template, read_scan, resample, write_scan
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 TEMPLATE_T1 = resource("Template", "mni152_t1.nii.gz")
 
@@ -112,7 +116,7 @@ def spoil(tmp_path: Path, name: str) -> list[str]:
         return ["synthesize", str(path), "--output", output]
 
     def bundle_with_wrong_checksum() -> list[str]:
-        from DualGlowLib.bundle import DEFAULT_BUNDLE
+        from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE
 
         copy = tmp_path / "bundle"
         shutil.copytree(resource("Models", DEFAULT_BUNDLE), copy)

@@ -11,8 +11,12 @@ import SimpleITK as sitk
 
 from dicom_files import write_series
 from DualGlowLib.__main__ import main
-from DualGlowLib.bundle import load_bundle
-from DualGlowLib.scans import is_synthetic, load_template, read_scan, read_transform, resample
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.bundle.bundle import load_bundle
+from DualGlowLib.preparation.transforms import read_transform
+from DualGlowLib.volumes.marking import is_synthetic
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
 from test_cohort_preparation import make_cohort
 
 TINY = {"steps": 2, "batch": 2, "validation": 0.5, "initialize_with": 2, "warmup": 1}

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from DualGlowLib import InputError
-from DualGlowLib.bundle import Bundle, load_bundle, save_bundle
-from DualGlowLib.cases import Case
-from DualGlowLib.leakage import leakage, leakage_table, probe
+from DualGlowLib.bundle.bundle import Bundle, load_bundle, save_bundle
+from DualGlowLib.cases.case import Case
+from DualGlowLib.evaluation.leakage import leakage, leakage_table, probe
 from DualGlowLib.model import (
     DEFAULT_COVARIATES,
     Covariate,
@@ -28,8 +28,10 @@ from DualGlowLib.model import (
 )
 from DualGlowLib.model.discriminators import surprise
 from DualGlowLib.model.reversal import reversal_factor
-from DualGlowLib.scans import Grid
-from DualGlowLib.training import Cohort, Interrupted, Trainer, TrainingSettings
+from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.loop import Interrupted, Trainer
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import Grid
 
 AGE, SEX, DIAGNOSIS = DEFAULT_COVARIATES
 APOE = Covariate("apoe", "categorical", values=("33", "34", "44"))

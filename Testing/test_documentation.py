@@ -13,8 +13,8 @@ import pytest
 
 from DualGlowLib.__main__ import _parser
 from DualGlowLib.model import PRESETS, preset
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.training import TrainingSettings
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import GRIDS
 from test_house import MODULES, ROOT, text, tree
 
 RESULTS = "Testing/benchmarks/RESULTS.md"

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 
 from DualGlowLib.__main__ import main
-from DualGlowLib.bundle import DEFAULT_BUNDLE
-from DualGlowLib.cases import Case, read_cases
-from DualGlowLib.evaluation import evaluate
-from DualGlowLib.metrics import image_metrics, structural_similarity
+from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE
+from DualGlowLib.cases.case import Case
+from DualGlowLib.cases.layouts import read_cases
+from DualGlowLib.evaluation.tables import evaluate
+from DualGlowLib.metrics.images import image_metrics, structural_similarity
 from DualGlowLib.resources import resource
-from DualGlowLib.scans import Scan, write_scan
-from DualGlowLib.simulate import simulate_case, simulate_cohort, template_anatomy, truth_file
-from DualGlowLib.synthesis import Synthesizer
+from DualGlowLib.simulate.anatomy import template_anatomy
+from DualGlowLib.simulate.case import simulate_case
+from DualGlowLib.simulate.cohort import simulate_cohort, truth_file
+from DualGlowLib.synthesis.synthesizer import Synthesizer
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 import DualGlowLib
-from DualGlowLib.exchange import Exchange, remove_abandoned
+from DualGlowLib.worker.exchange import Exchange, remove_abandoned
 
 LIBRARY = str(Path(DualGlowLib.__file__).parent.parent)
 MAKE = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from DualGlowLib.exchange import Exchange
+from DualGlowLib.worker.exchange import Exchange
 made = Exchange.join(Path(sys.argv[2])) if len(sys.argv) > 2 else Exchange.make()
 (made.path / "in-0.npy").write_bytes(b"voxels")
 print(made.path, flush=True)

@@ -10,7 +10,7 @@ import pytest
 import vtk
 
 from dicom_files import FRAME, STUDY, write_series
-from DualGlowLib.scans import read_scan
+from DualGlowLib.volumes.reading import read_scan
 from loaded import host, slicer
 
 AFFINE = np.array([[0.9, 0, 0, -10], [0, 1.1, 0, 20], [0, 0, 1.2, -30], [0, 0, 0, 1.0]])

@@ -27,7 +27,7 @@ IN_SLICER = {
     "slicer",
     "vtk",
 }  # what Slicer itself brings along
-OURS = {"DualGlowLib", "DualGlowSynthesisLib"}
+OURS = {"DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib"}
 NO_TEXT = {".gz", ".npz", ".png", ".safetensors"}
 
 
@@ -90,7 +90,7 @@ def test_cmake_installs_the_shared_resources():
 
 def test_packages_hold_nothing_but_python():
     """Other files there are installed neither by Slicer's build nor by pip; they belong in Resources."""
-    for package in ("DualGlowLib", "DualGlowSynthesisLib"):
+    for package in ("DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib"):
         assert [name for name in under(f"DualGlowSynthesis/{package}") if not name.endswith(".py")] == []
 
 
@@ -183,7 +183,7 @@ def test_versions_and_requirements_agree():
     }
     installed = set(project["tool"]["setuptools"]["packages"]) - {"DualGlowLib._resources"}
     assert installed == {package.replace("/", ".") for package in packages}
-    torch = re.search(r'^TORCH = "(.+)"$', text("DualGlowSynthesis/DualGlowSynthesisLib/dependencies.py"), re.MULTILINE)
+    torch = re.search(r'^TORCH = "(.+)"$', text("DualGlowSynthesis/DualGlowSlicerLib/dependencies.py"), re.MULTILINE)
     assert torch[1] in requirements
 
 
@@ -229,6 +229,47 @@ def test_library_knows_neither_slicer_nor_qt():
     for name in under("DualGlowSynthesis/DualGlowLib", ".py"):
         foreign = imported(ast.walk(ast.parse(text(name)))) & {"ctk", "PySide6", "PythonQt", "qt", "slicer", "vtk"}
         assert not foreign, f"{name} imports {', '.join(foreign)}."
+
+
+ROOMS = (
+    "flow", "model", "volumes", "metrics", "atlas", "preparation", "bundle", "cases", "pictures", "cohorts", "simulate",
+    "training", "synthesis", "baselines", "evaluation", "worker", "cli",
+)  # fmt: skip
+"""Of the library; each may import from those before it, and from the files at the root."""
+
+AT_THE_ROOT = {
+    "__init__", "__main__", "devices", "errors", "files", "locks", "outputs", "processes", "resources", "sealed",
+    "spellings", "values",
+}  # fmt: skip
+
+
+def rooms_imported(name: str) -> set[str]:
+    """Rooms and root files that a file of the library imports from, anywhere in it."""
+    package = Path(name).parent.relative_to("DualGlowSynthesis").parts
+    found = set()
+    for node in ast.walk(ast.parse(text(name))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            parts = [part for part in base if part]
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found
+
+
+def test_each_room_knows_only_those_before_it():
+    for name in under("DualGlowSynthesis/DualGlowLib", ".py"):
+        parts = Path(name).relative_to("DualGlowSynthesis/DualGlowLib").parts
+        if len(parts) == 1:
+            assert Path(name).stem in AT_THE_ROOT, f"{name} lies at the root, where only what all may use belongs."
+            continue
+        above = ROOMS[ROOMS.index(parts[0]) + 1 :]
+        wrong = rooms_imported(name) & set(above)
+        assert not wrong, f"{name} imports from {', '.join(sorted(wrong))}, which come after {parts[0]}."
+
+
+def test_no_room_is_crowded():
+    folders = [str(Path(name).parent) for name in under("DualGlowSynthesis/DualGlowLib", ".py")]
+    crowded = {folder for folder in folders if folders.count(folder) > 16}
+    assert not crowded, f"{', '.join(crowded)}: more than 15 files; divide the room by subject."
 
 
 def test_importing_the_library_is_cheap():

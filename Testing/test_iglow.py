@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from DualGlowLib import InputError
-from DualGlowLib.cases import Case
+from DualGlowLib.baselines.iglow import IGlow
+from DualGlowLib.cases.case import Case
 from DualGlowLib.flow import FlowConfig
-from DualGlowLib.iglow import IGlow
-from DualGlowLib.training import Cohort
+from DualGlowLib.training.data import Cohort
 
 SHAPES = {2: (16, 16), 3: (8, 8, 8)}
 SMALL = FlowConfig(depths=(2, 2), widths=(16, 16))

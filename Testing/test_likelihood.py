@@ -18,7 +18,7 @@ from DualGlowLib.model import (
     pet_likelihood,
     preset,
 )
-from DualGlowLib.synthesis import Synthesizer
+from DualGlowLib.synthesis.synthesizer import Synthesizer
 from toy_cohort import PET_SCALE, ToyLaw, toy_bundle, train_toy
 
 SHAPES = {2: (8, 16), 3: (8, 8, 16)}

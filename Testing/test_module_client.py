@@ -18,7 +18,7 @@ import pytest
 from DualGlowLib import InputError
 from loaded import host  # noqa: F401  makes qt and slicer importable
 
-from DualGlowSynthesisLib import client as clients  # isort: skip
+from DualGlowSlicerLib import client as clients  # isort: skip
 
 PROGRAM = """
 import json, os, sys, time
@@ -336,7 +336,7 @@ sys.path[:0] = sys.argv[1:3]
 import host
 host.start()
 import numpy as np
-from DualGlowSynthesisLib.client import WorkerClient
+from DualGlowSlicerLib.client import WorkerClient
 client = WorkerClient()
 client.request("nonsense", voxels=client.save(np.zeros((50, 50, 50))))
 client.save(np.zeros((50, 50, 50)))

@@ -10,8 +10,9 @@ from hand_client import HandClient
 from loaded import slicer
 from module_scene import OBLIQUE, SHAPE, clean_scene, geometry, item_of, t1, voxels  # noqa: F401
 
-from DualGlowSynthesisLib import comparison, volumes  # isort: skip
-from DualGlowSynthesisLib.comparison import summaryOf, writeComparison  # isort: skip
+from DualGlowSynthesisLib.nodes import comparison  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
+from DualGlowSynthesisLib.nodes.comparison import summaryOf, writeComparison  # isort: skip
 
 pytestmark = pytest.mark.usefixtures("clean_scene")
 

@@ -18,8 +18,10 @@ from loaded import slicer
 from module_scene import OBLIQUE, SHAPE, clean_scene, geometry, t1, turn, voxels  # noqa: F401
 
 from DualGlowLib import InputError  # isort: skip
-from DualGlowLib.scans import is_synthetic, read_scan  # isort: skip
-from DualGlowSynthesisLib import exporting, results, volumes  # isort: skip
+from DualGlowLib.volumes.marking import is_synthetic  # isort: skip
+from DualGlowLib.volumes.reading import read_scan  # isort: skip
+from DualGlowSynthesisLib.nodes import exporting, results  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
 
 pytestmark = pytest.mark.usefixtures("clean_scene")
 

@@ -18,7 +18,7 @@ from loaded import ROOT, TRAINING, host, slicer
 from test_house import MODULES, cmake_list
 
 from DualGlowLib import InputError  # isort: skip
-from DualGlowSynthesisLib import dependencies  # isort: skip
+from DualGlowSlicerLib import dependencies  # isort: skip
 
 SENTENCE = re.compile(r"[A-Zn][^\n]+\.")
 
@@ -310,7 +310,8 @@ fresh = Path(sys.argv[2])
 slicer = host.start()
 place = fresh / "qt-scripted-modules"
 modules = [host.load(place / (name + ".py")) for name in ("DualGlowSynthesis", "DualGlowTraining")]
-from DualGlowSynthesisLib import dependencies, models
+from DualGlowSlicerLib import dependencies
+from DualGlowSynthesisLib.models import models
 """
 
 OPEN = """

@@ -18,10 +18,10 @@ import pytest
 from loaded import host, slicer
 
 from DualGlowLib import InputError  # isort: skip
-from DualGlowLib.bundle import load_bundle  # isort: skip
+from DualGlowLib.bundle.bundle import load_bundle  # isort: skip
 from DualGlowLib.resources import resource  # isort: skip
 from DualGlowLib.sealed import write_sealed  # isort: skip
-from DualGlowSynthesisLib import downloads, models  # isort: skip
+from DualGlowSynthesisLib.models import downloads, models  # isort: skip
 
 BUNDLE = resource("Models", "simulated-fdg-medium")
 SENTENCE = re.compile(r"[^\n]+\.")

@@ -18,10 +18,11 @@ from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
 from screenshots import grab
 
-from DualGlowSynthesisLib import client as clients  # isort: skip
-from DualGlowSynthesisLib import dependencies, display, volumes  # isort: skip
-from DualGlowSynthesisLib.engine import Engine  # isort: skip
-from DualGlowSynthesisLib.window import Window  # isort: skip
+from DualGlowSlicerLib import client as clients  # isort: skip
+from DualGlowSlicerLib import dependencies, volumes  # isort: skip
+from DualGlowSynthesisLib.nodes import display  # isort: skip
+from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
+from DualGlowSynthesisLib.window.window import Window  # isort: skip
 
 SHAPE = (5, 4, 3)
 

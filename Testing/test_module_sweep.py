@@ -10,8 +10,9 @@ import pytest
 from loaded import slicer
 from module_scene import OBLIQUE, SHAPE, clean_scene, geometry, item_of, t1, voxels  # noqa: F401
 
-from DualGlowLib.qc import write_png  # isort: skip
-from DualGlowSynthesisLib import sweep, volumes  # isort: skip
+from DualGlowLib.pictures.drawing import write_png  # isort: skip
+from DualGlowSynthesisLib.nodes import sweep  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
 
 pytestmark = pytest.mark.usefixtures("clean_scene")
 

@@ -13,7 +13,8 @@ from loaded import SYNTHESIS, host, slicer
 from module_scene import item_of
 from two_patients import SHAPE, CodedClient, Database, Desk, add_patient, open_desk
 
-from DualGlowSynthesisLib import belonging, dependencies, results, volumes  # isort: skip
+from DualGlowSynthesisLib.nodes import belonging, results  # isort: skip
+from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import vtk
 from hand_client import HandClient
 from loaded import SYNTHESIS, host, slicer
 
-from DualGlowSynthesisLib import dependencies, volumes  # isort: skip
-from DualGlowSynthesisLib.engine import Engine  # isort: skip
-from DualGlowSynthesisLib.results import resultOf  # isort: skip
-from DualGlowSynthesisLib.window import Window  # isort: skip
+from DualGlowSlicerLib import dependencies, volumes  # isort: skip
+from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
+from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
+from DualGlowSynthesisLib.window.window import Window  # isort: skip
 
 AXES = np.array([[0.0, -0.8, 0.6, 10.0], [0.0, 0.6, 0.8, -20.0], [-1.5, 0.0, 0.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
 SHAPE = (5, 4, 3)

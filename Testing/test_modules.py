@@ -14,8 +14,8 @@ from host.widgets import CTK, QMRML
 from loaded import ROOT, SYNTHESIS, TRAINING, host, slicer
 
 from DualGlowLib import InputError  # isort: skip
-from DualGlowSynthesisLib import volumes  # isort: skip
-from DualGlowSynthesisLib.display import SUVR_WINDOW, colorMaps  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
+from DualGlowSynthesisLib.nodes.display import SUVR_WINDOW, colorMaps  # isort: skip
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic  # isort: skip
 
 OBLIQUE = np.array([[0.0, -0.8, 0.6, 10.0], [0.0, 0.6, 0.8, -20.0], [-1.5, 0.0, 0.0, 30.0], [0.0, 0.0, 0.0, 1.0]])

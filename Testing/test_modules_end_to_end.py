@@ -10,13 +10,15 @@ import pytest
 import SimpleITK as sitk
 import vtk
 
-from DualGlowLib.scans import load_template, read_scan, resample
-from DualGlowLib.scans.morphology import filled
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.volumes.morphology import filled
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
 from host import Gaps, gestures, pump, views
 from loaded import SYNTHESIS, host, slicer
 
-from DualGlowSynthesisLib import volumes  # isort: skip
-from DualGlowSynthesisLib.results import resultOf  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
+from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
 
 WAIT = 300  # seconds; far more than it takes
 
@@ -24,7 +26,7 @@ WAIT = 300  # seconds; far more than it takes
 @pytest.fixture(scope="module")
 def worker():
     """One worker for all windows of this file: it takes seconds to start."""
-    from DualGlowSynthesisLib.engine import Engine
+    from DualGlowSynthesisLib.window.engine import Engine
 
     engine = Engine()
     yield engine
@@ -34,7 +36,7 @@ def worker():
 @pytest.fixture
 def module(worker, monkeypatch: pytest.MonkeyPatch):
     import DualGlowSynthesis
-    from DualGlowSynthesisLib.window import Window
+    from DualGlowSynthesisLib.window.window import Window
 
     slicer.mrmlScene.Clear(0)
     host.slot_errors.clear()

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from DualGlowLib import flow
-from DualGlowLib.bundle import load_bundle
-from DualGlowLib.cases import Case
+from DualGlowLib.bundle.bundle import load_bundle
+from DualGlowLib.cases.case import Case
 from DualGlowLib.flow import transform
 from DualGlowLib.model import DualGlow, ModelConfig, preset
-from DualGlowLib.scans import Grid
-from DualGlowLib.training import Cohort, Interrupted, Trainer, TrainingSettings
+from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.loop import Interrupted, Trainer
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import Grid
 
 DEVICES = [
     "cpu",

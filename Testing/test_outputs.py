@@ -16,28 +16,18 @@ import SimpleITK as sitk
 from dicom_files import write_series
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
-from DualGlowLib.cases import Case, make_splits, write_splits
-from DualGlowLib.evaluation import report_output, write_report
-from DualGlowLib.outputs import (
-    SIDECAR,
-    Output,
-    check_outputs,
-    kind_of_file,
-    other_source,
-    refuse_links,
-)
-from DualGlowLib.qc import picture_output, write_png, write_sheet
-from DualGlowLib.report import report_html
-from DualGlowLib.scans import (
-    SYNTHETIC,
-    SYNTHETIC_SD,
-    Scan,
-    scan_outputs,
-    transform_output,
-    write_scan,
-    write_transform,
-)
-from DualGlowLib.simulate.regions import REGIONS
+from DualGlowLib.atlas.regions import REGIONS
+from DualGlowLib.cases.case import Case
+from DualGlowLib.cases.splits import make_splits, write_splits
+from DualGlowLib.evaluation.tables import report_output, write_report
+from DualGlowLib.outputs import SIDECAR, Output, check_outputs, kind_of_file, other_source, refuse_links
+from DualGlowLib.pictures.drawing import picture_output, write_png
+from DualGlowLib.pictures.report import report_html
+from DualGlowLib.pictures.sheet import write_sheet
+from DualGlowLib.preparation.transforms import transform_output, write_transform
+from DualGlowLib.volumes.marking import SYNTHETIC, SYNTHETIC_SD
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import scan_outputs, write_scan
 
 
 def image(path: Path, value: float = 1.0) -> None:

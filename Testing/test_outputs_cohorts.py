@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.cases import prepare_cohort, read_cases
-from DualGlowLib.simulate import simulate_cohort
-from DualGlowLib.training import check_run
+from DualGlowLib.cases.layouts import read_cases
+from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.simulate.cohort import simulate_cohort
+from DualGlowLib.training.loop import check_run
 from test_cohort_preparation import GRID, make_cohort, quick_case
 from test_outputs import foreign, snapshot
 

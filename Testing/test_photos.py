@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.bundle import load_bundle
+from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.model import DualGlow
-from DualGlowLib.photos import PHOTO_TASKS, PhotoPairs, cartoon, read_photo, sketch
-from DualGlowLib.training import Trainer, TrainingSettings
+from DualGlowLib.training.loop import Trainer
+from DualGlowLib.training.photos import PHOTO_TASKS, PhotoPairs, cartoon, read_photo, sketch
+from DualGlowLib.training.settings import TrainingSettings
 
 skimage = pytest.importorskip("skimage", reason="photos need scikit-image")
 SHIPPED = Path(skimage.__file__).parent / "data"  # what the wheel itself holds: nothing is fetched

@@ -12,12 +12,16 @@ import SimpleITK as sitk
 from PIL import Image
 
 from DualGlowLib import InputError, __version__
-from DualGlowLib.qc import pet_picture, t1_picture, write_contact_sheet, write_png, write_sheet
-from DualGlowLib.qc.drawing import LARGE, SMALL, edge_line, heat, iso_line, text_size, write_text
-from DualGlowLib.qc.pictures import _PET, _T1, PATIENT, PET, TEMPLATE
-from DualGlowLib.scans import GRIDS, Prepared, Scan, load_template, resample
-from DualGlowLib.scans.pet import PreparedPet
-from DualGlowLib.scans.quality import Verdict
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.pictures.drawing import LARGE, SMALL, edge_line, heat, iso_line, text_size, write_png, write_text
+from DualGlowLib.pictures.quality import _PET, _T1, PATIENT, PET, TEMPLATE, pet_picture, t1_picture
+from DualGlowLib.pictures.sheet import write_contact_sheet, write_sheet
+from DualGlowLib.preparation.pet import PreparedPet
+from DualGlowLib.preparation.quality import Verdict
+from DualGlowLib.preparation.t1 import Prepared
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 GRID = GRIDS["medium"]
 

@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from DualGlowLib.qc import overlay_picture
-from DualGlowLib.report import RESEARCH_ONLY, report_html
-from DualGlowLib.scans import Scan, load_template, resample
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.pictures.quality import overlay_picture
+from DualGlowLib.pictures.report import RESEARCH_ONLY, report_html
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 PROVENANCE = {
     "Synthetic": True,

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from DualGlowLib import InputError
-from DualGlowLib.bundle import load_bundle
+from DualGlowLib.bundle.bundle import load_bundle
 from toy_runs import STEPS, content, toy_trainer
 
 HERE = Path(__file__).parent

@@ -14,13 +14,18 @@ import torch
 
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
-from DualGlowLib.bundle import DEFAULT_BUNDLE, Bundle
-from DualGlowLib.draws import Draws
+from DualGlowLib.atlas.regions import REGIONS
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from DualGlowLib.model import DualGlow, Encoding, encode_covariates, preset
 from DualGlowLib.resources import resource
-from DualGlowLib.scans import Grid, Scan, load_template, read_scan, resample, write_scan
-from DualGlowLib.simulate.regions import REGIONS
-from DualGlowLib.synthesis import Synthesizer
+from DualGlowLib.synthesis.draws import Draws
+from DualGlowLib.synthesis.synthesizer import Synthesizer
+from DualGlowLib.volumes.grid import Grid
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 SHAPE = (16, 16, 16)
 CN, AD = ({"age": 70, "sex": "F", "diagnosis": diagnosis} for diagnosis in ("CN", "AD"))

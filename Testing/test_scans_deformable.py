@@ -10,20 +10,15 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib import InputError
-from DualGlowLib.cases.preparing import Settings
-from DualGlowLib.scans import (
-    GRIDS,
-    Prepared,
-    Scan,
-    load_template,
-    prepare,
-    prepare_pet,
-    read_transform,
-    resample,
-    to_patient,
-    write_transform,
-)
-from DualGlowLib.scans.deformable import Warp, deform
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.cohorts.preparing import Settings
+from DualGlowLib.preparation.deformable import Warp, deform
+from DualGlowLib.preparation.pet import prepare_pet
+from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
+from DualGlowLib.preparation.transforms import read_transform, write_transform
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 GRID = GRIDS["medium"]
 _STEP = 2.5  # millimetres: voxels of the made-up head
@@ -105,7 +100,7 @@ def test_the_field_is_smooth_and_leads_back(deformed: Prepared) -> None:
 
 
 def test_a_field_that_folds_is_reduced() -> None:
-    from DualGlowLib.scans import deformable
+    from DualGlowLib.preparation import deformable
 
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     field = np.zeros((40, 40, 40, 3))
@@ -142,7 +137,7 @@ def test_nothing_changes_unless_asked(bent: tuple[Scan, np.ndarray], plain: Prep
     assert plain.warp is None
     assert "min_jacobian" not in plain.quality
     # What the preparation has always done, step by step.
-    from DualGlowLib.scans import normalise_t1
+    from DualGlowLib.preparation.intensity import normalise_t1
 
     target = np.linalg.inv(plain.to_template) @ GRID.affine
     share = resample(bent[1], bent[0].affine, GRID.shape, target)

@@ -15,9 +15,10 @@ from nibabel.eulerangles import euler2mat
 from dicom_files import MPRAGE, header, item, write_enhanced, write_series
 from dicom_files import on_lattice as voxels_on
 from DualGlowLib import InputError
-from DualGlowLib.scans import Scan, read_scan
-from DualGlowLib.scans.dicom import choose_series, list_series
-from DualGlowLib.scans.dicom_file import read_dataset, save_dataset
+from DualGlowLib.volumes.dicom.file import read_dataset, save_dataset
+from DualGlowLib.volumes.dicom.series import choose_series, list_series
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.scan import Scan
 
 AXIAL = from_matvec(np.diag([-1.0, -1.0, 2.0]), [5.0, 6.0, -7.0])
 TILT = np.eye(4)
@@ -429,7 +430,7 @@ HOUR = 70 * 1000 / (3.7e8 * 2 ** (-3600 / HALF_LIFE))  # 70 kg, injected an hour
 
 
 def factor(tracer: dict | None = None, **tags: object) -> tuple[float | None, str]:
-    from DualGlowLib.scans.suv import suv_factor
+    from DualGlowLib.volumes.dicom.suv import suv_factor
 
     pet = {**PET, **tags}
     private = pet.pop("private", {})

@@ -17,9 +17,12 @@ from nibabel.eulerangles import euler2mat
 
 from dicom_files import MPRAGE, on_lattice, write_enhanced, write_series
 from DualGlowLib import InputError
-from DualGlowLib.scans import Scan, dicom_export, read_scan, write_scan
-from DualGlowLib.scans.dicom_export import check_export, export_dicom
-from DualGlowLib.scans.marking import is_synthetic
+from DualGlowLib.volumes.dicom import export as dicom_export
+from DualGlowLib.volumes.dicom.export import check_export, export_dicom
+from DualGlowLib.volumes.marking import is_synthetic
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 LATTICES = {
     "axial": from_matvec(np.diag([-1.0, -1.0, 2.0]), [5.0, 6.0, -7.0]),

@@ -12,8 +12,12 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import GRIDS, Grid, Prepared, Scan, load_template, prepare, resample, to_patient
-from DualGlowLib.scans.transforms import read_transform, write_transform
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
+from DualGlowLib.preparation.transforms import read_transform, write_transform
+from DualGlowLib.volumes.grid import GRIDS, Grid
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 GRID = GRIDS["medium"]
 # Holds every voxel of the head, so that the way back can be checked everywhere.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.scans.lattices import bounds, box_lattice, coordinates, corners, lattice_about, lattice_over
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.lattices import bounds, box_lattice, coordinates, corners, lattice_about, lattice_over
 
 OBLIQUE = np.array([[0.0, -2, 0.5, 10], [1.5, 0, 0, -20], [0, 0.3, 3, 5], [0, 0, 0, 1]])
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from DualGlowLib.scans import SYNTHETIC, SYNTHETIC_SD, Scan, is_synthetic, output_name, read_scan, write_scan
+from DualGlowLib.volumes.marking import SYNTHETIC, SYNTHETIC_SD, is_synthetic, output_name
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 
 @pytest.fixture

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from DualGlowLib import InputError
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation import brain
+from DualGlowLib.preparation.brain import brain_mask
 from DualGlowLib.resources import resource
-from DualGlowLib.scans import Scan, brain, brain_mask, load_template, read_scan, resample
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 
 @pytest.fixture(scope="module")

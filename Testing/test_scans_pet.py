@@ -11,12 +11,19 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import GRIDS, Prepared, Scan, brain_mask, load_template, prepare, read_scan, resample, write_scan
-from DualGlowLib.scans.lattices import coordinates
-from DualGlowLib.scans.pet import prepare_pet
-from DualGlowLib.scans.pet_checks import check_image
-from DualGlowLib.scans.reference import REFERENCES, reference_mean, reference_region
-from DualGlowLib.scans.rigid import register_rigid
+from DualGlowLib.atlas.reference import REFERENCES, reference_mean, reference_region
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.brain import brain_mask
+from DualGlowLib.preparation.pet import prepare_pet
+from DualGlowLib.preparation.pet_quality import check_image
+from DualGlowLib.preparation.rigid import register_rigid
+from DualGlowLib.preparation.t1 import Prepared, prepare
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.lattices import coordinates
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 GRID = GRIDS["medium"]
 FWHM = np.sqrt(8 * np.log(2))

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import GRIDS, Scan, load_template, normalise_t1, prepare, read_scan, resample, to_patient
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.intensity import normalise_t1
+from DualGlowLib.preparation.t1 import prepare, to_patient
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 GRID = GRIDS["medium"]
 

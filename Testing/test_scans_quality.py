@@ -10,9 +10,14 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import GRIDS, Prepared, Scan, load_template, prepare, read_scan, resample
-from DualGlowLib.scans.bias import correct_bias
-from DualGlowLib.scans.brain import given_mask
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.bias import correct_bias
+from DualGlowLib.preparation.brain import given_mask
+from DualGlowLib.preparation.t1 import Prepared, prepare
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 GRID = GRIDS["small"]
 

@@ -12,7 +12,9 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import Scan, read_scan, write_scan
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 # What every odd file of ../shared/data must give: (shape, axis codes), or words of the refusal.
 VERDICTS = {

@@ -6,7 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from DualGlowLib.scans import GRIDS, Prepared, Scan, resample, to_patient
+from DualGlowLib.preparation.t1 import Prepared, to_patient
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 
 def _smooth(points: np.ndarray) -> np.ndarray:

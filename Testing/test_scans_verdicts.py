@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import GRIDS, prepare, read_scan
+from DualGlowLib.preparation.t1 import prepare
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
 
 GOOD = ("good", "")
 EXPECTED = {

@@ -11,7 +11,9 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import Scan, read_scan, write_scan
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.writing import write_scan
 
 
 @pytest.fixture

@@ -7,13 +7,17 @@ import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.draws import Distribution
-from DualGlowLib.kept import Kept
-from DualGlowLib.regional import interval90, region_rows
-from DualGlowLib.scans import GRIDS, Grid, Prepared, Scan, load_template, prepare, resample, to_patient
-from DualGlowLib.scans.adoption import adopt
-from DualGlowLib.session import Cancelled, Session
-from DualGlowLib.simulate.regions import REGIONS, weights
+from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.adoption import adopt
+from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
+from DualGlowLib.synthesis.cache import Kept
+from DualGlowLib.synthesis.draws import Distribution
+from DualGlowLib.synthesis.region_table import interval90, region_rows
+from DualGlowLib.synthesis.session import Cancelled, Session
+from DualGlowLib.volumes.grid import GRIDS, Grid
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 STEP = 3.0  # millimetres: a small T1
 
@@ -435,7 +439,8 @@ def test_registration_of_a_pet_is_kept(
     session: Session, pets: tuple[Scan, Scan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = session.compare(pets[1], 70, samples=2, registered=True)
-    monkeypatch.setattr("DualGlowLib.session.prepare_pet", lambda *_, **options: pytest.fail("registered again"))
+    name = "DualGlowLib.synthesis.session.prepare_pet"
+    monkeypatch.setattr(name, lambda *_, **options: pytest.fail("registered again"))
     second = session.compare(pets[1], 80, samples=2, registered=True)
     assert second.prepared is first.prepared
     assert second.regions[0]["real"] == first.regions[0]["real"]

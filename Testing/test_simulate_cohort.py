@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.simulate import case_seed, find_pairs, load_anatomies, simulate_case, simulate_cohort, template_anatomy
+from DualGlowLib.atlas.regions import PARTITION, REGIONS
 from DualGlowLib.simulate import labels as muse
-from DualGlowLib.simulate.lattice import WORK
-from DualGlowLib.simulate.regions import PARTITION, REGIONS
+from DualGlowLib.simulate.anatomy import template_anatomy
+from DualGlowLib.simulate.case import simulate_case
+from DualGlowLib.simulate.cohort import case_seed, simulate_cohort
+from DualGlowLib.simulate.labels import find_pairs, load_anatomies
 from DualGlowLib.simulate.shape import Covariates
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.separable import WORK
 
 GRID = GRIDS["small"]
 

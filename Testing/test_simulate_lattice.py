@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.simulate import lattice
-from DualGlowLib.simulate.lattice import HALF, WORK
+from DualGlowLib.volumes import separable as lattice
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.separable import HALF, WORK
 
 
 def _lines(grid):

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.simulate import Covariates, lattice, simulate_case, template_anatomy
-from DualGlowLib.simulate.regions import REGIONS
-from DualGlowLib.simulate.shape import draw_shape
+from DualGlowLib.atlas.regions import REGIONS
+from DualGlowLib.simulate.anatomy import template_anatomy
+from DualGlowLib.simulate.case import simulate_case
+from DualGlowLib.simulate.shape import Covariates, draw_shape
 from DualGlowLib.simulate.uptake import FACTORS, severity
+from DualGlowLib.volumes import separable as lattice
+from DualGlowLib.volumes.grid import GRIDS
 
 GRID = GRIDS["small"]
 DRAWS = 250

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.simulate import regions
-from DualGlowLib.simulate.regions import PARTITION, REGIONS
+from DualGlowLib.atlas import regions
+from DualGlowLib.atlas.regions import PARTITION, REGIONS
+from DualGlowLib.volumes.grid import GRIDS
 
 GRID = GRIDS["small"]
 

@@ -15,14 +15,16 @@ import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.bundle import load_bundle
-from DualGlowLib.cases import Case, read_cases
+from DualGlowLib.bundle.bundle import load_bundle
+from DualGlowLib.cases.case import Case
+from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.model import preset
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.simulate import simulate_cohort
-from DualGlowLib.synthesis import Synthesizer
-from DualGlowLib.training import Cohort, TrainingSettings, split_subjects
+from DualGlowLib.simulate.cohort import simulate_cohort
+from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.training.checkpoints import Checkpoints
+from DualGlowLib.training.data import Cohort, split_subjects
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import GRIDS
 
 STEPS = 9
 SCRIPT = Path(__file__).resolve().parent.parent / "DualGlowTraining" / "Scripts" / "train.py"

@@ -21,14 +21,18 @@ import pytest
 
 import DualGlowLib
 from DualGlowLib import InputError
-from DualGlowLib.commands.requests import Commands
-from DualGlowLib.scans import load_template, normalise_t1, resample
-from DualGlowLib.simulate.regions import REGIONS
-from DualGlowLib.worker import Worker, _number_in, _plain
+from DualGlowLib.atlas.regions import REGIONS
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.intensity import normalise_t1
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.worker.requests import Commands
+from DualGlowLib.worker.server import Worker, _number_in, _plain
 from hand_client import HandClient
 
 LIBRARY = str(Path(DualGlowLib.__file__).parent.parent)
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker import main; main(sys.argv[1:])"
+START = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker.server import main; main(sys.argv[1:])"
+)
 PATIENCE = 240  # seconds: only a hang takes longer
 ENDS = ("done", "refused", "cancelled", "failed")
 
@@ -434,7 +438,7 @@ def test_no_fault_of_a_command_ends_the_worker(
 
     here.answers()
     with monkeypatch.context() as patch:
-        patch.setattr("DualGlowLib.commands.requests.Commands.devices", devices)
+        patch.setattr("DualGlowLib.worker.requests.Commands.devices", devices)
         (answer,) = here.answers()
     assert answer["event"] == event
     assert answer["message"] == "Two lines." or "\n" not in answer["message"]
@@ -738,7 +742,7 @@ def test_files_that_are_no_arrays_are_refused(worker: Asking) -> None:
 @pytest.fixture
 def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that was made for one worker, whose maker is a process that is no more."""
-    make = "import sys; sys.path.insert(0, sys.argv[1]); from DualGlowLib.exchange import Exchange; "
+    make = "import sys; sys.path.insert(0, sys.argv[1]); from DualGlowLib.worker.exchange import Exchange; "
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-c", f"{make}print(Exchange.make().path)", LIBRARY],

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, avg_pool3d
 
-from DualGlowLib.bundle import Bundle
+from DualGlowLib.bundle.bundle import Bundle
 from DualGlowLib.model import Covariate, DualGlow, ModelConfig, encode_covariates, preset
-from DualGlowLib.scans import Grid
+from DualGlowLib.volumes.grid import Grid
 
 COVARIATES = (
     Covariate("age", "numeric", mean=70.0, sd=10.0, minimum=50.0, maximum=90.0),

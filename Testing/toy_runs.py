@@ -22,9 +22,11 @@ from pathlib import Path
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.cases import Case
-from DualGlowLib.scans import Grid
-from DualGlowLib.training import Cohort, Trainer, TrainingSettings
+from DualGlowLib.cases.case import Case
+from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.loop import Trainer
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import Grid
 from toy_cohort import toy_config
 
 STEPS = 4

@@ -11,7 +11,8 @@ import numpy as np
 from hand_client import HandClient
 from loaded import SYNTHESIS, slicer
 
-from DualGlowSynthesisLib import belonging, marks, results, volumes  # isort: skip
+from DualGlowSynthesisLib.nodes import belonging, marks, results  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
 
 __all__ = ["SHAPE", "CodedClient", "Database", "Desk", "add_patient", "open_desk"]
 
@@ -284,8 +285,8 @@ class Desk:
 def open_desk(client: CodedClient, folder: Path, monkeypatch) -> Desk:
     """The module's window with this worker, for a test that closes it."""
     import DualGlowSynthesis
-    from DualGlowSynthesisLib.engine import Engine
-    from DualGlowSynthesisLib.window import Window
+    from DualGlowSynthesisLib.window.engine import Engine
+    from DualGlowSynthesisLib.window.window import Window
 
     monkeypatch.setattr(DualGlowSynthesis, "Window", lambda ui: Window(ui, Engine(client)))
     return Desk(SYNTHESIS.open(), client, folder)

@@ -10,8 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, commands
-from .console import Console
+from . import __version__
+from .cli import cohorts, reports, synthesis, training
+from .cli.console import Console
 from .errors import InputError
 
 __all__ = ["main"]
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--force", action="store_true", help=_FORCE)
         return sub
 
-    sub = command("simulate", commands.simulate, "make a paired T1/FDG-PET cohort whose conditional law is known")
+    sub = command("simulate", cohorts.simulate, "make a paired T1/FDG-PET cohort whose conditional law is known")
     sub.add_argument("output", metavar="OUT", help="folder to write to (BIDS, and truth/)")
     sub.add_argument("--cases", type=int, required=True, metavar="N")
     sub.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=int, default=1, help="processes")
 
     sub = command(
-        "validate", commands.validate, "say which cases of a directory can be used, and why others can't", True
+        "validate", cohorts.validate, "say which cases of a directory can be used, and why others can't", True
     )
     sub.add_argument("cases", metavar="CASES", help=_CASES)
     sub.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--folds", type=int, default=5, metavar="K")
     sub.add_argument("--seed", type=int, default=0)
 
-    sub = command("prepare", commands.prepare, "bring every T1 and PET of a directory to a grid, ready for training")
+    sub = command("prepare", cohorts.prepare, "bring every T1 and PET of a directory to a grid, ready for training")
     sub.add_argument("cases", metavar="CASES", help=_CASES)
     sub.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
     sub.add_argument("output", metavar="OUT", help="folder to write to (a BIDS derivative); goes on where it stopped")
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-pictures", dest="pictures", action="store_false", help="leave out the pictures for checking")
     sub.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
 
-    sub = command("train", commands.train, "train a model on a directory of paired cases")
+    sub = command("train", training.train, "train a model on a directory of paired cases")
     sub.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
     _add_splits(sub, "train on all folds but this one, and validate on it")
     sub.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
@@ -100,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
 
     for name, function, text in (
-        ("synthesize", commands.synthesize, "synthesize the FDG-PET of a T1"),
-        ("sweep", commands.sweep, "synthesize the FDG-PET of a T1 at several ages, and draw them"),
+        ("synthesize", synthesis.synthesize, "synthesize the FDG-PET of a T1"),
+        ("sweep", synthesis.sweep, "synthesize the FDG-PET of a T1 at several ages, and draw them"),
     ):
         sub = command(name, function, text, force=True)
         sub.add_argument("t1", metavar="T1", help="T1-weighted MRI of a head: a file, or a folder of DICOM files")
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--bundle", metavar="DIR", help="trained model (default: the one that ships with DualGlow)")
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
 
-    sub = command("evaluate", commands.evaluate, "compare a model with the PETs of cases that it has not seen", True)
+    sub = command("evaluate", reports.evaluate, "compare a model with the PETs of cases that it has not seen", True)
     sub.add_argument("bundle", metavar="BUNDLE")
     sub.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
     _add_splits(sub, "evaluate on this fold alone")
@@ -142,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
 
-    sub = command("benchmark", commands.benchmark, "time a synthesis on this machine, stage by stage")
+    sub = command("benchmark", reports.benchmark, "time a synthesis on this machine, stage by stage")
     sub.add_argument("t1", metavar="T1", nargs="?", help="T1 to use (default: the template that ships with DualGlow)")
     sub.add_argument("--bundle", metavar="DIR")
     sub.add_argument("--device", default="auto")

@@ -5,8 +5,9 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from DualGlowLib import InputError
+from DualGlowSlicerLib import volumes
 
-from . import belonging, marks, results, sweep, volumes
+from .nodes import belonging, marks, results, sweep
 from .parameters import DualGlowSynthesisParameterNode
 
 __all__ = ["DualGlowSynthesisLogic"]
@@ -122,6 +123,6 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
 
 
 def _session():
-    from DualGlowLib.session import Session
+    from DualGlowLib.synthesis.session import Session
 
     return Session(notice=slicer.util.infoDisplay)

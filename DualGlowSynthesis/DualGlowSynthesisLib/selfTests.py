@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from DualGlowLib.resources import resource
+from DualGlowSlicerLib import dependencies, volumes
 
-from . import dependencies, results, volumes
+from .nodes import results
 
 __all__ = ["CASES", "cancelLeavesTheScene", "synthesisOfTheTemplate", "volumeToScanAndBack"]
 

@@ -1,4 +1,4 @@
-"""Train the networks behind ``scans.brain_mask``, and measure the masks on real heads.
+"""Train the networks behind ``preparation.brain.brain_mask``, and measure the masks on real heads.
 
     python Testing/benchmarks/brain_mask.py train --data DATA --output weights.safetensors [--hold-out 9 14 21 ixi]
     python Testing/benchmarks/brain_mask.py evaluate --data DATA [--weights FILE] [HEAD ...]
@@ -30,9 +30,12 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
-from DualGlowLib.scans import Scan, brain, read_scan, resample  # noqa: E402
-from DualGlowLib.scans.brainnet import BrainNet  # noqa: E402
-from DualGlowLib.scans.lattices import corners, lattice_about  # noqa: E402
+from DualGlowLib.preparation import brain
+from DualGlowLib.preparation.brainnet import BrainNet
+from DualGlowLib.volumes.lattices import corners, lattice_about
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 ELDERLY = ("3", "4", "6", "9", "10", "12", "14", "16", "18", "21", "23")
 HEADS = (*ELDERLY, "ixi", "colin")

@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from DualGlowLib.cases import read_cases, read_on_grid
-from DualGlowLib.evaluation import evaluate, write_report
-from DualGlowLib.simulate import truth_file
-from DualGlowLib.simulate.regions import REGIONS, weights
-from DualGlowLib.synthesis import Synthesizer
+from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.cases.layouts import read_cases
+from DualGlowLib.cases.ongrid import read_on_grid
+from DualGlowLib.evaluation.tables import evaluate, write_report
+from DualGlowLib.simulate.cohort import truth_file
+from DualGlowLib.synthesis.synthesizer import Synthesizer
 
 _STUDIED = ("drawn", "mode", "mean", "low", "high", "sd", "true_sd", "slope", "true_slope", "round_trip")
 

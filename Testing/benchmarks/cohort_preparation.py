@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from DualGlowLib.cases import prepare_cohort
-from DualGlowLib.scans import GRIDS
+from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.volumes.grid import GRIDS
 
 
 def measure(table: Path, out: Path, grid: str, jobs: int) -> float:

@@ -23,16 +23,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from DualGlowLib.bundle import Bundle, load_bundle
-from DualGlowLib.cases import Case, is_simulated, read_cases
-from DualGlowLib.leakage import leakage, leakage_table
+from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.bundle.bundle import Bundle, load_bundle
+from DualGlowLib.cases.case import Case
+from DualGlowLib.cases.layouts import is_simulated, read_cases
+from DualGlowLib.evaluation.leakage import leakage, leakage_table
 from DualGlowLib.model import ModelConfig, encode_covariates, fit_covariates, preset
-from DualGlowLib.scans import GRIDS, Grid
-from DualGlowLib.simulate import truth_file
 from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
-from DualGlowLib.simulate.regions import REGIONS, weights
-from DualGlowLib.training import Cohort, Trainer, TrainingSettings, split_subjects
+from DualGlowLib.simulate.cohort import truth_file
+from DualGlowLib.training.data import Cohort, split_subjects
+from DualGlowLib.training.loop import Trainer
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import GRIDS, Grid
 
 YOUNG, OLD = 55.0, 85.0
 

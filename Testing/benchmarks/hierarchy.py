@@ -23,7 +23,7 @@ from memory import MIB, activation_peak, table
 from DualGlowLib.flow import MEMORY_MODES, FlowConfig, MultiScaleFlow, initialize, set_memory
 from DualGlowLib.model import LinkConfig, ModelConfig
 from DualGlowLib.model.link import build_link
-from DualGlowLib.scans import GRIDS
+from DualGlowLib.volumes.grid import GRIDS
 
 
 class Step:

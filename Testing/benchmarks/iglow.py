@@ -17,11 +17,12 @@ import time
 
 import torch
 
-from DualGlowLib.cases import read_cases, read_on_grid
+from DualGlowLib.baselines.iglow import IGlow
+from DualGlowLib.cases.layouts import read_cases
+from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.flow import FlowConfig
-from DualGlowLib.iglow import IGlow
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.training import Cohort
+from DualGlowLib.training.data import Cohort
+from DualGlowLib.volumes.grid import GRIDS
 
 
 def main() -> None:

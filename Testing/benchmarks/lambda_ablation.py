@@ -20,11 +20,14 @@ from pathlib import Path
 
 import torch
 
-from DualGlowLib.bundle import Bundle, load_bundle
-from DualGlowLib.cases import is_simulated, read_cases, read_on_grid
+from DualGlowLib.bundle.bundle import Bundle, load_bundle
+from DualGlowLib.cases.layouts import is_simulated, read_cases
+from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.model import PRESETS, ModelConfig, encode_covariates, fit_covariates, preset
-from DualGlowLib.scans import GRIDS
-from DualGlowLib.training import Cohort, Trainer, TrainingSettings, split_subjects
+from DualGlowLib.training.data import Cohort, split_subjects
+from DualGlowLib.training.loop import Trainer
+from DualGlowLib.training.settings import TrainingSettings
+from DualGlowLib.volumes.grid import GRIDS
 
 WEIGHTS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 

@@ -24,10 +24,15 @@ from pathlib import Path
 
 import numpy as np
 
-from DualGlowLib.scans import Scan, load_template, read_scan, resample
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 LIBRARY = Path(__file__).resolve().parents[2] / "DualGlowSynthesis"
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker import main; main(sys.argv[1:])"
+START = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker.server import main; main(sys.argv[1:])"
+)
 WANTED = {"exact": 2.0, "preview": 0.05, "prepare": 60.0}  # seconds, for the bundled model on two CPU cores
 
 

@@ -29,10 +29,11 @@ from itertools import accumulate, product
 
 import torch
 
+from DualGlowLib.atlas.template import load_template
 from DualGlowLib.flow import MEMORY_MODES, FlowConfig, MultiScaleFlow, ZeroConv, initialize, set_memory
 from DualGlowLib.model import DualGlow, ModelConfig, encode_covariates, preset
-from DualGlowLib.scans import GRIDS, load_template
-from DualGlowLib.synthesis import Synthesizer
+from DualGlowLib.synthesis.synthesizer import Synthesizer
+from DualGlowLib.volumes.grid import GRIDS
 
 MIB = 2**20
 

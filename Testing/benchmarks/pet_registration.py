@@ -25,8 +25,11 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
-from DualGlowLib.scans import Scan, brain_mask, read_scan, resample  # noqa: E402
-from DualGlowLib.scans.rigid import register_rigid  # noqa: E402
+from DualGlowLib.preparation.brain import brain_mask
+from DualGlowLib.preparation.rigid import register_rigid
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 WHITE = (35, 40, 41, 61, 62, 69, *range(81, 96))  # MUSE labels of white matter and brain stem
 FLUID = (1, 4, 11, 46, 49, 50, 51, 52)

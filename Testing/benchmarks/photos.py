@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from DualGlowLib.flow import MEMORY_MODES, set_memory
-from DualGlowLib.photos import PHOTO_TASKS, PhotoPairs
-from DualGlowLib.training import Trainer, TrainingSettings
+from DualGlowLib.training.loop import Trainer
+from DualGlowLib.training.photos import PHOTO_TASKS, PhotoPairs
+from DualGlowLib.training.settings import TrainingSettings
 
 
 def picture(run: Trainer, shown: PhotoPairs) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Measure ``scans.prepare`` on real heads: masks and registration, turned heads, bias, time and memory.
+"""Measure ``t1.prepare`` on real heads: masks and registration, turned heads, bias, time and memory.
 
     python Testing/benchmarks/preparation.py heads --data DATA [FILE ...]
     python Testing/benchmarks/preparation.py turns --data DATA [HEAD ...]
@@ -34,18 +34,15 @@ from scipy.spatial.transform import Rotation
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
-from DualGlowLib import InputError  # noqa: E402
-from DualGlowLib.scans import (  # noqa: E402
-    GRIDS,
-    Prepared,
-    Scan,
-    load_template,
-    preparation,
-    prepare,
-    read_scan,
-    resample,
-)
-from DualGlowLib.scans.bias import correct_bias  # noqa: E402
+from DualGlowLib import InputError
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation import t1 as preparation
+from DualGlowLib.preparation.bias import correct_bias
+from DualGlowLib.preparation.t1 import Prepared, prepare
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import Scan
 
 ELDERLY = ("3", "4", "6", "9", "10", "12", "14", "16", "18", "21", "23")
 DLMUSE = (*ELDERLY, "ixi")

@@ -1,4 +1,4 @@
-"""Our affine registration to the template (``scans.registration``) beside SimpleITK's, on real heads.
+"""Our affine registration to the template (``preparation.affine``) beside SimpleITK's, on real heads.
 
     python Testing/benchmarks/registration.py [--data DATA] [--turned HEAD ...] [--json FILE]
 
@@ -36,12 +36,18 @@ from scipy.spatial.transform import Rotation
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
-from preparation import DLMUSE, paths, read  # noqa: E402
+from preparation import DLMUSE, paths, read
 
-from DualGlowLib.scans import Scan, brain_mask, load_template, read_scan, resample  # noqa: E402
-from DualGlowLib.scans.bias import correct_bias  # noqa: E402
-from DualGlowLib.scans.registration import register  # noqa: E402
-from DualGlowLib.scans.scan import LPS  # noqa: E402
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.preparation.affine import register
+from DualGlowLib.preparation.bias import correct_bias
+from DualGlowLib.preparation.brain import brain_mask
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.scan import (
+    LPS,
+    Scan,
+)
 
 UNLABELLED = {
     "pairs/brainweb06/t1.nii.gz": "brainweb",

@@ -22,9 +22,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
-from DualGlowLib.scans import GRIDS, Scan, read_scan  # noqa: E402
-from DualGlowLib.simulate import Covariates, simulate_case, template_anatomy  # noqa: E402
-from DualGlowLib.simulate.regions import REGIONS, weights  # noqa: E402
+from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.simulate.anatomy import template_anatomy
+from DualGlowLib.simulate.case import simulate_case
+from DualGlowLib.simulate.shape import Covariates
+from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
+from DualGlowLib.volumes.scan import Scan
 
 GRID = GRIDS["standard"]
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import host
-from DualGlowLib.scans import load_template, resample
+from DualGlowLib.atlas.template import load_template
+from DualGlowLib.volumes.resampling import resample
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 600.0

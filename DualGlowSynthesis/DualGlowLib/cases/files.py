@@ -44,7 +44,7 @@ def sidecar(path: Path) -> dict:
 def synthetic_reason(path: Path) -> str:
     """Why a PET counts as synthetic: by its name, its sidecar or its NIfTI header; empty if by none of them.
 
-    A DICOM series is marked in its tags, which ``scans.is_synthetic`` checks when the series is read.
+    A DICOM series is marked in its tags, which ``volumes.marking.is_synthetic`` checks when the series is read.
     """
     if "synthetic" in entities(path).get("desc", "").lower():
         return f"its PET {path.name} is synthetic (by its name)"

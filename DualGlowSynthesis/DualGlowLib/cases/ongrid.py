@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..scans import Grid, normalise_t1, read_scan
+from ..preparation.intensity import normalise_t1
+from ..volumes.grid import Grid
+from ..volumes.reading import read_scan
 from .case import Case
 
 __all__ = ["read_on_grid"]
@@ -17,8 +19,8 @@ def read_on_grid(case: Case, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.nda
     """The scans of a case that lie on ``grid`` already, as ``prepare`` and ``simulate`` write them.
 
     Returns:
-        Normalised T1 (``scans.normalise_t1``), PET in SUVR, both float32, and brain mask (the case's own, or where the
-        T1 is above 0), each of the grid's shape.
+        Normalised T1 (``intensity.normalise_t1``), PET in SUVR, both float32, and brain mask (the case's own, or where
+        the T1 is above 0), each of the grid's shape.
 
     Raises:
         InputError: for a scan that can't be read or lies elsewhere.

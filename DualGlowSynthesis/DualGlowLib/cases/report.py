@@ -146,7 +146,8 @@ def validate_cases(
 
 def _unreadable(path: Path | None, deep: bool, pet: bool = False) -> str:
     """Why a scan can't be read; empty if it can."""
-    from ..scans import is_synthetic, read_scan
+    from ..volumes.marking import is_synthetic
+    from ..volumes.reading import read_scan
 
     if path is None or not path.exists():
         return ""

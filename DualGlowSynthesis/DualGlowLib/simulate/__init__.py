@@ -5,31 +5,10 @@ diagnosis and deformed (``shape``); an MRI of it is made (``shape.photograph``);
 given the anatomy, age, sex and diagnosis (``law``, with the numbers in ``uptake``). The law's mean and sd are exact for
 that anatomy. A model sees the anatomy only through a noisy T1, so it can come close to the law but not quite reach it.
 
->>> from DualGlowLib.scans import GRIDS
->>> from DualGlowLib.simulate import simulate_case, template_anatomy
+>>> from DualGlowLib.simulate.anatomy import template_anatomy
+>>> from DualGlowLib.simulate.case import simulate_case
+>>> from DualGlowLib.volumes.grid import GRIDS
 >>> case = simulate_case(7, [template_anatomy()], GRIDS["small"])
 >>> tuple(case.pet.shape), case.mean.shape == case.sd.shape
 ((32, 48, 32), True)
 """
-
-from .anatomy import Anatomy, template_anatomy
-from .case import SimulatedCase, simulate_case
-from .cohort import case_seed, simulate_cohort, truth_file
-from .labels import find_pairs, load_anatomies, load_anatomy
-from .law import Law
-from .shape import Covariates
-
-__all__ = [
-    "Anatomy",
-    "Covariates",
-    "Law",
-    "SimulatedCase",
-    "case_seed",
-    "find_pairs",
-    "load_anatomies",
-    "load_anatomy",
-    "simulate_case",
-    "simulate_cohort",
-    "template_anatomy",
-    "truth_file",
-]

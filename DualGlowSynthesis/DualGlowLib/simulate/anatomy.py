@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..scans.intensity import normalise_t1
-from ..scans.resampling import resample
-from ..scans.template import load_template
-from .lattice import WORK, apply_axes, blur_axes, upsample, velocity_to_displacement, warp
-from .regions import coordinates, half_partition
+from ..atlas.regions import coordinates, half_partition
+from ..atlas.template import load_template
+from ..preparation.intensity import normalise_t1
+from ..volumes.resampling import resample
+from ..volumes.separable import WORK, apply_axes, blur_axes, upsample, velocity_to_displacement, warp
 
 __all__ = ["Anatomy", "read_anatomies", "template_anatomy", "write_anatomies"]
 
@@ -29,7 +29,7 @@ class Anatomy:
 
     Attributes:
         name: a short name, for ``participants.tsv``.
-        t1: T1 as ``scans.prepare`` gives it (white matter 1, fluid 0, zero outside the brain), ``[80, 96, 80]``.
+        t1: T1 as ``t1.prepare`` gives it (white matter 1, fluid 0, zero outside the brain), ``[80, 96, 80]``.
         gm, wm, csf: shares of grey matter, white matter and fluid, 0..1; their sum is ``mask``.
         mask: the brain with its ventricles and sulci, 0..1.
         ventricles: the cerebral ventricles' part of ``csf``, 0..1.

@@ -10,11 +10,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..scans.grid import Grid
+from ..atlas.regions import PARTITION, REGIONS, pons
+from ..volumes.grid import Grid
+from ..volumes.separable import WORK, apply_axes, blur_axes
 from .anatomy import Anatomy
-from .lattice import WORK, apply_axes, blur_axes
 from .law import PSF_FWHM, Law, make_law
-from .regions import PARTITION, REGIONS, pons
 from .shape import Covariates, Shape, blend_t1, draw_shape, photograph, signature
 from .uptake import DIAGNOSES, REFERENCE_AGE, SEX_EFFECT, SEXES, WHITE_SLOPE, factor_loadings, region_table, severity
 
@@ -36,7 +36,7 @@ class SimulatedCase:
         grid: the lattice.
         covariates: age, sex, diagnosis.
         anatomy: name of the anatomy it was made from.
-        t1: as ``scans.prepare`` gives it, float32.
+        t1: as ``t1.prepare`` gives it, float32.
         mask: brain, bool.
         pet: SUVR, float32: one draw from ``law``.
         law: the conditional law of the PET.

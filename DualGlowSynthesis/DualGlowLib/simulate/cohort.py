@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cases.workers import work_off
+from ..atlas.regions import PONS, REGIONS
 from ..errors import InputError
 from ..files import json_text, write_json, write_whole
 from ..locks import only_one
 from ..outputs import generated_by, kind_of_file, refuse_links
-from ..scans.grid import GRIDS, Grid
-from ..scans.scan import Scan
-from ..scans.writing import write_scan
+from ..processes import work_off
+from ..volumes.grid import GRIDS, Grid
+from ..volumes.scan import Scan
+from ..volumes.writing import write_scan
 from .anatomy import TEMPLATE_NAME, Anatomy, read_anatomies, template_anatomy, write_anatomies
 from .case import SimulatedCase, draw_covariates, simulate_case
 from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
-from .regions import PONS, REGIONS
 from .shape import Covariates
 from .uptake import DIAGNOSES, FACTORS
 
@@ -62,7 +62,7 @@ def simulate_cohort(
     The folder is BIDS (``participants.tsv``, ``sub-0001/anat/sub-0001_T1w.nii.gz`` with its brain mask,
     ``sub-0001/pet/sub-0001_trc-18FFDG_pet.nii.gz`` in SUVR) plus ``truth/``: each PET's conditional mean and sd,
     ``regions.tsv`` (per case and region: conditional mean and sd, what was drawn, true age slope) and ``slopes.json``.
-    All volumes lie on the grid; the T1 is as ``scans.prepare`` gives it.
+    All volumes lie on the grid; the T1 is as ``t1.prepare`` gives it.
 
     Cases that are complete are kept, so an interrupted run goes on where it stopped, and a larger ``cases`` extends a
     cohort. The same seed, grid and anatomies give the same voxels whatever ``jobs`` is. While a process works in the

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..atlas.regions import PARTITION
 from ..cases.people import first
 from ..cases.tables import read_table
 from ..errors import InputError
-from ..scans.preparation import prepare
-from ..scans.reading import read_scan
-from ..scans.resampling import resample
-from ..scans.scan import Scan
+from ..preparation.t1 import prepare
 from ..spellings import is_missing, number, parse_sex
+from ..volumes.reading import read_scan
+from ..volumes.resampling import resample
+from ..volumes.scan import Scan
+from ..volumes.separable import HALF, WORK, apply_axes, blur_axes, half_affine, lines, sample_axes
 from .anatomy import Anatomy
-from .lattice import HALF, WORK, apply_axes, blur_axes, half_affine, lines, sample_axes
-from .regions import PARTITION
 
 __all__ = ["find_pairs", "load_anatomies", "load_anatomy"]
 

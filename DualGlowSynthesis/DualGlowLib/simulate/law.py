@@ -18,9 +18,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..scans.grid import Grid
-from .lattice import WORK, Axes, apply_axes, blur_axes
-from .regions import weights
+from ..atlas.regions import weights
+from ..volumes.grid import Grid
+from ..volumes.separable import WORK, Axes, apply_axes, blur_axes
 
 __all__ = ["NOISE_FWHM", "NOISE_SD", "PSF_FWHM", "Law"]
 

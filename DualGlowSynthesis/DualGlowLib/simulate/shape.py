@@ -9,10 +9,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..scans.grid import Grid
-from ..scans.intensity import normalise_t1
-from .anatomy import Anatomy
-from .lattice import (
+from ..atlas.regions import PARTITION, work_partition
+from ..preparation.intensity import normalise_t1
+from ..volumes.grid import Grid
+from ..volumes.separable import (
     HALF,
     WORK,
     Axes,
@@ -24,7 +24,7 @@ from .lattice import (
     velocity_to_displacement,
     warp,
 )
-from .regions import PARTITION, work_partition
+from .anatomy import Anatomy
 from .uptake import region_table
 
 __all__ = ["Covariates", "Shape", "draw_shape", "photograph"]
@@ -134,7 +134,7 @@ def _posed(generator: torch.Generator, displacement: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _camera(grid: Grid, extra: float) -> Axes:
-    # As ``scans.resample`` does: a Gaussian makes up for the grid's larger voxels. ``extra`` is the MRI's own blur.
+    # As ``resampling.resample`` does: a Gaussian makes up for larger voxels. ``extra`` is the MRI's own blur.
     steps = [line.step for line in lines(grid.shape, grid.affine)]
     fwhm = [math.sqrt(max(step**2 - 2.0**2, 0) + extra**2) for step in steps]
     return sample_axes(lines(WORK.shape, WORK.affine), lines(grid.shape, grid.affine), fwhm, tent=True)
@@ -152,7 +152,7 @@ def blend_t1(generator: torch.Generator, shape: Shape) -> Tensor:
 
 
 def photograph(generator: torch.Generator, t1: Tensor, mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The T1 and the brain mask on a grid, as ``scans.prepare`` gives them for a real head.
+    """The T1 and the brain mask on a grid, as ``t1.prepare`` gives them for a real head.
 
     What an MRI scanner adds: up to ±12 % of shading (what bias correction leaves of 20–40 %), Rician noise of
     0.5–3 % of white matter, and blur of up to 2.5 mm; then resampling and the intensity scale of ``normalise_t1``.

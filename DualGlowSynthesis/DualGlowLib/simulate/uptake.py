@@ -18,8 +18,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lattice import WORK
-from .regions import PARTITION, coordinates, work_partition
+from ..atlas.regions import PARTITION, coordinates, work_partition
+from ..volumes.separable import WORK
 
 __all__ = ["DIAGNOSES", "FACTORS", "SEXES", "Uptake", "factor_loadings", "region_table", "severity"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..bundle import unsound_tensor
+from ..bundle.bundle import unsound_tensor
 from ..errors import InputError
 from ..files import write_whole
 from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed

@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
+from ..bundle.bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
+from ..bundle.card import model_card
 from ..errors import InputError
 from ..files import write_whole
 from ..flow import MEMORY_MODES, set_memory
 from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
-from ..scans import Grid
-from .card import model_card
+from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
-from .cohort import T1_SCALE, Cohort
+from .data import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
 from .settings import TrainingSettings
 

@@ -1,0 +1,1 @@
+"""Bundles: a trained model on disk, with its card and checksums."""

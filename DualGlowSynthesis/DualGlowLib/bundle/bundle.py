@@ -1,0 +1,187 @@
+"""The model file: a folder with configuration, weights, intensity maps, grid, model card and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..errors import InputError
+from ..files import hash_file, write_whole
+from ..model import DualGlow, ModelConfig
+from ..resources import resource
+from ..sealed import not_finite, write_sealed
+from ..volumes.grid import Grid
+from .files import CARD, CONFIG, DEFAULT_BUNDLE, FORMAT, WEIGHTS, check_numbers, check_weights, read_config, reading
+
+__all__ = ["DEFAULT_BUNDLE", "Bundle", "check_bundle_folder", "load_bundle", "save_bundle", "unsound_tensor"]
+
+# Small tensors (biases, log-scales, signs) stay in float32: they cost nothing, and errors in them are multiplied.
+_HALF_FROM = 1024
+_LARGEST_HALF = 65504
+_MARK = {"generator": "DualGlow"}  # in the weights' header: what a killed process leaves has no configuration yet
+
+
+@dataclass
+class Bundle:
+    """A trained model and all that is needed to use it on a scan.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        grid: the lattice in template space that it works on.
+        t1_scale, pet_scale: prepared T1 (white matter = 1) and SUVR are divided by these before they reach the model.
+        name: short name of the model.
+        training: what it was trained on and how: numbers and sentences for the card and the provenance.
+        digest: SHA-256 of the configuration file, which holds that of the weights; set when loaded or saved.
+    """
+
+    model: DualGlow
+    grid: Grid
+    t1_scale: float
+    pet_scale: float
+    name: str
+    training: dict = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def preparation(self) -> dict:
+        """How the scans that it learned from were prepared: ``bias`` (bool), ``reference`` and ``resolution``."""
+        return self.training.get("preparation", {})
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+
+def unsound_tensor(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Name of the first that holds a value that is not finite, or ''."""
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), "")
+
+
+def _weights(model: DualGlow) -> dict[str, torch.Tensor]:
+    weights = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu()
+        if value.is_floating_point() and value.numel() >= _HALF_FROM and value.abs().max() < _LARGEST_HALF:
+            value = value.half()
+        weights[name] = value.contiguous()
+    return weights
+
+
+def check_bundle_folder(folder: Path | str) -> None:
+    """Refuse a folder where a bundle would replace files that don't belong to one.
+
+    Weights of DualGlow without a configuration are the beginning of one, whose process was killed.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    folder = Path(folder)
+    there = [folder / name for name in (CONFIG, WEIGHTS, CARD) if (folder / name).exists()]
+    try:
+        read_config(folder)
+    except InputError:
+        if there and ((folder / CONFIG).exists() or not _has_mark(folder / WEIGHTS)):
+            raise InputError(
+                f"{there[0]} is no part of a DualGlow model, whose file would replace it; move it away, or give "
+                "another folder."
+            ) from None
+
+
+def _has_mark(weights: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "pt") as file:
+            return file.metadata() == _MARK
+    except (OSError, SafetensorError):
+        return False
+
+
+def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
+    """Write ``bundle`` to ``folder`` (made if needed); each file appears whole or not at all, the configuration last.
+
+    A bundle that is there is replaced.
+
+    Weights of 1024 numbers and more are kept in float16 on disk. Sets ``bundle.digest``.
+
+    Args:
+        bundle: the model.
+        folder: where to.
+        card: the model card in Markdown; it has no checksum, so that its owner can mend it.
+
+    Raises:
+        InputError: if a weight or another number of the model is not finite, or a scale not above 0; nothing is written
+            then. If the folder holds a file of one of the names that belongs to no bundle, can't be written, or the
+            disk is full.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    check_bundle_folder(folder)
+    tensors = _weights(bundle.model)
+    config = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "version": __version__,
+        "grid": bundle.grid.to_dict(),
+        "intensities": {
+            "t1": {"unit": "white matter = 1", "scale": bundle.t1_scale},
+            "pet": {"unit": "SUVR", "scale": bundle.pet_scale},
+        },
+        "model": bundle.model.config.to_dict(),
+        "training": bundle.training,
+    }
+    try:
+        if name := unsound_tensor(tensors) or not_finite(config):
+            raise ValueError(f"{name} is not finite")
+        check_numbers(config)
+    except ValueError as error:
+        raise InputError(f"The model {bundle.name} can't be written to {folder}: {error}; train it anew.") from None
+    content = save(tensors, _MARK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} can't be made ({error.strerror}); give another.") from None
+    write_whole(folder / WEIGHTS, content, force=True)
+    write_whole(folder / CARD, card, force=True)
+    write_sealed(folder / CONFIG, config, {WEIGHTS: hashlib.sha256(content).hexdigest()})
+    bundle.digest = hash_file(folder / CONFIG)
+
+
+def load_bundle(folder: Path | str | None = None) -> Bundle:
+    """The bundle in ``folder``, or the one that ships with DualGlow.
+
+    Raises:
+        InputError: if the folder is no bundle, a file is missing or damaged (its checksum is wrong), a number is not
+            finite, or it was written by a newer format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = resource("Models", DEFAULT_BUNDLE) if folder is None else Path(folder)
+    values = read_config(folder)
+    with reading(folder / CONFIG):
+        grid = Grid.from_dict(values["grid"])
+        config = ModelConfig.from_dict(values["model"])
+        t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
+    weights = check_weights(folder, values)
+    with reading(folder / CONFIG):
+        model = DualGlow(config)
+    try:
+        tensors = load_file(weights)
+        if name := unsound_tensor(tensors):
+            raise InputError(f"In {weights}, {name} is not finite; get the model again, or train it anew.")
+        model.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights} does not fit the configuration beside it; get the model again.") from error
+    model.eval().requires_grad_(False)
+    return Bundle(
+        model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), hash_file(folder / CONFIG)
+    )

@@ -1,0 +1,164 @@
+"""A bundle's files, read without torch: what the model is, and whether it is whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import hash_file
+from ..resources import resource
+from ..sealed import CHECKSUMS, is_sealed, parse_json
+
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "DEFAULT_BUNDLE",
+    "FORMAT",
+    "WEIGHTS",
+    "check_numbers",
+    "check_weights",
+    "describe",
+    "read_config",
+    "reading",
+    "shipped_bundles",
+]
+
+DEFAULT_BUNDLE = "simulated-fdg-medium"
+"""Name of the bundle that ships with DualGlow."""
+
+FORMAT = 1
+"""The only one that there has been so far."""
+
+CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
+
+_LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What a value that is missing or of the wrong kind in the configuration raises becomes an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no DualGlow configuration ({error}); get the model again.") from error
+
+
+def read_config(folder: Path | str) -> dict:
+    """The configuration of the bundle in ``folder``, with all that every bundle has.
+
+    Raises:
+        InputError: if the folder is no bundle, its configuration is damaged (so its checksum, which those of the first
+            DualGlow lack), or of a newer format.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} is no DualGlow model: it has no {CONFIG}; give the folder that training wrote.")
+    with reading(path):
+        values = parse_json(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise InputError(f"{folder} has format {values['format']}; this DualGlow reads {FORMAT}: update DualGlow.")
+        is_sealed(values, CONFIG)
+        _ = values["name"], values["model"]["shape"], values[CHECKSUMS][WEIGHTS]
+        if unknown := set(values[CHECKSUMS]) - {WEIGHTS, CONFIG}:
+            raise ValueError(f"it states the checksum of {min(unknown)}")
+        check_numbers(values)
+    return values
+
+
+def check_numbers(values: Mapping) -> None:
+    """The scales and the grid of a configuration can be what they are to be.
+
+    Raises:
+        ValueError: if not.
+    """
+    for image in ("t1", "pet"):
+        scale = values["intensities"][image]["scale"]
+        if not 0 < float(scale) < math.inf:
+            raise ValueError(f"the scale of its {image.upper()} is {scale}")
+    grid = values["grid"]
+    shape, spacing, centre = grid["shape"], grid["spacing"], grid["centre"]
+    if not all(isinstance(side, int) and side > 0 for side in shape):
+        raise ValueError(f"the shape of its grid is {shape}")
+    if not all(0 < size < math.inf for size in spacing) or not all(map(math.isfinite, centre)):
+        raise ValueError(f"the voxels of its grid measure {spacing}, about {centre}")
+
+
+def check_weights(folder: Path | str, values: dict) -> Path:
+    """The weights' file, after its checksum was found to be the one that the configuration states.
+
+    Raises:
+        InputError: if it is missing or damaged.
+    """
+    weights = Path(folder) / WEIGHTS
+    if not weights.is_file():
+        raise InputError(f"{weights} is missing; get the model again.")
+    if hash_file(weights) != values[CHECKSUMS][WEIGHTS]:
+        raise InputError(f"{weights} does not have the checksum that {CONFIG} states; get the model again.")
+    return weights
+
+
+def describe(folder: Path | str) -> dict:
+    """What a user should know of a model before using it; JSON can hold it all.
+
+    Returns:
+        ``name``, ``sha256`` (of the configuration), ``simulated``, ``licence`` (a name such as ``"Apache-2.0"``, a
+        licence's text, or empty if none is stated), ``card`` (Markdown), ``grid`` (``name``, ``shape``, ``affine``:
+        voxels to MNI152 RAS+ millimetres), ``reference`` and ``resolution`` (of its SUVR, in millimetres; where
+        they aren't stated, what ``prepare_pet`` takes by itself), ``training``, and ``covariates``: each with ``name``,
+        ``kind`` and ``range`` (lowest and highest of the training cases, or None) or ``values``.
+
+    Raises:
+        InputError: as ``read_config``, and for a model of photos. The weights are not read.
+    """
+    from ..volumes.grid import Grid
+
+    folder = Path(folder)
+    values = read_config(folder)
+    card = folder / CARD
+    with reading(folder / CONFIG):
+        grid, training = Grid.from_dict(values["grid"]), values.get("training", {})
+        if len(grid.shape) != 3:
+            raise InputError(f"{folder} is a model of two-dimensional images; choose one of brains.")
+        preparation = training.get("preparation", {})
+        return {
+            "name": str(values["name"]),
+            "sha256": hash_file(folder / CONFIG),
+            "simulated": bool(training.get("simulated", False)),
+            "licence": _licence(folder, values),
+            "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+            "grid": {"name": grid.name, "shape": list(grid.shape), "affine": grid.affine.tolist()},
+            "reference": preparation.get("reference", "pons"),
+            "resolution": preparation.get("resolution", 8.0),
+            "training": training,
+            "covariates": [_covariate(one) for one in values["model"].get("covariates", [])],
+        }
+
+
+def shipped_bundles() -> list[Path]:
+    """Folders of the bundles that come with DualGlow, the default first."""
+    folders = sorted(path.parent for path in resource("Models").glob(f"*/{CONFIG}"))
+    return sorted(folders, key=lambda folder: folder.name != DEFAULT_BUNDLE)
+
+
+def _covariate(values: dict) -> dict:
+    found = {"name": str(values["name"]), "kind": str(values["kind"])}
+    if found["kind"] == "categorical":
+        return {**found, "values": list(map(str, values["values"]))}
+    known = "minimum" in values and "maximum" in values
+    return {**found, "range": [float(values["minimum"]), float(values["maximum"])] if known else None}
+
+
+def _licence(folder: Path, values: dict) -> str:
+    stated = values.get("licence") or values.get("training", {}).get("licence")
+    if stated:
+        return str(stated)
+    for name in _LICENCES:
+        if (folder / name).is_file():
+            return (folder / name).read_text(encoding="utf-8", errors="replace").strip()
+    return "Apache-2.0" if folder.resolve() in map(Path.resolve, shipped_bundles()) else ""

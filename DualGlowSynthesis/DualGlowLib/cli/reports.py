@@ -1,0 +1,61 @@
+"""Commands that measure: a model on cases, a synthesis on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .cohorts import splits_of
+from .console import Console
+from .protection import case_inputs, check
+
+__all__ = ["benchmark", "evaluate"]
+
+
+def evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..cases.layouts import read_cases
+    from ..evaluation.tables import evaluate as run
+    from ..evaluation.tables import report_output, write_report
+    from ..synthesis.synthesizer import Synthesizer
+
+    inputs = [arguments.bundle, *filter(None, [arguments.splits]), *case_inputs(arguments.cases)]
+    check(arguments, [report_output(arguments.output)], inputs)
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    cases = read_cases(arguments.cases)
+    if splits := splits_of(arguments, cases):
+        cases = splits.fold(arguments.fold)[1]
+    probed = {}
+    if arguments.leakage:  # first: it refuses a cohort that is too small
+        from ..evaluation.leakage import leakage, leakage_table
+        from ..training.data import Cohort
+
+        cohort = Cohort.load(cases, synthesizer.bundle.grid, synthesizer.bundle.pet_scale)
+        told = leakage(synthesizer.model, cohort, progress=lambda done, all_: console.progress("probing", done / all_))
+        probed = {"leakage": told}
+    result = run(
+        synthesizer,
+        cases,
+        arguments.samples,
+        arguments.seed,
+        lambda done, total: console.progress("evaluating", done / total),
+    )
+    result |= probed
+    table = write_report(result, Path(arguments.output), arguments.force)
+    if probed:
+        table += "\n\n" + leakage_table(probed["leakage"])
+    console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
+    return 0
+
+
+def benchmark(arguments: argparse.Namespace, console: Console) -> int:
+    from ..evaluation.benchmark import benchmark as run
+    from ..synthesis.synthesizer import Synthesizer
+    from ..volumes.reading import read_scan
+
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    result = run(synthesizer, read_scan(arguments.t1) if arguments.t1 else None)
+    lines = [f"{stage:>16} {value:8.3f} s" for stage, value in result["seconds"].items()]
+    lines.append(f"{'peak memory':>16} {result['peak_memory_mb']} MB")
+    lines.append(f"{result['bundle']} on {result['device']}, {result['threads']} threads, torch {result['torch']}")
+    console.result("\n".join(lines), event="done", **result)
+    return 0

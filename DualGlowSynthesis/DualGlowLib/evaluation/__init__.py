@@ -1,0 +1,1 @@
+"""Evaluation: a model on cases that it has not seen."""

@@ -1,0 +1,1 @@
+"""Pictures: of preparations, of results, and the pages that show them."""

@@ -1,0 +1,90 @@
+"""Accept a T1 that is prepared already (skull-stripped, normalised, in template space), after checks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..atlas.template import load_template
+from ..errors import InputError
+from ..volumes.grid import Grid
+from ..volumes.morphology import filled, millilitres
+from ..volumes.resampling import resample
+from ..volumes.scan import Scan
+from .quality import Verdict, check_scan
+from .t1 import Prepared
+
+__all__ = ["adopt"]
+
+# Measured on what ``prepare`` writes, for real and simulated heads: the 80th percentile is exactly 1, the maximum at
+# most 1.5; Dice 0.92 to 0.99; correlation 0.5 to 0.99.
+_MOST_BRAIN = 0.7  # share of voxels above 0; a head with its skull, or without a black background, has more
+_TOP = 1.6
+_WHITE = (0.8, 1.2)
+_MIN_DICE, _SURE_DICE = 0.80, 0.90
+_MIN_LIKENESS, _SURE_LIKENESS = 0.45, 0.48
+_USUAL_ML = (800.0, 2600.0)  # brains stretched to the template's 1.9 litres
+
+
+def adopt(scan: Scan, grid: Grid) -> Prepared:
+    """Accept a T1 that ``prepare`` wrote. It is only resampled onto the grid, and not even that if it lies on it.
+
+    Args:
+        scan: white matter 1, fluid 0, 0 outside the brain, in MNI152 millimetres, on any lattice.
+        grid: where to.
+
+    Returns:
+        As ``prepare``, with the identity for ``to_template`` and the brain where the T1 is above 0. ``quality`` holds
+        ``dice``, ``correlation`` and ``brain_ml`` (here of template space), and ``prepared`` (True).
+
+    Raises:
+        InputError: if its content shows that it is not prepared.
+    """
+    where, clean = scan.source or "The image", check_scan(scan)
+    ask = "give the T1 that was prepared, or let this one be prepared"
+    mask = clean.data > 0
+    white = float(np.percentile(clean.data[mask], 80)) if mask.any() else 0.0
+    top = float(clean.data.max())
+    if clean.data.min() < 0 or top > _TOP or not _WHITE[0] <= white <= _WHITE[1]:
+        raise InputError(
+            f"{where} is not prepared: its values run from {clean.data.min():.3g} to {top:.3g}, its white matter is "
+            f"near {white:.3g}, where 0, at most 1.5, and 1 are expected; {ask}."
+        )
+    template = load_template()
+    mask = filled(mask)  # the darkest fluid is 0 as well
+    share = resample(mask, clean.affine, grid.shape, grid.affine)
+    inside = share > 0.5
+    theirs = resample(template.mask.data, template.mask.affine, grid.shape, grid.affine) > 0.5
+    both = inside & theirs
+    dice = 2 * both.sum() / max(inside.sum() + theirs.sum(), 1)
+    if mask.mean() > _MOST_BRAIN or dice < _MIN_DICE:
+        raise InputError(
+            f"{where} is not prepared: {mask.mean():.0%} of it is above 0, and that overlaps with the template's brain "
+            f"by {dice:.2f} (at least {_MIN_DICE:.2f} expected); {ask}."
+        )
+    if clean.shape == tuple(grid.shape) and np.allclose(clean.affine, grid.affine, atol=1e-3):
+        t1 = np.ascontiguousarray(clean.data, np.float32)
+    else:
+        brain = resample(clean.data, clean.affine, grid.shape, grid.affine)
+        t1 = np.where(inside, np.clip(brain / np.maximum(share, 1e-3), 0, 1.5), 0).astype(np.float32)
+    usual = resample(template.t1.data, template.t1.affine, grid.shape, grid.affine)
+    correlation = float(np.corrcoef(t1[both], usual[both])[0, 1])
+    if not correlation >= _MIN_LIKENESS:
+        raise InputError(
+            f"{where} is not prepared: it correlates with the template by {correlation:.2f} only (at least "
+            f"{_MIN_LIKENESS:.2f} expected); {ask}."
+        )
+    volume = millilitres(mask, clean.affine)
+    doubts = []
+    if dice < _SURE_DICE:
+        doubts.append(f"the brain overlaps with the template by {dice:.2f} only, usual is 0.92 to 0.99")
+    if correlation < _SURE_LIKENESS:
+        doubts.append(f"its likeness with the template is {correlation:.2f}, usual is 0.50 to 0.99")
+    if not _USUAL_ML[0] <= volume <= _USUAL_ML[1]:
+        doubts.append(f"the brain measures {volume:.0f} ml, the template's 1900")
+    quality = {
+        "dice": round(float(dice), 4),
+        "correlation": round(correlation, 4),
+        "brain_ml": round(volume, 1),
+        "prepared": True,
+    }
+    return Prepared(scan, grid, t1, inside, mask, np.eye(4), quality, Verdict("doubtful" if doubts else "good", doubts))

@@ -1,0 +1,226 @@
+"""Where the brain is in a T1 of a head: a coarse network finds it, a fine one draws its edge.
+
+The idea of learning a brain mask from heads deformed and recoloured far beyond what scanners do, so that it holds for
+heads the network has never seen, is that of SynthStrip (Hoopes et al., NeuroImage 2022); networks, training and
+weights are our own (Testing/benchmarks/brain_mask.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import hash_file
+from ..resources import resource
+from ..volumes.lattices import corners, lattice_about
+from ..volumes.morphology import dilated, extent, filled, largest_piece, millilitres
+from ..volumes.resampling import resample
+from ..volumes.scan import Scan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["COARSE", "FINE", "WINDOW", "brain_mask", "given_mask", "intensity_range", "scale_intensity"]
+
+COARSE = 4.0
+"""Millimetres: voxel size at which the head is searched."""
+FINE = 2.0
+"""Millimetres: voxel size at which the edge is drawn."""
+WINDOW = 56
+"""Coarse voxels along each side of what the coarse network sees at once: 224 mm."""
+_LARGEST = 1000.0  # millimetres; no field of view of a head scan is larger
+_HEAD_OVER_BRAIN = 1.7  # volumes: below this, there is no skull
+_FOREGROUND = 0.05  # of bright tissue: above it is head; interpolation leaves a fringe of less around a stripped brain
+_MARGIN = 16.0  # millimetres of surroundings that the fine network sees
+_PLAUSIBLE_ML = (300.0, 3000.0)  # of a mask that is given
+_ON_HEAD = 0.6  # share of a given mask that must lie on the scan, and of that on something brighter than air
+
+
+def brain_mask(scan: Scan, progress: Callable[[float], None] | None = None) -> Scan:
+    """The brain with its ventricles and sulci, without skull, scalp and neck.
+
+    Args:
+        scan: a T1 of a head, in any orientation, with or without skull.
+        progress: called with 0..1.
+
+    Returns:
+        A scan of bool voxels on the same lattice, one connected piece without holes; all False if the
+        networks see none. In an image of something else it may be anything: ``prepare`` judges by the registration.
+
+    Raises:
+        InputError: if the field of view is larger than any scan of a head.
+    """
+    import torch
+
+    tell = progress or (lambda fraction: None)
+    coarse_net, fine_net = _networks()
+    shape, affine = _lattice(scan.affine, [(-0.5, n - 0.5) for n in scan.shape], COARSE)
+    if max(shape) * COARSE > _LARGEST:
+        raise InputError(
+            f"{scan.source or 'The image'} is {max(shape) * COARSE:.0f} mm long, too much for a scan of a head; check "
+            "the voxel size in its header."
+        )
+    background = float(scan.data.min())
+    image = resample(scan.data, scan.affine, shape, affine, fill=background)
+    tell(0.2)
+    low, high = intensity_range(image)
+    with torch.inference_mode():
+        probability = _search(coarse_net, scale_intensity(image, low, high))
+        found = largest_piece(probability > 0.5)
+        if not found.any():
+            return scan.like(np.zeros(scan.shape, dtype=bool))
+
+        spans = [(side.start, side.stop - 1) for side in extent(found)]
+        shape, fine_affine = _lattice(affine, spans, FINE, _MARGIN)
+        image = resample(scan.data, scan.affine, shape, fine_affine, fill=background)
+        tell(0.5)
+        prior = resample(np.where(dilated(found, 2), probability, 0), affine, shape, fine_affine)
+        probability = _run(fine_net, np.stack([scale_intensity(image, low, high), prior]))
+    tell(0.8)
+    inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
+    tell(0.9)
+    inside = filled(largest_piece(inside))
+    tell(1.0)
+    return scan.like(_already_stripped(scan.data > low + _FOREGROUND * (high - low), inside))
+
+
+def given_mask(scan: Scan, mask: np.ndarray | Scan) -> np.ndarray:
+    """A brain mask that somebody made with another program, on the scan's lattice, after a look at it.
+
+    Args:
+        scan: the T1.
+        mask: bool or numbers (brain where above 0.5) on the scan's lattice, or a scan in the same space on any lattice,
+            e.g. at 1 mm, as HD-BET, SynthStrip and FreeSurfer write them; it is brought over by nearest neighbour.
+
+    Returns:
+        Bool of the scan's shape.
+
+    Raises:
+        InputError: if the mask is empty, lies elsewhere than the head, or has no brain's volume.
+        ValueError: if an array doesn't have the scan's shape.
+    """
+    where, name = scan.source or "the image", "The brain mask"
+    if isinstance(mask, Scan):
+        name = f"The brain mask {mask.source}".rstrip()
+        brain, its_affine = mask.data > 0.5, mask.affine
+        inside = resample(brain, its_affine, scan.shape, scan.affine, order=0) > 0.5
+    else:
+        mask = np.asarray(mask)
+        if mask.shape != scan.shape:
+            raise ValueError(f"The mask's shape {mask.shape} is not the scan's {scan.shape}.")
+        inside, its_affine = mask > 0.5, scan.affine
+        brain = inside
+    if not brain.any():
+        raise InputError(f"{name} is empty; give a mask of the brain in {where}, or none.")
+    volume, kept = (millilitres(one, affine) for one, affine in ((brain, its_affine), (inside, scan.affine)))
+    if not _PLAUSIBLE_ML[0] <= volume <= _PLAUSIBLE_ML[1]:
+        raise InputError(f"{name} measures {volume:.0f} ml, which is no brain; give a mask of the brain, or none.")
+    low, high = intensity_range(scan.data)
+    bright = np.mean(scan.data[inside] > low + _FOREGROUND * (high - low)) if inside.any() else 0.0
+    if kept < _ON_HEAD * volume or bright < _ON_HEAD:
+        raise InputError(f"{name} doesn't lie on the head in {where}; give a mask made from this very scan, or none.")
+    return inside
+
+
+def _already_stripped(foreground: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """The foreground itself, if the skull has been removed before: then somebody has drawn the edge already.
+
+    A head has more than twice the volume of its brain; what is left after skull stripping has hardly more.
+    """
+    if np.count_nonzero(foreground) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
+        return brain
+    closed = filled(largest_piece(foreground))
+    if np.count_nonzero(closed) > _HEAD_OVER_BRAIN * np.count_nonzero(brain):
+        return brain
+    return closed if np.count_nonzero(closed & brain) > 0.9 * np.count_nonzero(brain) else brain
+
+
+def _search(net: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Probability of brain in a whole field of view at the coarse voxel size.
+
+    The network sees one window of a fixed size, first about the middle of whatever is bright, then about the brain
+    that it found there, until it stays: so the brain lies where it lay in training, however long the neck.
+    """
+    centre = np.argwhere(image > image.mean()).mean(axis=0)
+    for _ in range(4):
+        start = np.round(centre).astype(int) - WINDOW // 2
+        inner = [slice(max(s, 0), min(s + WINDOW, n)) for s, n in zip(start, image.shape, strict=True)]
+        outer = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inner, start, strict=True))
+        window = np.zeros((1, WINDOW, WINDOW, WINDOW), np.float32)
+        window[(0, *outer)] = image[tuple(inner)]
+        probability = np.zeros(image.shape, np.float32)
+        probability[tuple(inner)] = _run(net, window)[outer]
+        found = largest_piece(probability > 0.5)
+        if not found.any():
+            break
+        previous, centre = centre, np.argwhere(found).mean(axis=0)
+        if np.abs(centre - previous).max() < 1:
+            break
+    return probability
+
+
+def intensity_range(image: np.ndarray) -> tuple[float, float]:
+    """Background and bright tissue: the 1st percentile, and the 98th of what is brighter than the mean."""
+    low = float(np.percentile(image, 1))
+    high = float(np.percentile(image[image > image.mean()], 98))
+    return low, max(high, low + 1e-6 * max(abs(low), 1.0))
+
+
+def scale_intensity(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """What the networks see: 0 at ``low``, 1 at ``high``, cut at 0 and 1.5."""
+    return np.clip((np.asarray(image, np.float32) - low) / (high - low), 0, 1.5)
+
+
+@lru_cache(maxsize=1)
+def _networks() -> tuple[nn.Module, nn.Module]:
+    """The two shipped networks, read once.
+
+    Raises:
+        InputError: if they are damaged.
+    """
+    import json
+
+    from safetensors import safe_open
+
+    from .brainnet import BrainNet
+
+    card, path = (resource("Models", "brainmask", name) for name in ("card.json", "weights.safetensors"))
+    try:
+        whole = json.loads(card.read_bytes())["sha256"][path.name] == hash_file(path)
+    except (LookupError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} does not have the checksum that {card.name} states; install DualGlow again.")
+    nets = {}
+    with safe_open(str(path), "pt") as file:
+        keys = list(file.keys())
+        for name, config in json.loads(file.metadata()["networks"]).items():
+            net = BrainNet(**config)
+            prefix = f"{name}."
+            state = {key[len(prefix) :]: file.get_tensor(key).float() for key in keys if key.startswith(prefix)}
+            net.load_state_dict(state, strict=False)  # batch normalisation's step counter is not kept
+            nets[name] = net.eval().requires_grad_(False)
+    return nets["coarse"], nets["fine"]
+
+
+def _run(net: nn.Module, channels: np.ndarray) -> np.ndarray:
+    """Probabilities for (C, X, Y, Z), which is padded with zeros to sides that the network can halve."""
+    import torch
+
+    multiple = 2 ** (net.config["levels"] - 1)
+    padding = [(0, 0)] + [(0, -n % multiple) for n in channels.shape[1:]]
+    padded = torch.from_numpy(np.pad(channels, padding).astype(np.float32))[None]
+    logit = net(padded.contiguous(memory_format=torch.channels_last_3d))[0, 0]
+    return torch.sigmoid(logit)[tuple(slice(n) for n in channels.shape[1:])].numpy()
+
+
+def _lattice(affine: np.ndarray, spans: list, size: float, margin: float = 0.0) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a lattice along RAS whose voxels fill a box, ``spans`` of ``affine``, and a margin."""
+    low, high = corners(spans, affine)
+    low, high = low - margin, high + margin
+    shape = tuple(int(n) for n in np.maximum(np.round((high - low) / size), 1))
+    return shape, lattice_about((low + high) / 2, shape, size)

@@ -1,0 +1,303 @@
+"""From a T1 in the patient's space to the model's grid, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import InputError
+from ..scans.affines import from_matvec
+from ..volumes.grid import Grid
+from ..volumes.morphology import extent, millilitres
+from ..volumes.resampling import resample
+from ..volumes.scan import Scan
+from .affine import Fit, degrees, register
+from .bias import correct_bias
+from .brain import brain_mask, given_mask
+from .deformable import Warp, deform, to_grid
+from .intensity import normalise_t1
+from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
+
+__all__ = ["Prepared", "prepare", "to_patient"]
+
+_HINT = 0.2  # correlation below which a fit doesn't even tell how the head lies
+_SLAB = 16  # planes of the patient's lattice that are resampled at once: the fewer, the closer the boxes fit the brain
+_TILTED = 25.0  # degrees: heads that lie so far from how the networks saw them are worth a second look
+
+
+# Degrees about x and y. The head as it is; upside down, where the networks fail most; face up and down; on either ear.
+# The later ones are tried only where something like a brain was seen.
+_POSES = ((0, 0), (180, 0), (90, 0), (-90, 0), (0, -90), (0, 90))
+_BLIND_POSES = 2
+
+
+@dataclass
+class Prepared:
+    """A T1 on the model's grid, and the way back.
+
+    Attributes:
+        scan: the T1 it came from.
+        grid: the lattice in template space.
+        t1: float32, the grid's shape; white matter near 1, fluid near 0, 0 outside the brain.
+        mask: bool, the grid's shape; the patient's brain.
+        patient_mask: bool, the scan's shape; the patient's brain.
+        to_template: 4×4, patient RAS millimetres to template RAS millimetres.
+        quality: what the preparation found, see ``prepare``.
+        verdict: good, or doubtful with reasons.
+        warp: the deformable step, which follows ``to_template``; None if there was none.
+    """
+
+    scan: Scan
+    grid: Grid
+    t1: np.ndarray
+    mask: np.ndarray
+    patient_mask: np.ndarray
+    to_template: np.ndarray
+    quality: dict = field(default_factory=dict)
+    verdict: Verdict = field(default_factory=Verdict)
+    warp: Warp | None = None
+
+    @cached_property
+    def patient_edge(self) -> np.ndarray:
+        """The brain with a soft edge, float32 0..1 on the scan's lattice; computed once, used by ``to_patient``."""
+        return _soft_edge(self.patient_mask, self.scan.spacing)
+
+    @cached_property
+    def patient_slabs(self) -> list[tuple[slice, slice, slice]]:
+        """Boxes of the scan's lattice that hold all of ``patient_edge`` and little else: nothing but 0 lies outside."""
+        boxes = []
+        for start in range(0, self.scan.shape[2], _SLAB):
+            inside = self.patient_edge[:, :, start : start + _SLAB] > 0
+            if inside.any():
+                i, j, k = extent(inside)
+                boxes.append((i, j, slice(start + k.start, start + k.stop)))
+        return boxes
+
+    def to_dict(self) -> dict:
+        """Provenance without voxels, fit for JSON."""
+        return {
+            "source": self.scan.source,
+            "scan": self.scan.to_dict(),
+            "grid": self.grid.to_dict(),
+            "to_template": self.to_template.tolist(),
+            "quality": dict(self.quality),
+            "verdict": self.verdict.to_dict(),
+        }
+
+
+def prepare(
+    scan: Scan,
+    grid: Grid,
+    mask: np.ndarray | Scan | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    *,
+    bias: bool = True,
+    deformable: bool = False,
+) -> Prepared:
+    """Find the brain, even out its shading, register it to the template, bring it to the grid, and judge the result.
+
+    The T1 is interpolated once, from its own voxels to the grid's.
+
+    Args:
+        scan: a T1 of a whole head or of a brain, in any orientation.
+        grid: where to.
+        mask: the brain, if it is known: an array on the scan's lattice or a scan in the same space (see
+            ``given_mask``); otherwise ``brain_mask`` finds it.
+        progress: called with a stage ("brain mask", "registration", "deformation", "resampling") and how much of the
+            whole is done.
+        bias: False to leave shading as it is (see ``correct_bias``).
+        deformable: True to follow the affine by a smooth, invertible deformation (see ``deform``).
+
+    Returns:
+        The prepared scan. ``quality`` holds ``dice`` (of the brain with the template's, after registration),
+        ``correlation`` (of the two T1 images in the brain), ``brain_ml`` (volume of the brain mask in the patient),
+        ``scale`` (stretch along the template's x, y, z), ``shear`` (largest over smallest stretch), ``turned`` (degrees
+        between the orientation in the file and the one found), ``seen`` (part of the template's brain in the field of
+        view), ``covered`` (part of the brain that the grid holds), ``white_over_grey`` and ``fluid_over_grey``
+        (brightness), ``grey_levels`` (different values in the brain), ``flat`` (share of equal neighbours), ``spikes``
+        and ``nonfinite_voxels`` (how many), ``bias_range`` (see ``correct_bias``) and ``voxel_mm``.
+        A deformable step adds ``min_jacobian``, ``displacement_mean_mm``, ``displacement_max_mm`` and
+        ``return_error_mm`` (see ``Warp.stated``); ``dice`` and ``correlation`` are those of the affine.
+
+    Raises:
+        InputError: if no brain is found, what is found doesn't look like a T1 of a brain, or the mask is none of it.
+        ValueError: if a mask array doesn't lie on the scan's lattice.
+    """
+    done = 0.0
+
+    def report(stage: str, fraction: float) -> None:
+        nonlocal done
+        done = max(done, fraction)  # a second look at a turned head starts over, the bar does not
+        if progress:
+            progress(stage, done)
+
+    where, clean = scan.source or "the image", check_scan(scan)
+    if mask is None:
+        found = _find_brain(clean, bias, report)
+    else:
+        found = _place(clean, given_mask(clean, mask), bias, report)
+    if found.fit is None:
+        raise InputError(f"No brain was found in {where}; give a T1-weighted MRI of the whole head.")
+
+    warp = None
+    if deformable and is_brain(found.fit):  # any other is refused below
+        report("deformation", 0.9)
+        warp = deform(found.corrected, found.mask, found.fit.to_template)
+    report("resampling", 0.9)
+    t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template, warp)
+    quality, verdict = examine(clean, found.corrected, found.mask, found.fit, covered)
+    if verdict.status == "refused":
+        raise InputError(
+            f"{where} doesn't look like a T1 of a brain ({'; '.join(verdict.reasons)}); give a T1-weighted MRI of the "
+            "whole head."
+        )
+    if warp is not None:
+        quality |= warp.stated()
+    report("resampling", 1.0)
+    return Prepared(scan, grid, t1, grid_mask, found.mask, found.fit.to_template, quality, verdict, warp)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A brain mask, the scan without shading, and its registration (None if the mask can't be a brain)."""
+
+    mask: np.ndarray
+    corrected: Scan
+    fit: Fit | None
+
+    @property
+    def dice(self) -> float:
+        return self.fit.dice if self.fit else 0.0
+
+    @property
+    def merit(self) -> tuple[bool, float]:
+        return self.fit is not None and is_brain(self.fit), self.dice
+
+
+def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
+    """Brain mask and registration of a head, upright or not; the fit may be bad or None."""
+    from scipy.spatial.transform import Rotation
+
+    best = None
+    turns = Rotation.from_euler("xy", _POSES, degrees=True).as_matrix()
+    for number, pose in enumerate(from_matvec(np.rint(turn)) for turn in turns):
+        if number >= _BLIND_POSES and (best.fit is None or best.fit.correlation < _HINT):
+            break
+        found = _look(scan, pose, bias, report)
+        while found.fit is not None and found.fit.correlation > _HINT:
+            # The networks are at their best with upright heads: turn this one as far as is known and look again.
+            left, _, right = np.linalg.svd(found.fit.to_template[:3, :3])
+            upright = from_matvec(left @ right)
+            if degrees(upright[:3, :3] @ pose[:3, :3].T) < _TILTED:
+                break
+            again, pose = _look(scan, upright, bias, report, found.fit.to_template), upright
+            if again.dice <= found.dice:
+                break
+            found = again
+        if best is None or found.merit > best.merit:
+            best = found
+        if best.fit is not None and (is_sure(best.fit) or is_other_image(best.fit)):
+            break
+    return best
+
+
+def _look(
+    scan: Scan,
+    pose: np.ndarray,
+    bias: bool,
+    report: Callable[[str, float], None],
+    start: np.ndarray | None = None,
+) -> _Found:
+    """Brain mask of the head turned by ``pose``, and registration of the head as it is."""
+    report("brain mask", 0.0)
+    posed = Scan(scan.data, pose @ scan.affine, scan.source)
+    mask = brain_mask(posed, lambda fraction: report("brain mask", 0.35 * fraction)).data
+    return _place(scan, mask, bias, report, start)
+
+
+def _place(
+    scan: Scan,
+    mask: np.ndarray,
+    bias: bool,
+    report: Callable[[str, float], None],
+    start: np.ndarray | None = None,
+) -> _Found:
+    """Correction of shading and registration, if the mask holds anything that could be a brain."""
+    if millilitres(mask, scan.affine) < MIN_ML or np.ptp(scan.data[mask]) == 0:
+        return _Found(mask, scan, None)
+    report("registration", 0.35)
+    corrected = correct_bias(scan, mask) if bias else scan
+    report("registration", 0.4)
+    fit = register(corrected, mask, lambda fraction: report("registration", 0.4 + 0.5 * fraction), start)
+    return _Found(mask, corrected, fit)
+
+
+def _on_grid(
+    scan: Scan, mask: np.ndarray, grid: Grid, to_template: np.ndarray, warp: Warp | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Normalised T1 and mask on the grid, and the part of the brain that lies within it."""
+    target = np.linalg.inv(to_template) @ grid.affine
+    share = to_grid(mask, scan.affine, grid, to_template, warp)
+    brain = to_grid(np.where(mask, scan.data, 0), scan.affine, grid, to_template, warp)
+    inside = share > 0.5
+    # The mean over brain voxels alone: neither scalp nor the black outside bleeds into the brain's edge, so a head and
+    # the same head stripped of its skull come out alike.
+    t1 = normalise_t1(brain / np.maximum(share, 1e-3), inside)
+    voxel = abs(np.linalg.det(target[:3, :3])) / abs(np.linalg.det(scan.affine[:3, :3]))
+    if warp is not None:  # a voxel of the grid stands for as much of the patient as the deformation says
+        share = share * (1 + resample(warp.jacobian - 1, warp.affine, grid.shape, grid.affine))
+    covered = min(float(share.sum()) * voxel / float(mask.sum()), 1.0)
+    return t1, inside, covered
+
+
+def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Scan:
+    """Bring a volume from the grid to the T1's own lattice, voxel for voxel.
+
+    Args:
+        volume: the grid's shape, e.g. a PET image in SUVR.
+        prepared: what ``prepare`` returned for this T1.
+        mask: True for 0 outside the patient's brain: the brain mask widened by 1.5 mm, with an edge that fades to 0
+            over the next 2 mm. False for the volume as far as the grid reaches.
+
+    Returns:
+        A scan of the T1's shape and with its very affine. Cubic B-spline interpolation, cut to the volume's own range
+        (and 0), so that no value appears that the model didn't give.
+
+    Raises:
+        ValueError: if the volume doesn't have the grid's shape.
+    """
+    volume = np.asarray(volume, dtype=np.float32)
+    if volume.shape != tuple(prepared.grid.shape):
+        raise ValueError(f"A volume of shape {volume.shape} is not on the grid of shape {prepared.grid.shape}.")
+    scan = prepared.scan
+    target = prepared.to_template @ scan.affine
+    warp = prepared.warp and prepared.warp.back
+    low, high = min(float(volume.min()), 0.0), max(float(volume.max()), 0.0)
+    data, corner = np.zeros(scan.shape, np.float32), np.eye(4)
+    for box in prepared.patient_slabs if mask else [tuple(slice(0, n) for n in scan.shape)]:
+        corner[:3, 3] = [side.start for side in box]
+        shape = tuple(side.stop - side.start for side in box)
+        part = resample(volume, prepared.grid.affine, shape, target @ corner, order=3, warp=warp)
+        np.clip(part, low, high, out=part)
+        data[box] = part * prepared.patient_edge[box] if mask else part
+    return Scan(data, scan.affine.copy(), scan.source)
+
+
+def _soft_edge(mask: np.ndarray, spacing: np.ndarray, full: float = 1.5, zero: float = 3.5) -> np.ndarray:
+    """1 in the mask and up to ``full`` millimetres around it, falling to 0 at ``zero``."""
+    import SimpleITK as sitk
+
+    edge = np.zeros(mask.shape, np.float32)
+    if not mask.any():
+        return edge
+    margin = np.ceil(zero / spacing).astype(int) + 1
+    box = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(extent(mask), margin, strict=True))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask[box].transpose(2, 1, 0)).astype(np.uint8))
+    image.SetSpacing([float(s) for s in spacing])
+    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    distance = sitk.GetArrayFromImage(distance).transpose(2, 1, 0)
+    edge[box] = np.clip((zero - distance) / (zero - full), 0, 1)
+    return edge

@@ -1,0 +1,1 @@
+"""Synthesis: from a prepared T1 to the distribution of its PETs, and how likely a given one is."""

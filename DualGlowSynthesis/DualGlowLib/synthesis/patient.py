@@ -1,0 +1,97 @@
+"""A T1 with all that sampling needs of it, and what a reader should see first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TypeVar
+
+import numpy as np
+
+from ..atlas.regions import weights
+from ..pictures.quality import t1_picture
+from ..preparation.adoption import adopt
+from ..preparation.t1 import Prepared, prepare
+from ..volumes.scan import Scan
+from .synthesizer import PatientEncoding, Synthesizer
+
+__all__ = ["Patient", "make_patient"]
+
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class Patient:
+    """A T1, prepared and encoded.
+
+    Attributes:
+        encoded: what sampling needs.
+        mri_bits: bits per dimension of the T1 under the model's MRI flow.
+        mri_bits_trained: of the training's validation cases, or None.
+        picture: template contour on the T1, uint8, rows × columns × 3.
+        by: the model, on its device, that encoded it.
+        number: another one for each patient.
+    """
+
+    encoded: PatientEncoding
+    mri_bits: float
+    mri_bits_trained: float | None
+    picture: np.ndarray
+    by: Synthesizer
+    number: int = field(default_factory=count().__next__)
+
+    @property
+    def prepared(self) -> Prepared:
+        return self.encoded.prepared
+
+    def encode(self, by: Synthesizer) -> None:
+        """Encode the same T1 by another model, or on another device; no work if that is done."""
+        if by is not self.by:
+            self.encoded = replace(self.encoded, encoding=by.encode_prepared(self.prepared.t1))
+            bits = by.mri_log_likelihood(self.prepared.t1)
+            self.mri_bits, self.mri_bits_trained, self.by = bits["bits_per_dim"], bits["trained"], by
+
+
+def make_patient(
+    synthesizer: Synthesizer,
+    scan: Scan,
+    mask: np.ndarray | Scan | None,
+    prepared: bool,
+    tell: Callable[[str, float], None],
+    on_device: Callable[[Callable[[Synthesizer], _Result]], _Result],
+) -> Patient:
+    """Prepare a T1, encode it, judge it.
+
+    Args:
+        synthesizer: the model.
+        scan, mask, prepared: see ``Session.prepare``.
+        tell: called with a stage and the share done of all.
+        on_device: does what needs the model's device, see ``Session``.
+
+    Raises:
+        InputError: see ``t1.prepare`` and ``preparation.adoption.adopt``.
+    """
+    bundle = synthesizer.bundle
+    if prepared:
+        tell("checking", 0.0)
+        found = adopt(scan, bundle.grid)
+    else:
+        bias, deformable = bundle.preparation.get("bias", True), bundle.preparation.get("deformable", False)
+        found = prepare(
+            scan, bundle.grid, mask, lambda stage, share: tell(stage, 0.85 * share), bias=bias, deformable=deformable
+        )
+    tell("encoding", 0.86)
+    weights(bundle.grid)  # kept for all that follows
+    tell("encoding", 0.88)
+    encoding, by = on_device(lambda model: (model.encode_prepared(found.t1), model))
+    tell("encoding", 0.9)
+    bits = on_device(lambda model: model.mri_log_likelihood(found.t1))
+    tell("drawing", 0.94)
+    picture = t1_picture(found)
+    tell("drawing", 0.97)
+    _ = found.patient_slabs  # of the soft edge: both are kept in ``found``
+    digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
+    tell("drawing", 1.0)
+    return Patient(PatientEncoding(found, encoding, digest), bits["bits_per_dim"], bits["trained"], picture, by)

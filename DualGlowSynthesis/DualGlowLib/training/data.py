@@ -1,0 +1,118 @@
+"""The cases of a run in memory, and batches of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..cases.case import Case
+from ..cases.ongrid import read_on_grid
+from ..errors import InputError
+from ..volumes.grid import Grid
+
+__all__ = ["Batch", "Cohort", "split_subjects"]
+
+T1_SCALE = 1.5  # prepared T1s are clipped there
+
+
+@dataclass
+class Batch:
+    """Images ``(B, 1, *shape)`` in the model's units and the covariates of each case."""
+
+    pet: Tensor
+    mri: Tensor
+    covariates: list[dict[str, str]]
+
+
+class Cohort:
+    """Prepared scans of a cohort, kept in float16 (a thousand cases of 48×64×48 are 0.6 GB)."""
+
+    def __init__(self, t1: Tensor, pet: Tensor, cases: Sequence[Case], pet_scale: float) -> None:
+        self.t1, self.pet, self.cases, self.pet_scale = t1, pet, list(cases), pet_scale
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @classmethod
+    def load(
+        cls,
+        cases: Sequence[Case],
+        grid: Grid,
+        pet_scale: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Cohort:
+        """Read every case; scans must lie on ``grid`` already, as ``simulate`` writes them.
+
+        Args:
+            cases: what to read.
+            grid: the model's lattice.
+            pet_scale: SUVR that becomes 1 in the model; by default a little above the cohort's highest.
+            progress: called with the number read and the number to read.
+
+        Raises:
+            InputError: for a scan that can't be read or lies elsewhere.
+        """
+        t1 = torch.zeros(len(cases), 1, *grid.shape, dtype=torch.float16)
+        pet = torch.zeros_like(t1)
+        for i, case in enumerate(cases):
+            for target, values in zip((t1, pet), read_on_grid(case, grid), strict=False):
+                target[i, 0] = torch.from_numpy(np.ascontiguousarray(values)).half()
+            if progress:
+                progress(i + 1, len(cases))
+        t1 /= T1_SCALE
+        if pet_scale is None:
+            sample = pet[:: max(1, len(cases) // 50)].float()
+            highest = max(float(np.quantile(image.numpy(), 0.9999)) for image in sample)
+            pet_scale = round(1.2 * highest, 2)
+        if not pet_scale > 0:
+            raise InputError("The PET scans hold no uptake above 0; check that they are SUVR images.")
+        pet /= pet_scale
+        return cls(t1, pet, cases, pet_scale)
+
+    def subset(self, indices: Sequence[int]) -> Cohort:
+        index = torch.as_tensor(indices, dtype=torch.long)
+        return Cohort(self.t1[index], self.pet[index], [self.cases[i] for i in indices], self.pet_scale)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Voxelwise mean and standard deviation of the PET, each ``(1, *shape)``, made left-right symmetric."""
+        total, squares = torch.zeros(self.pet.shape[1:]), torch.zeros(self.pet.shape[1:])
+        # One case that is not finite, which its batch is skipped for, must not take every other batch with it.
+        sound = [image for image in self.pet if image.isfinite().all()]
+        for image in sound:
+            image = image.float()
+            for side in (image, image.flip(1)):
+                total += side
+                squares += side.square()
+        mean = total / (2 * len(sound))
+        return mean, (squares / (2 * len(sound)) - mean.square()).clamp_min(0).sqrt()
+
+    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None) -> Batch:
+        """The given cases; with a generator, each flipped at random and its T1's intensities changed a little.
+
+        A flip is exact: grids are symmetric about the midline, and no law that we model prefers a side.
+        """
+        index = torch.as_tensor(indices, dtype=torch.long)
+        t1, pet = self.t1[index].float(), self.pet[index].float()
+        if augment is not None:
+            flip, gain, gamma = torch.rand(3, len(index), generator=augment)
+            for i in range(len(index)):
+                if flip[i] < 0.5:
+                    t1[i], pet[i] = t1[i].flip(1), pet[i].flip(1)
+                level = t1[i] * T1_SCALE
+                t1[i] = (0.95 + 0.1 * gain[i]) * level.pow(0.85 + 0.3 * gamma[i]) / T1_SCALE
+        return Batch(pet, t1, [self.cases[i].attributes for i in indices])
+
+
+def split_subjects(cases: Sequence[Case], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Indices for training and for validation; all sessions of a subject fall on one side."""
+    subjects = sorted({case.subject for case in cases})
+    random.Random(seed).shuffle(subjects)
+    count = min(len(subjects) - 1, max(1, round(share * len(subjects)))) if share > 0 and len(subjects) > 1 else 0
+    held = set(subjects[:count])
+    train = [i for i, case in enumerate(cases) if case.subject not in held]
+    return train, [i for i, case in enumerate(cases) if case.subject in held]

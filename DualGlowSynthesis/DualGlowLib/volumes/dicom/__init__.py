@@ -1,0 +1,1 @@
+"""DICOM: which files are a series, their voxels, SUV, and derived series of synthetic PETs."""

@@ -1,0 +1,5 @@
+"""``python -m DualGlowLib.worker FOLDER``, see ``server``."""
+
+from .server import main
+
+main()

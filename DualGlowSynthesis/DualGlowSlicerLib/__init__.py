@@ -1,0 +1,1 @@
+"""What both modules use in Slicer: packages, messages, small helpers, the worker process, volumes as arrays."""

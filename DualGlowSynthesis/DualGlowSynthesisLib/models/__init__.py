@@ -1,0 +1,1 @@
+"""The models that the window offers, and their download."""

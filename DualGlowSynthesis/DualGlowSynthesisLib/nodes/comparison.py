@@ -1,0 +1,189 @@
+"""A real PET beside what the model expects of this MRI: difference, z-map, numbers, and what they mean in words."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from DualGlowSlicerLib import volumes
+
+from . import belonging, display
+from .companions import companion, companionOf
+from .results import updateTable
+
+__all__ = ["ComparisonNodes", "summaryOf", "textFor", "writeComparison"]
+
+DIFFERENCE_WINDOW = 0.5
+"""SUVR: differences from minus to plus this are told apart by colour."""
+
+Z_WINDOW = 5.0
+"""Standard deviations; likewise."""
+
+TRANSPARENT = 0.2
+"""Share of a window, around 0, that is not drawn: 0.1 SUVR, and one standard deviation."""
+
+_SAMPLES_OF_90 = 19  # with fewer, more than one PET in ten of the model's own ranks first or last among the others
+_UNUSUAL = 5.0  # per cent at either end
+
+
+class ComparisonNodes(NamedTuple):
+    """All on the T1's lattice: the real ``pet`` in SUVR, its ``difference`` from the predicted mean, and ``z``, that
+    over the predicted SD. ``table``: metrics and regions.
+    """
+
+    pet: Any
+    difference: Any
+    z: Any
+    table: Any
+
+
+def writeComparison(inputVolume, petVolume, reply: Mapping, isOwned: bool = False) -> ComparisonNodes:
+    """Write a comparison into the scene, into the same nodes as the input's last one.
+
+    Args:
+        inputVolume: the T1.
+        petVolume: the real PET as it was given.
+        reply: what the worker says to ``compare``, with arrays (i, j, k, on the input's lattice) in place of paths.
+        isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
+
+    Raises:
+        ValueError: if an array lies on another lattice; the scene is as it was.
+    """
+    shape = inputVolume.GetImageData().GetDimensions()
+    if any(reply[key].shape != shape for key in ("pet", "difference", "z")):
+        raise ValueError(f"The comparison does not lie on the lattice of {inputVolume.GetName()}.")
+    name = belonging.patientTitle(inputVolume)
+    pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), reply["pet"], isOwned)
+    pet.SetAttribute("DualGlow.ResampledFrom", petVolume.GetName())
+    pet.SetNodeReferenceID("DualGlow.ResampledFrom", petVolume.GetID())
+    if pet.GetDisplayNode() is None:
+        display.styleUptake(pet)
+    about = {**reply.get("provenance", {}), "Synthetic": True, "RealPet": petVolume.GetName()}
+    about |= {"RealPetToT1": reply.get("transform"), "RealPetVerdict": reply.get("verdict")}
+    difference = _map(
+        inputVolume, "Difference", _("{name} real minus synthetic").format(name=name), reply, DIFFERENCE_WINDOW,
+        {**about, "Content": "difference", "Units": "SUVR"}, isOwned,
+    )  # fmt: skip
+    z = _map(
+        inputVolume, "Z", _("{name} real PET z-map").format(name=name), reply, Z_WINDOW,
+        {**about, "Content": "z", "Units": "standard deviations"}, isOwned,
+    )  # fmt: skip
+    table = companion(
+        inputVolume, "ComparisonTable", "vtkMRMLTableNode", _("{name} real PET compared").format(name=name)
+    )
+    updateTable(table, _titles(), _metricRows(reply) + _regionRows(reply))
+    volumes.markSynthetic(table, {**about, "Content": "comparison"})
+    belonging.claim(table, inputVolume)
+    table.SetAttribute("DualGlow.Summary", summaryOf(reply))
+    return ComparisonNodes(pet, difference, z, table)
+
+
+def summaryOf(reply: Mapping) -> str:
+    """One line for the window: whether the PET fits the MRI, by which number, and what that number can't say."""
+    parts = []
+    registration = reply.get("verdict") or {}
+    if registration.get("status", "good") != "good":
+        text = _("Look at the registration of the PET first, it is {status} ({reasons}).")
+        reasons = "; ".join(registration.get("reasons", ()))
+        parts.append(text.format(status=registration["status"], reasons=reasons))
+    percentile, bits = reply.get("percentile"), reply.get("bits_per_dim")
+    if percentile is not None:
+        parts.append(_verdictText(percentile, reply.get("samples")))
+        text = _("The model is its own yardstick: where its spread is a little off, real PETs fall near 0 or 100.")
+        parts.append(text)
+    if bits is not None:
+        text = _("Compare the {bits} bits per dimension with those of other real PETs.")
+        parts.append(text.format(bits=f"{bits:.3f}"))
+    return " ".join(parts)
+
+
+def textFor(inputVolume) -> str:
+    """What the window says of the input's comparison: of which PET, at which age, and its summary; "" without one."""
+    table = None if inputVolume is None else companionOf(inputVolume, "ComparisonTable")
+    if table is None:
+        return ""
+    about = volumes.provenanceOf(table)
+    age = about.get("Age")
+    said = _("age unknown") if age is None else _("age {age}").format(age=f"{age:g}")
+    text = _("{pet} ({age}): {summary}")
+    return text.format(pet=about.get("RealPet", ""), age=said, summary=table.GetAttribute("DualGlow.Summary") or "")
+
+
+def _verdictText(percentile: float, samples: int | None) -> str:
+    """``samples``: how many PETs of the model's own the real one was ranked among, if that is known."""
+    least = 50.5 / ((samples or _SAMPLES_OF_90) + 1)  # 50 over that: the percentile of one less likely than all
+    if samples is not None and samples < _SAMPLES_OF_90 and not least < percentile < 100 - least:
+        text = _("Undecided: likelihood percentile {percentile} among only {samples} samples; take {least} or more.")
+    elif percentile < _UNUSUAL:
+        text = _("Unusual: likelihood percentile {percentile}, less likely than nearly all PETs drawn for this MRI.")
+    elif percentile > 100 - _UNUSUAL:
+        text = _(
+            "Unusual: likelihood percentile {percentile}, more likely than nearly all PETs drawn for this MRI, as an "
+            "image is that is too smooth."
+        )
+    else:
+        text = _("Fits: likelihood percentile {percentile} among PETs drawn for this MRI (0: less likely than all).")
+    return text.format(percentile=f"{percentile:.0f}", samples=samples, least=_SAMPLES_OF_90)
+
+
+def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool):
+    node = companion(inputVolume, role, "vtkMRMLScalarVolumeNode", name)
+    volumes.updateVolumeFromArray(node, array, inputVolume, isOwned)
+    belonging.claim(node, inputVolume)
+    return node
+
+
+def _map(inputVolume, role: str, name: str, reply: Mapping, window: float, provenance: dict, isOwned: bool):
+    """Difference or z: where it is not known, it is 0 and so not drawn."""
+    array = reply[role.lower()] if isOwned else reply[role.lower()].copy(order="K")
+    array[~np.isfinite(array)] = 0
+    node = _volume(inputVolume, role, name, array, isOwned=True)
+    volumes.markSynthetic(node, provenance)
+    if node.GetDisplayNode() is None:
+        display.styleMap(node, _divergingColors().GetID(), window)
+    return node
+
+
+def _divergingColors():
+    """Blue, white, red, and nothing about the middle; saved with the scene.
+
+    A table, as procedural colours have no opacity; of a table's, slice views know two: none, and any.
+    """
+    tag = "DualGlowDiverging"
+    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
+    if node is None:
+        node = slicer.vtkMRMLColorTableNode()
+        node.SetSingletonTag(tag)
+        node.SetName(_("DualGlow blue white red"))
+        node.SetTypeToUser()
+        node.SetNumberOfColors(256)
+        for number, place in enumerate(np.linspace(-1, 1, 256).tolist()):
+            red, green, blue = (1.0, 1 - place, 1 - place) if place > 0 else (1 + place, 1 + place, 1.0)
+            node.SetColor(number, f"{place:+.2f}", red, green, blue, float(abs(place) >= TRANSPARENT))
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+def _titles() -> list[str]:
+    return [_("Quantity"), _("Real PET"), _("Predicted"), _("5 %"), _("95 %"), _("z")]
+
+
+def _metricRows(reply: Mapping) -> list[list]:
+    """In the brain; in the column of the real PET."""
+    metrics = reply["metrics"]
+    named = [
+        (_("Mean absolute error (SUVR)"), metrics.get("mae")),
+        (_("PSNR (dB)"), metrics.get("psnr")),
+        (_("SSIM"), metrics.get("ssim")),
+        (_("Correlation"), metrics.get("correlation")),
+        (_("Bits per dimension"), reply.get("bits_per_dim")),
+        (_("Likelihood percentile"), reply.get("percentile")),
+    ]
+    return [[title, value, None, None, None, None] for title, value in named if value is not None]
+
+
+def _regionRows(reply: Mapping) -> list[list]:
+    keys = ("real", "mean", "low", "high", "z")
+    return [[row["region"].replace("_", " "), *(row.get(key) for key in keys)] for row in reply["regions"]]

@@ -1,0 +1,1 @@
+"""The window of DualGlow Synthesis: its sections, and what is computed when."""

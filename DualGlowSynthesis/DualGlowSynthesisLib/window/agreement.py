@@ -1,0 +1,89 @@
+"""Whether what is shown is what the window says: the choices that a result was not made with, in words."""
+
+import json
+
+from slicer.i18n import tr as _
+
+from DualGlowSlicerLib import volumes
+
+from ..nodes import belonging, marks, results
+from ..parameters import Choices
+
+__all__ = ["disagreements", "elsewhere", "notePreparation", "otherSample"]
+
+_PREPARATION = "DualGlow.Preparation"
+_MASK = "DualGlow.MadeWithMask"
+
+
+def notePreparation(outputVolume, preparation: str, maskVolume) -> None:
+    """Write on a result what of the window provenance can't hold: how its MRI was prepared, and with which mask."""
+    said = {"preparation": preparation, "masked": maskVolume is not None}
+    outputVolume.SetAttribute(_PREPARATION, json.dumps(said))
+    outputVolume.SetNodeReferenceID(_MASK, maskVolume.GetID() if maskVolume is not None else None)
+
+
+def disagreements(outputVolume, choices: Choices, modelDigest: str, preparation: str, maskVolume) -> list[str]:
+    """What a result was made with, where that isn't what is chosen now; empty where the two agree.
+
+    Args:
+        modelDigest: SHA-256 of the chosen model's configuration; "" if it isn't known.
+    """
+    about = volumes.provenanceOf(outputVolume)
+    chosen = {"Age": choices.age, "Sex": choices.sex, "Diagnosis": choices.diagnosis}
+    chosen["Temperature"] = choices.temperature
+    if choices.temperature > 0:  # without noise neither makes a difference
+        chosen |= {"Samples": choices.samples, "Seed": choices.seed}
+    titles = {
+        "Age": _("age {value}"), "Sex": _("sex {value}"), "Diagnosis": _("diagnosis {value}"),
+        "Temperature": _("temperature {value}"), "Samples": _("{value} samples"), "Seed": _("seed {value}"),
+    }  # fmt: skip
+    found = [
+        _("{shown} (chosen: {chosen})").format(shown=titles[key].format(value=_text(about[key])), chosen=_text(value))
+        for key, value in chosen.items()
+        if key in about and about[key] != value
+    ]
+    made = about.get("BundleSHA256")
+    if made and modelDigest and made != modelDigest:
+        found.append(_("the model {name} (another is chosen)").format(name=about.get("Bundle", "")))
+    below = volumes.provenanceOf(results.resultOf(outputVolume, "below") or outputVolume).get("BelowSUVR")
+    if below is not None and below != choices.below:
+        text = _("the threshold {shown} (chosen: {chosen})")
+        found.append(text.format(shown=_text(below), chosen=_text(choices.below)))
+    said = json.loads(outputVolume.GetAttribute(_PREPARATION) or "{}")
+    isMask = outputVolume.GetNodeReference(_MASK) is maskVolume
+    if said and not (isMask and said == {"preparation": preparation, "masked": maskVolume is not None}):
+        found.append(_("another brain mask or preparation"))
+    return found
+
+
+def elsewhere(outputVolume, shown: list) -> str:
+    """What the views show, if that is neither the output nor a part of it; else "".
+
+    Args:
+        shown: the volumes made by DualGlow that the views show, see ``marks.shownIn``.
+    """
+    others = [node for node in shown if not _isPartOf(node, outputVolume)]
+    return "; ".join(dict.fromkeys(", ".join(marks.describe(node).split("\n")[1:]) for node in others))
+
+
+def otherSample(outputVolume, number: int) -> str:
+    """Which sample of the output there is, if it isn't the chosen one; else "" (or there is none)."""
+    node = results.resultOf(outputVolume, "sample")
+    there = None if node is None else volumes.provenanceOf(node).get("SampleNumber")
+    if there is None or there == number:
+        return ""
+    return _("{shown} (chosen: {chosen})").format(shown=_("sample {number}").format(number=there), chosen=number)
+
+
+def _isPartOf(node, outputVolume) -> bool:
+    if outputVolume is None:
+        return False
+    if volumes.provenanceOf(node).get("Content") == "preview":
+        return belonging.inputOf(node) is belonging.inputOf(outputVolume)
+    return any(results.resultOf(outputVolume, kind) is node for kind in results.RESULTS)
+
+
+def _text(value) -> str:
+    if value is None:
+        return _("unknown")
+    return f"{value:g}" if isinstance(value, float | int) else str(value)

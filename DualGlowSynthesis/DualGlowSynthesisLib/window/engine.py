@@ -1,0 +1,225 @@
+"""From the user's choices to requests of the worker, in order, without asking again for what did not change."""
+
+import time
+from collections.abc import Callable
+
+from slicer.i18n import tr as _
+
+from DualGlowLib import InputError
+from DualGlowSlicerLib import volumes
+from DualGlowSlicerLib.client import WorkerClient
+
+from ..parameters import Choices
+
+__all__ = ["Engine", "Job"]
+
+_STAGES = {
+    "open": lambda: _("Loading the model"),
+    "prepare": lambda: _("Preparing the MRI"),
+    "sample": lambda: _("Sampling"),
+    "one": lambda: _("Sampling"),
+    "keyframes": lambda: _("Preparing the preview"),
+    "sweep": lambda: _("Sampling ages"),
+    "compare": lambda: _("Comparing with the PET"),
+}
+_WEIGHTS = {"open": 3.0, "prepare": 12.0, "sample": 2.0, "one": 2.0, "keyframes": 2.0, "sweep": 12.0, "compare": 20.0}
+"""About how many seconds each takes, for the bar alone."""
+
+
+class Job:
+    """A chain of requests that ends with ``onDone(reply of the last)``, ``onProblem(text, isFailure)`` or
+    ``onCancelled()``; ``onProgress(text, fraction)`` and ``onEvent(message)`` before that.
+    """
+
+    def __init__(self, engine: "Engine", steps: list, onDone, onProgress, onProblem, onCancelled, onEvent) -> None:
+        self._engine, self._steps = engine, steps
+        self._onDone, self._onProgress, self._onProblem = onDone, onProgress, onProblem
+        self._onCancelled, self._onEvent = onCancelled, onEvent
+        self._total = sum(_WEIGHTS[do] for do, _arguments, _heard in steps)
+        self._before = 0.0
+        self._number = None
+        self.started = time.monotonic()
+        self.isOver = self._isCancelled = False
+        self._next()
+
+    def cancel(self, isPatient: bool = False) -> None:
+        """``isPatient``: nobody waits for the end, so that a worker that is slow to heed may live."""
+        if not self.isOver:
+            self._isCancelled = True
+            self._engine.client.cancel(self._number, isPatient)
+
+    def _next(self) -> None:
+        do, arguments, heard = self._steps.pop(0)
+        self._tell(do, 0.0)
+        try:
+            self._number = self._engine.client.request(
+                do,
+                onDone=lambda reply: self._done(do, heard, reply),
+                onEvent=lambda message: self._event(do, message),
+                onRefused=self._refused,
+                onFailed=self._failed,
+                onCancelled=self._cancelled,
+                **arguments(),
+            )
+        except InputError as error:  # of the choices, or no room for the voxels
+            self._refused(str(error))
+
+    def _tell(self, do: str, fraction: float, stage: str = "") -> None:
+        if self._onProgress:
+            whole = (self._before + _WEIGHTS[do] * fraction) / self._total
+            text = f"{_STAGES[do]()}: {stage}" if stage else _STAGES[do]()
+            self._onProgress(text, whole)
+
+    def _event(self, do: str, message: dict) -> None:
+        if message["event"] == "progress":
+            self._tell(do, message.get("fraction") or 0.0, message.get("stage", ""))
+        if self._onEvent:
+            self._onEvent(message)
+
+    def _done(self, do: str, heard, reply: dict) -> None:
+        self._before += _WEIGHTS[do]
+        if heard:
+            heard(reply)
+        if self._isCancelled:  # too late for this step, not for the next
+            self._cancelled()
+            return
+        if self._steps:
+            self._next()
+            return
+        self.isOver = True
+        if self._onDone:
+            self._onDone(reply)
+
+    def _refused(self, text: str) -> None:
+        self.isOver = True
+        if self._onProblem:
+            self._onProblem(text, False)
+
+    def _failed(self, text: str) -> None:
+        self.isOver = True
+        if self._onProblem:
+            self._onProblem(text, True)
+
+    def _cancelled(self) -> None:
+        self.isOver = True
+        if self._onCancelled:
+            self._onCancelled()
+
+
+class Engine:
+    """One worker, and what it holds: which model on which device, which patient.
+
+    ``description`` (of the model, with the device) and ``prepared`` (the verdict and places of the patient) are the
+    worker's last answers, None before; see ``DualGlowLib.worker``.
+    """
+
+    def __init__(self, client: WorkerClient | None = None) -> None:
+        self.client = client or WorkerClient()
+        self.description = None
+        self.prepared = None
+        self._opened = None
+        self._patient = None
+        self._asked = None
+
+    def close(self) -> None:
+        self.client.close()
+
+    def forget(self) -> None:
+        """Nothing that was asked for is wanted any more."""
+        self.client.forget()
+        self._patient = self.prepared = None
+
+    def holds(self, inputVolume, maskVolume, preparation: str, choices: Choices) -> bool:
+        """Whether the worker has this patient under this model, so that sampling needs nothing else."""
+        return self.client.isRunning and self._patient == self._patientKey(
+            inputVolume, maskVolume, preparation, choices
+        )
+
+    def sample(self, patient: tuple, choices: Choices, **callbacks: Callable) -> Job:
+        """``patient``: input volume, mask volume or None, preparation."""
+        asked = {
+            "age": choices.age,
+            "temperature": choices.temperature,
+            "below": choices.below if choices.samples > 1 else None,
+            **choices.person(),
+            **choices.noise(),
+        }
+        return self._run(patient, choices, [("sample", lambda: asked, None)], callbacks)
+
+    def one(self, patient: tuple, choices: Choices, index: int, **callbacks: Callable) -> Job:
+        asked = {"age": choices.age, "temperature": choices.temperature, "index": index, "seed": choices.seed}
+        return self._run(patient, choices, [("one", lambda: asked | choices.person(), None)], callbacks)
+
+    def keyframes(self, patient: tuple, choices: Choices, ages: list, temperatures: list, **callbacks: Callable) -> Job:
+        asked = {"ages": ages, "temperatures": temperatures, **choices.person(), **choices.noise()}
+        return self._run(patient, choices, [("keyframes", lambda: asked, None)], callbacks)
+
+    def sweep(self, patient: tuple, choices: Choices, ages: list, **callbacks: Callable) -> Job:
+        asked = {"ages": ages, "temperature": choices.temperature, **choices.person(), **choices.noise()}
+        return self._run(patient, choices, [("sweep", lambda: asked, None)], callbacks)
+
+    def compare(self, patient: tuple, choices: Choices, petVolume, samples: int, **callbacks: Callable) -> Job:
+        def asked() -> dict:
+            voxels, affine = volumes.usableVoxels(petVolume), volumes.affineIn(petVolume, patient[0])
+            return {
+                "voxels": self.client.save(voxels),
+                "affine": affine.tolist(),
+                "source": petVolume.GetName(),
+                "age": choices.age,
+                "samples": samples,
+                "seed": choices.seed,
+                **choices.person(),
+            }
+
+        return self._run(patient, choices, [("compare", asked, None)], callbacks)
+
+    def prepare(self, patient: tuple, choices: Choices, **callbacks: Callable) -> Job | None:
+        """Only that; None if it is done already."""
+        if self.holds(*patient, choices):
+            return None
+        return self._run(patient, choices, [], callbacks)
+
+    def _run(self, patient: tuple, choices: Choices, steps: list, callbacks: dict) -> Job:
+        volumes.usableVoxels(patient[0])  # a refusal comes before anything is started
+        names = ("onDone", "onProgress", "onProblem", "onCancelled", "onEvent")
+        steps = [*self._readying(patient, choices), *steps]
+        return Job(self, steps, *(callbacks.get(name) for name in names))
+
+    def _readying(self, patient: tuple, choices: Choices) -> list:
+        steps = []
+        opened = (choices.bundle, choices.device)
+        if not (self.client.isRunning and self._opened == (self.client.starts, *opened)):
+            steps.append(
+                ("open", lambda: {"bundle": choices.bundle, "device": choices.device}, self._hearOpened(opened))
+            )
+        if steps or not self.holds(*patient, choices):
+            steps.append(("prepare", lambda: self._patientRequest(*patient, choices), self._hearPrepared))
+        return steps
+
+    def _hearOpened(self, opened: tuple) -> Callable[[dict], None]:
+        def heard(reply: dict) -> None:
+            self._opened = (self.client.starts, *opened)
+            self._patient = self.prepared = None
+            self.description = {**reply["bundle"], "device": reply["device"], "device_reason": reply["device_reason"]}
+
+        return heard
+
+    def _hearPrepared(self, reply: dict) -> None:
+        self._patient, self.prepared = self._asked, reply
+
+    def _patientKey(self, inputVolume, maskVolume, preparation: str, choices: Choices) -> tuple:
+        states = volumes.stateOf(inputVolume), volumes.stateOf(maskVolume)
+        return (self.client.starts, choices.bundle, choices.device, *states, preparation)
+
+    def _patientRequest(self, inputVolume, maskVolume, preparation: str, choices: Choices) -> dict:
+        self._patient = self.prepared = None  # whatever happens, the worker no longer holds the former
+        self._asked = self._patientKey(inputVolume, maskVolume, preparation, choices)
+        mask = None if maskVolume is None else volumes.maskOn(maskVolume, inputVolume)
+        return {
+            "voxels": self.client.save(volumes.usableVoxels(inputVolume)),
+            "affine": volumes.affineOf(inputVolume).tolist(),
+            "source": inputVolume.GetName(),
+            "mask": None if mask is None else self.client.save(mask),
+            "prepared": preparation == "prepared",
+            "key": repr(self._asked[1:]),
+        }

@@ -1,0 +1,88 @@
+"""The window's section on the result: which of its images lies over the MRI, its colours, the table of regions."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from DualGlowSlicerLib.choosers import Chooser
+
+from ..nodes import display, results
+
+__all__ = ["ResultPanel"]
+
+
+class ResultPanel:
+    def __init__(self, window) -> None:
+        self._window, self._ui = window, window.ui
+        self._shown = Chooser(self._ui.shownBox, lambda value: window.choose("shown", value))
+        self._shown.fill(
+            [
+                (_("mean"), "mean"),
+                (_("sample number"), "sample"),
+                (_("standard deviation"), "sd"),
+                (_("probability of SUVR below the threshold"), "below"),
+            ]
+        )
+        self._colors = Chooser(self._ui.colorBox, self._onStyle)
+        self._ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
+        self._ui.thresholdSlider.connect("valueChanged(double)", self._onStyle)
+        self._ui.windowWidget.connect("valuesChanged(double,double)", self._onStyle)
+        self._isShowing = False
+        self._table = None
+        styles = (self._ui.opacitySlider, self._ui.colorBox, self._ui.windowWidget, self._ui.thresholdSlider)
+        self._styles = [(widget, widget.toolTip) for widget in styles]
+
+    def show(self, parameters) -> None:
+        """Follow the nodes: what the output's display says, and which parts there are."""
+        output = parameters.outputVolume
+        there = output is not None and output.GetImageData() is not None
+        why = "" if there else _("Press Apply first; there is no synthetic PET yet.")
+        for widget, tip in self._styles:
+            widget.enabled, widget.toolTip = there, why or tip
+        self._shown.show(parameters.shown)
+        self._ui.sampleBox.visible = parameters.shown == "sample"
+        self._ui.sampleBox.maximum = max(parameters.samples, 1)
+        self._ui.belowLabel.visible = self._ui.belowBox.visible = parameters.shown == "below"
+        self._showTable(results.resultOf(output, "table"))
+        if not there or output.GetDisplayNode() is None:
+            return
+        shown = output.GetDisplayNode()
+        self._isShowing = True
+        try:
+            self._colors.fill(display.colorMaps().items())
+            self._colors.show(shown.GetColorNodeID())
+            self._ui.windowWidget.setValues(shown.GetWindowLevelMin(), shown.GetWindowLevelMax())
+            self._ui.thresholdSlider.value = shown.GetLowerThreshold()
+            views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+            over = [view.GetForegroundOpacity() for view in views if display.isOurs(view)]
+            if over:
+                self._ui.opacitySlider.value = over[0]
+        finally:
+            self._isShowing = False
+
+    def forget(self) -> None:
+        """The scene is about to be closed."""
+        self._showTable(None)
+
+    def _showTable(self, node) -> None:
+        """Only another one: the view would lose its place, and take its time, at each move of a slider."""
+        if node is not self._table:
+            self._table = node
+            self._ui.regionsView.setMRMLTableNode(node)
+            self._ui.regionsView.resizeColumnsToContents()
+
+    def _onOpacity(self, value: float) -> None:
+        if not self._isShowing:
+            for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+                if display.isOurs(view):
+                    view.SetForegroundOpacity(value)
+
+    def _onStyle(self, *_values) -> None:
+        parameters = self._window.parameters
+        if self._isShowing or parameters is None or parameters.outputVolume is None:
+            return
+        window = (self._ui.windowWidget.minimumValue, self._ui.windowWidget.maximumValue)
+        output = parameters.outputVolume
+        display.styleUptake(output, self._colors.value, window, self._ui.thresholdSlider.value)
+        for node in (results.resultOf(output, "sample"), self._window.run.preview.node):
+            if node is not None:
+                display.styleLike(node, output)

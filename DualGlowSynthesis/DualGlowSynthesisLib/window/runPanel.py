@@ -1,0 +1,403 @@
+"""Apply, Cancel, progress, and the live overlay: when what is computed."""
+
+import logging
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import qt
+from slicer.i18n import tr as _
+
+from DualGlowLib import InputError
+from DualGlowSlicerLib import volumes
+from DualGlowSlicerLib.messages import headline
+
+from ..nodes import belonging, display, results
+from ..parameters import Choices
+from . import agreement
+from .live import Frames, Preview
+
+__all__ = ["RunPanel"]
+
+SETTLE_MS = 250
+"""A slider that has rested this long gets the exact image."""
+
+KEYFRAME_AGES = 7
+KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
+
+
+class Made(NamedTuple):
+    """What this window wrote into an output: of which patient, by which choices, from which state of the voxels.
+
+    ``provenance``: what was written on the output; a script may write another result into it.
+    """
+
+    output: Any
+    patient: tuple
+    choices: Choices
+    state: tuple
+    provenance: dict
+
+
+class RunPanel:
+    """At most one job that the user asked for (``start``), and one that follows the sliders."""
+
+    def __init__(self, window) -> None:
+        self._window, self._ui = window, window.ui
+        self.frames, self.preview = Frames(), Preview()
+        self._job = None
+        self._live = None
+        self._made: dict[str, Made] = {}  # by the output's ID
+        self._settled = qt.QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLE_MS)
+        self._settled.connect("timeout()", self._onSettled)
+        self._ui.applyButton.connect("clicked(bool)", self._onApply)
+
+    @property
+    def isBusy(self) -> bool:
+        return self._job is not None
+
+    # ---- jobs that the user asks for
+
+    def _onApply(self, _checked=False) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._window.say(_("Cancelling …"))
+            return
+        self.apply()
+
+    def apply(self) -> None:
+        """Synthesize with the present choices, into the output or a new volume."""
+        window = self._window
+        if not window.ensureReady():
+            return
+        parameters, patient, choices = window.parameters, window.patientChoice(), window.choices()
+        output = parameters.outputVolume
+        if reason := belonging.reasonAgainstOutput(output, patient[0]):
+            window.showProblem(reason, False)
+            return
+        state = _stateOf(patient)
+
+        def done(reply: dict) -> None:
+            self._write(parameters, output, patient, state, choices, reply)
+            self._afterExact(patient, choices)
+
+        self.start(lambda **callbacks: window.engine.sample(patient, choices, **callbacks), done)
+
+    def start(self, begin, onDone, onEvent=None) -> None:
+        """Run a job with the bar and the Cancel button. ``begin(**callbacks)`` gives the ``Job``."""
+        self._settled.stop()
+        self._stopLive()
+        self.hidePreview()  # the exact image that was to take its place comes later, if at all
+        started = time.monotonic()
+
+        def ended() -> None:
+            self._job = None
+            self._ui.progressBar.reset()
+
+        def progress(text: str, fraction: float) -> None:
+            self._ui.progressBar.value = round(100 * fraction)
+            self._ui.progressBar.format = text + _remaining(time.monotonic() - started, fraction)
+
+        def done(reply: dict) -> None:
+            ended()
+            try:
+                with self._window.showing():
+                    onDone(reply)
+            finally:
+                self._goOn()
+
+        def problem(text: str, isFailure: bool) -> None:
+            ended()
+            self._goOn()
+            self._window.showProblem(text, isFailure)
+
+        def cancelled() -> None:
+            ended()
+            self._window.say(_("Cancelled; nothing was changed."))
+            self._goOn()
+
+        def event(message: dict) -> None:
+            if message["event"] == "notice":
+                self._window.say(message["message"])
+            if onEvent:
+                onEvent(message)
+
+        self._window.say("")
+        try:
+            job = begin(onDone=done, onProgress=progress, onProblem=problem, onCancelled=cancelled, onEvent=event)
+        except InputError as error:
+            self._window.showProblem(str(error), False)
+            return
+        self._job = None if job.isOver else job
+        self._window.refresh()
+
+    def _goOn(self) -> None:
+        """After a job: the sliders may have moved since the result was made."""
+        self._window.refresh()
+        if self._window.parameters is not None:
+            self.choicesChanged(isMove=False)
+
+    def forget(self) -> None:
+        """The scene goes: drop what runs, without a word."""
+        self._job = self._live = None
+        self._made = {}
+        self._settled.stop()
+        self.frames.begin(None)
+        self.preview.remove()
+        self._ui.progressBar.reset()
+
+    def leave(self) -> None:
+        """The user goes to another module: nothing follows the sliders, and no preview stays over the MRI."""
+        self._settled.stop()
+        self._stopLive()
+        self.hidePreview()
+
+    def hidePreview(self) -> None:
+        """Put the output where the preview lies."""
+        output = belonging.resultFor(belonging.inputOf(self.preview.node))
+        parameters = self._window.parameters
+        chosen = parameters.outputVolume if parameters is not None else None
+        if chosen is not None and belonging.inputOf(chosen) is belonging.inputOf(self.preview.node):
+            output = chosen
+        self.preview.hide(output)
+
+    # ---- results
+
+    def disagreements(self) -> list[str]:
+        """What the output was made with, where that isn't what is chosen now; without an output nothing."""
+        window, parameters = self._window, self._window.parameters
+        output = parameters.outputVolume
+        if output is None or parameters.inputVolume is None or not volumes.isSynthetic(output):
+            return []
+        inputVolume, maskVolume, preparation = window.patientChoice()
+        digest = window.model.facts.get("sha256", "")
+        found = agreement.disagreements(output, window.choices(), digest, preparation, maskVolume)
+        made = self._madeInto(output)
+        isMoved = inputVolume.GetTransformNodeID() != output.GetTransformNodeID()
+        isMoved |= not np.allclose(volumes.affineOf(inputVolume), volumes.affineOf(output), atol=1e-3)
+        if isMoved or (made is not None and made.state != _stateOf(made.patient)):
+            found.append(_("the MRI or its mask as it was before it was changed"))
+        return found
+
+    def _madeInto(self, output) -> Made | None:
+        made = self._made.get(output.GetID()) if output is not None else None
+        isStill = made is not None and made.output is output and made.provenance == volumes.provenanceOf(output)
+        return made if isStill else None
+
+    def _write(
+        self, parameters, output, patient: tuple, state: tuple, choices, reply: dict, isLive: bool = False
+    ) -> None:
+        """Write the result of an MRI that was in this ``state`` when it was asked for.
+
+        ``isLive``: nobody pressed Apply; the views keep what they show.
+        """
+        inputVolume, maskVolume, preparation = patient
+        load = self._window.engine.client.load
+        arrays = {kind: load(reply[kind]) for kind in ("mean", "sd", "below")}
+        load(reply.get("grid_mean"))
+        if inputVolume.GetScene() is None:
+            raise InputError(_("The MRI was deleted while its PET was computed; load it and apply again."))
+        if output is not None and output.GetScene() is None:
+            output = None  # it was deleted meanwhile
+        regions, provenance = reply["regions"], reply["provenance"]
+        output = results.writeResult(inputVolume, output, arrays, regions, provenance, choices.below, isOwned=True)
+        agreement.notePreparation(output, preparation, maskVolume)
+        self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output))
+        self._window.model.showDevice({**self._window.engine.description, "device": reply["device"]})
+        if parameters.inputVolume is not inputVolume:
+            belonging.choose(inputVolume, output)  # the user has gone on to somebody or something else
+            text = _("The PET of {name} is ready; it is shown when that MRI is chosen.")
+            self._window.say(text.format(name=belonging.patientTitle(inputVolume)))
+            return
+        parameters.outputVolume = output
+        self.preview.hide(output)
+        if parameters.shown == "sample":
+            self._showSample(parameters, self._made[output.GetID()])
+        isThere = any(display.isOver(node) for node in results.partsOf(output))
+        isShown = display.isOver(results.resultOf(output, parameters.shown) or output)
+        # The legend of the probability names its threshold, which may have changed.
+        if not isLive or (isThere and (not isShown or parameters.shown == "below")):
+            results.showResult(output, inputVolume, parameters.shown)
+
+    def showPart(self) -> None:
+        """The user chose another result, or another part of it, to look at."""
+        parameters = self._window.parameters
+        output, inputVolume = parameters.outputVolume, parameters.inputVolume
+        if not belonging.belongsTo(output, inputVolume) or output.GetImageData() is None:
+            return
+        if parameters.shown == "sample" and not self.isBusy and (made := self._madeInto(output)) is not None:
+            self._showSample(parameters, made)
+        elif results.resultOf(output, parameters.shown) is None:
+            text = _("Of one image there is the mean alone; take several samples at a temperature above 0.")
+            if parameters.shown == "sample":
+                text = _("Press Apply first; a single sample can be drawn after that.")
+            self._window.say(text)
+        results.showResult(output, inputVolume, parameters.shown)
+
+    def _showSample(self, parameters, made: Made) -> None:
+        if made.state != _stateOf(made.patient):  # a sample of these voxels would be none of that result
+            return
+        number = min(parameters.sampleNumber, made.choices.samples)
+        shown = results.resultOf(made.output, "sample")
+        if shown is not None and shown.GetAttribute("DualGlow.SampleNumber") == str(number):
+            return
+
+        def done(reply: dict) -> None:
+            array = self._window.engine.client.load(reply["sample"])
+            if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
+                return
+            results.writeSample(made.patient[0], made.output, array, number, reply["provenance"], isOwned=True)
+            if parameters.shown == "sample" and parameters.outputVolume is made.output:
+                results.showResult(made.output, made.patient[0], "sample")
+
+        engine = self._window.engine
+        self._startLive(lambda **callbacks: engine.one(made.patient, made.choices, number - 1, **callbacks), done)
+
+    # ---- the live overlay
+
+    def choicesChanged(self, isMove: bool = True) -> None:
+        """Called whenever a parameter changed; ``isMove``: by the user, who then wants to see the result."""
+        parameters, window = self._window.parameters, self._window
+        if self._job is not None:
+            return
+        output = parameters.outputVolume
+        if output is None or not belonging.belongsTo(output, parameters.inputVolume):
+            self._settled.stop()
+            self.preview.remove()
+            return
+        if not self.disagreements():
+            self._settled.stop()
+            self.preview.hide(output)
+            return
+        if not self.isFollowing():
+            self._settled.stop()
+            self.hidePreview()
+            return
+        patient, choices = window.patientChoice(), window.choices()
+        if isMove and agreement.elsewhere(output, window.shownNodes()):  # a sweep or a comparison, say
+            results.showResult(output, patient[0], parameters.shown)
+        if isMove and parameters.shown == "mean":
+            self._showFrame(patient, choices, output)
+        self._settled.start()
+
+    def isFollowing(self) -> bool:
+        """Whether the exact image of what is chosen comes by itself."""
+        window, parameters = self._window, self._window.parameters
+        output = parameters.outputVolume
+        if self.isBusy or not parameters.live or output is None or not volumes.isSynthetic(output):
+            return False
+        return window.engine.holds(*window.patientChoice(), window.choices())
+
+    def _showFrame(self, patient: tuple, choices, outputVolume) -> None:
+        self.frames.begin(_signature(patient, choices))
+        values = self.frames.at(choices.age, choices.temperature)
+        if values is not None:
+            about = {"Age": choices.age, "Sex": choices.sex, "Diagnosis": choices.diagnosis}
+            about |= {"Temperature": choices.temperature, "Samples": choices.samples}
+            affine = self._window.engine.prepared["grid_affine"]
+            self.preview.show(values, affine, outputVolume, patient[0], about)
+
+    def _onSettled(self) -> None:
+        window, parameters = self._window, self._window.parameters
+        if parameters is None or self._job is not None or not self.disagreements() or not self.isFollowing():
+            return
+        patient, choices, output = window.patientChoice(), window.choices(), parameters.outputVolume
+        state = _stateOf(patient)
+
+        def done(reply: dict) -> None:
+            if window.parameters is None or window.parameters.outputVolume is not output:
+                return  # nobody asked for it by name, and the former output stays as the user left it
+            with window.showing():
+                self._write(parameters, output, patient, state, choices, reply, isLive=True)
+                self._afterExact(patient, choices)
+            window.refresh()
+            if window.parameters.inputVolume is patient[0] and self.disagreements():
+                self._settled.start()  # it has moved on meanwhile; the frames show where
+
+        self._startLive(lambda **callbacks: window.engine.sample(patient, choices, **callbacks), done)
+
+    def _afterExact(self, patient: tuple, choices) -> None:
+        """Have the frames made that the next move of a slider needs, unless something else comes first."""
+        window = self._window
+        parameters = window.parameters
+        if not parameters or not parameters.live or self._live is not None:
+            return
+        if parameters.inputVolume is not patient[0]:
+            return
+        self.frames.begin(_signature(patient, choices))
+        low, high = window.ui.ageSlider.minimum, window.ui.ageSlider.maximum
+        ages = [round(low + i * (high - low) / (KEYFRAME_AGES - 1), 3) for i in range(KEYFRAME_AGES)]
+        wanted = [(ages, [choices.temperature])]
+        if choices.age is not None:
+            wanted.append(([choices.age], list(KEYFRAME_TEMPERATURES)))
+        for asked in wanted:
+            if self.frames.missing(*asked):
+                self._askFrames(patient, choices, *asked)
+                return
+
+    def _askFrames(self, patient: tuple, choices, ages: list, temperatures: list) -> None:
+        signature = _signature(patient, choices)
+
+        def event(message: dict) -> None:
+            if message["event"] == "keyframe":
+                values = self._window.engine.client.load(message["values"])
+                if self.frames.signature == signature:
+                    self.frames.add(message["age"], message["temperature"], values)
+
+        def done(_reply: dict) -> None:
+            self._afterExact(patient, choices)
+
+        engine = self._window.engine
+        self._startLive(
+            lambda **callbacks: engine.keyframes(patient, choices, ages, temperatures, **callbacks), done, event
+        )
+
+    def _startLive(self, begin, onDone, onEvent=None) -> None:
+        self._stopLive()
+
+        def problem(text: str, isFailure: bool) -> None:
+            self._live = None
+            if isFailure:
+                logging.error(text)
+            self.hidePreview()  # no exact image will take its place
+            self._window.say(headline(text))
+            self._window.refresh()
+
+        def cancelled() -> None:
+            if self._live is job:
+                self._live = None
+
+        def done(reply: dict) -> None:
+            if self._live is job:
+                self._live = None
+                onDone(reply)
+
+        try:
+            job = begin(onDone=done, onProblem=problem, onCancelled=cancelled, onEvent=onEvent)
+        except InputError as error:
+            self._window.say(str(error))
+            return
+        self._live = None if job.isOver else job
+
+    def _stopLive(self) -> None:
+        if self._live is not None:
+            self._live.cancel(isPatient=True)  # killed, the worker would lose the patient
+            self._live = None
+
+
+def _signature(patient: tuple, choices) -> tuple:
+    """What keyframes depend on besides age and temperature."""
+    return (*patient, *_stateOf(patient), choices.bundle, choices.sex, choices.diagnosis, choices.samples, choices.seed)
+
+
+def _stateOf(patient: tuple) -> tuple:
+    return volumes.stateOf(patient[0]), volumes.stateOf(patient[1])
+
+
+def _remaining(seconds: float, fraction: float) -> str:
+    if fraction < 0.05 or seconds < 1:
+        return ""
+    left = seconds * (1 - fraction) / fraction
+    return " – " + _("about {seconds} s left").format(seconds=max(round(left), 1))
