@@ -191,6 +191,15 @@ def check_series(files: list[Path], pet, series: Path) -> None:
     assert header.ReferencedSeriesSequence[0].SeriesInstanceUID == origin.SeriesInstanceUID
 
 
+def test_dicom_of_another_patient_on_the_same_lattice_is_refused(tmp_path, series):
+    volume = loaded_t1(series)
+    pet = synthetic(volume)
+    slicer.util.arrayFromVolume(volume)[:] = slicer.util.arrayFromVolume(volume)[:, ::-1]
+    with pytest.raises(InputError, match=r"is not that of MPRAGE[^\n]*\.$"):
+        exporting.exportDicom(pet, series, tmp_path / "pet")
+    assert not (tmp_path / "pet").exists()
+
+
 def test_dicom_from_a_folder(tmp_path, series):
     pet = synthetic(loaded_t1(series))
     files = exporting.exportDicom(pet, series, tmp_path / "pet")

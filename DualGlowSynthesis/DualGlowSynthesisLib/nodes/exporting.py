@@ -14,6 +14,8 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowSlicerLib import volumes
 
+from . import belonging
+
 __all__ = ["exportDicom", "exportNifti", "exportReport", "exportTable"]
 
 
@@ -54,8 +56,8 @@ def exportDicom(volumeNode, source, out) -> list[Path]:
         out: a folder, new or empty.
 
     Raises:
-        InputError: for a volume that is no synthetic PET, files that are missing, and whatever
-            ``export_dicom`` refuses.
+        InputError: for a volume that is no synthetic PET, files that are missing, a folder with the series of another
+            MRI, and whatever ``export_dicom`` refuses.
     """
     from DualGlowLib.volumes.dicom.export import export_dicom
     from DualGlowLib.volumes.scan import Scan
@@ -68,9 +70,31 @@ def exportDicom(volumeNode, source, out) -> list[Path]:
     age = provenance.get("Age")
     description = "DualGlow" if age is None else f"DualGlow age {age:g}"
     with tempfile.TemporaryDirectory(prefix="DualGlow") as folder:
-        if not isinstance(source, str | Path):
+        if isinstance(source, str | Path):
+            _refuseOtherSeries(source, belonging.inputOf(volumeNode))
+        else:
             source = _seriesOf(source or volumeNode.GetNodeReference("DualGlow.Input"), Path(folder))
         return export_dicom(scan, source, out, description, provenance)
+
+
+def _refuseOtherSeries(source, inputVolume) -> None:
+    """A folder that the user chose may hold another patient's series on the same lattice: compare some voxels."""
+    if inputVolume is None:
+        return
+    from nibabel.affines import apply_affine
+
+    from DualGlowLib.volumes.reading import read_scan
+
+    series, own = read_scan(source), slicer.util.arrayFromVolume(inputVolume).transpose(2, 1, 0)
+    toSeries = np.linalg.inv(series.affine) @ volumes.affineOf(inputVolume)
+    indices = np.random.default_rng(0).integers(0, own.shape, (5000, 3))
+    places = np.rint(apply_affine(toSeries, indices)).astype(int)
+    if not np.allclose(toSeries, np.rint(toSeries), atol=0.01) or (places < 0).any() or (places >= series.shape).any():
+        return  # on another lattice, which ``export_dicom`` tells
+    ours, theirs = own[tuple(indices.T)], series.data[tuple(places.T)]
+    if np.isclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(own).max())).mean() < 0.95:
+        text = _("The series in {folder} is not that of {name}; choose the folder of the MRI's own series.")
+        raise InputError(text.format(folder=source, name=inputVolume.GetName()))
 
 
 def exportTable(tableNode, path) -> Path:
