@@ -1,6 +1,6 @@
 """Our affine registration to the template (``preparation.affine``) beside SimpleITK's, on real heads.
 
-    python Testing/benchmarks/registration.py [--data DATA] [--turned HEAD ...] [--json FILE]
+    python Testing/benchmarks/registration.py [--data DATA] [--tables lying turned] [--turned HEAD ...] [--json FILE]
 
 Three ways, one thread: ours; SimpleITK's ``ImageRegistrationMethod`` on the same brain (the T1 without shading, cut to
 the same mask); and SimpleITK's on the whole head, of which the metric sees what lies on the template's brain. SimpleITK
@@ -264,7 +264,8 @@ def as_they_lie(arguments: argparse.Namespace, atlas: Atlas) -> list[dict]:
 
 def turned(arguments: argparse.Namespace, atlas: Atlas) -> list[dict]:
     rows = []
-    print(f"\nturned; Dice of the brain, seconds\n{'T1':8}{'pose':20}" + "".join(f"{way:>20}" for way in WAYS))
+    print("turned; Dice: brain, lobes; seconds of CPU")
+    print(f"{'T1':8}{'pose':20}" + "".join(f"{way:>24}" for way in WAYS))
     for head in heads(arguments.data, tuple(arguments.turned)):
         for name, turn in TURNS.items():
             pose = np.eye(4)
@@ -274,9 +275,9 @@ def turned(arguments: argparse.Namespace, atlas: Atlas) -> list[dict]:
                 begun = time.process_time()
                 found = run(head, pose) @ pose
                 seconds = time.process_time() - begun
-                brain = atlas.overlaps(head, found)
-                rows.append({"head": head.name, "pose": name, "way": way, "seconds": seconds, **brain})
-                line += f"{brain['brain']:12.3f}{seconds:8.1f}"
+                row = {"head": head.name, "pose": name, "way": way, "seconds": seconds, **atlas.overlaps(head, found)}
+                rows.append(row)
+                line += f"{row['brain']:10.3f}{row['lobes']:7.3f}{seconds:7.1f}"
             print(line, flush=True)
     for way in WAYS:
         mine = [row["lobes"] < 0.3 or row["brain"] < FAILED for row in rows if row["way"] == way]
@@ -284,9 +285,13 @@ def turned(arguments: argparse.Namespace, atlas: Atlas) -> list[dict]:
     return rows
 
 
+TABLES = {"lying": as_they_lie, "turned": turned}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--tables", nargs="*", choices=TABLES, default=[*TABLES])
     parser.add_argument("--turned", nargs="*", default=["10", "ixi"], help="heads to turn, e.g. 10 14 ixi")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -295,8 +300,7 @@ def main() -> None:
     atlas = Atlas(arguments.data)
     register(load_template().t1, load_template().mask.data > 0.5)  # the template's own levels are computed once
     template()
-    rows = as_they_lie(arguments, atlas)
-    rows += turned(arguments, atlas)
+    rows = [row for table in arguments.tables for row in TABLES[table](arguments, atlas)]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
