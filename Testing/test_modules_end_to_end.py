@@ -18,6 +18,7 @@ from host import Gaps, gestures, pump, views
 from loaded import SYNTHESIS, host, slicer
 
 from DualGlowSlicerLib import volumes  # isort: skip
+from DualGlowSynthesisLib.nodes import marks  # isort: skip
 from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
 
 WAIT = 300  # seconds; far more than it takes
@@ -72,8 +73,15 @@ def settled(module, **choices) -> bool:
 
 
 def seen() -> np.ndarray:
-    """The view Red, without its lower edge, where Slicer writes the names of the volumes."""
-    return views.render("Red", 300, 300)[:250].astype(int)
+    """The view Red without words: neither its lower edge, where Slicer writes names, nor our own mark."""
+    actors = marks.install()._actors.values()
+    shown = [actor.GetVisibility() for actor in actors]
+    for actor in actors:
+        actor.SetVisibility(False)
+    picture = views.render("Red", 300, 300)[:250].astype(int)
+    for actor, was in zip(actors, shown, strict=True):
+        actor.SetVisibility(was)
+    return picture
 
 
 def voxels(node) -> np.ndarray:
@@ -219,6 +227,7 @@ def test_scene_saved_closed_and_loaded_again(module, template_head, tmp_path: Pa
 def test_the_whole_way_on_a_real_head(module, shared: Path, tmp_path: Path) -> None:
     volume = slicer.util.loadVolume(str(shared / "data" / "t1_real" / "ixi012_T1.nii.gz"))
     ui, run = module.ui, module.window.run
+    gestures.click(ui.ageKnownBox)
     gestures.click(ui.applyButton)
     finish(module)
     assert "good" in ui.verdictLabel.text
@@ -304,13 +313,12 @@ def test_the_edge_of_the_pet_is_that_of_the_brain(module, shared: Path, name: st
     assert surface_distance(pet, expected, size) < max(size)
 
     # The same as drawn: where the overlay is seen, against the labels, through the views' own geometry.
-    slicer.util.setSliceViewerLayers(foregroundOpacity=0)
     toWorld = vtk.vtkMatrix4x4()
     if isMoved:
         volume.GetParentTransformNode().GetMatrixTransformToWorld(toWorld)
     toVoxels = np.linalg.inv(slicer.util.arrayFromVTKMatrix(toWorld) @ affine)
     for view in ("Red", "Green", "Yellow"):
-        slicer.util.setSliceViewerLayers(foregroundOpacity=0)
+        slicer.util.setSliceViewerLayers(foregroundOpacity=0.001)  # not seen, but its mark and scale are still there
         bare = views.render(view, 300, 300).astype(int)
         slicer.util.setSliceViewerLayers(foregroundOpacity=0.7)
         drawn = np.abs(views.render(view, 300, 300).astype(int) - bare).sum(axis=2) > 12

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
-from ..scans.affines import from_matvec
+from ..volumes.affines import from_matvec
 from ..volumes.grid import Grid
 from ..volumes.lattices import coordinates
 from ..volumes.resampling import resample

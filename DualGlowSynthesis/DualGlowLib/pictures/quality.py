@@ -7,7 +7,7 @@ import numpy as np
 from ..atlas.template import load_template
 from ..preparation.pet import PreparedPet
 from ..preparation.t1 import Prepared
-from ..scans.affines import apply_affine, from_matvec
+from ..volumes.affines import apply_affine, from_matvec
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 from .drawing import blend, edge_line, grey, heat, iso_line, text_size, write_text

@@ -17,7 +17,7 @@ from itertools import permutations, product
 import numpy as np
 
 from ..atlas.template import load_template
-from ..scans.affines import apply_affine, from_matvec
+from ..volumes.affines import apply_affine, from_matvec
 from ..volumes.lattices import box_lattice
 from ..volumes.morphology import REST, dilated
 from ..volumes.resampling import resample

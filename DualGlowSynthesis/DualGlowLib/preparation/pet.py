@@ -9,7 +9,7 @@ import numpy as np
 
 from ..atlas.reference import REFERENCES, reference_mean
 from ..errors import InputError
-from ..scans.affines import apply_affine
+from ..volumes.affines import apply_affine
 from ..volumes.lattices import box_lattice
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scans.affines import apply_affine, from_matvec
+from ..volumes.affines import apply_affine, from_matvec
 from ..volumes.lattices import bounds, box_lattice, lattice_over
 from ..volumes.morphology import dilated
 from ..volumes.resampling import resample

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InputError
-from ..scans.affines import from_matvec
+from ..volumes.affines import from_matvec
 from ..volumes.grid import Grid
 from ..volumes.morphology import extent, millilitres
 from ..volumes.resampling import resample

@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import write_whole
 from ..outputs import TRANSFORM, TRANSFORM_MARK, Output, check_outputs
-from ..scans.affines import from_matvec
+from ..volumes.affines import from_matvec
 from ..volumes.scan import LPS
 
 if TYPE_CHECKING:

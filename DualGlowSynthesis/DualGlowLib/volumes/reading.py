@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..scans.affines import apply_affine
+from .affines import apply_affine
 from .dicom.file import is_dicom
 from .scan import Scan
 

@@ -21,7 +21,7 @@ import numpy as np
 from ... import __version__
 from ...errors import InputError
 from ...outputs import NAME
-from ...scans.affines import apply_affine, from_matvec
+from ..affines import apply_affine, from_matvec
 from ..scan import Scan
 from .file import number, read_dataset, save_dataset, text
 from .series import Frame, Series

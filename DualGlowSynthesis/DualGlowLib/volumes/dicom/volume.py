@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import InputError
-from ...scans.affines import from_matvec
+from ..affines import from_matvec
 from ..scan import LPS
 from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, number, read_dataset, save_dataset, text
 from .series import Frame, Series, choose_series, list_series
