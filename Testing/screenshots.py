@@ -130,6 +130,7 @@ def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
         if not host.pump(until=lambda: not window.run.isBusy, timeout=WAIT) or host.slot_errors:
             raise RuntimeError(f"{button.text} failed: {ui.statusLabel.text} {host.slot_errors}")
 
+    ui.ageKnownBox.checked = True
     gestures.choose(ui.sexBox, "female")
     gestures.choose(ui.diagnosisBox, "cognitively normal (CN)")
     ui.ageSlider.value = 70
