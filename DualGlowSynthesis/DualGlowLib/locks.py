@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from .errors import InputError
 
-__all__ = ["only_one"]
+__all__ = ["only_one", "try_lock"]
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
 _FAR = 1 << 30  # Windows keeps others from reading the byte that is locked: one that the file doesn't reach
@@ -50,7 +50,7 @@ def _acquire(lock: Path, doing: str) -> BinaryIO:
     while True:
         file = lock.open("a+b")
         try:
-            locked = _lock(file.fileno())
+            locked = try_lock(file.fileno())
             if locked is not False and not _is_there(file, lock):  # its holder deleted it in this very moment
                 file.close()
                 continue
@@ -103,8 +103,15 @@ def _holder(file: BinaryIO) -> dict:
         return {}
 
 
-def _lock(number: int) -> bool | None:
-    """Take the system's lock: True, or False if another has it, or None if there are no locks here."""
+def try_lock(number: int) -> bool | None:
+    """Take the system's lock on an open file, which ends with the process or when the file is closed.
+
+    Args:
+        number: of the file; under Windows it is left at another place than before.
+
+    Returns:
+        True, or False if another has it, or None if there are no locks here.
+    """
     try:
         if os.name == "nt":
             import msvcrt

@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def prepare_cohort(
     planned, refused = _plan(found, out, settings, simulated, t1_only)
     report = progress or (lambda message, fraction: None)
     check_folder(out, planned)
-    with _only_one(out):
+    with only_one(out / "logs" / "lock", f"preparing into {out}"):
         check_files(out, planned)
         result = CohortResult(out, {}, notes=list(found.notes))
         result.notes += _mirror(out, planned)
@@ -258,16 +258,3 @@ def _mirror(out: Path, planned: list[Job]) -> list[str]:
         subject, _, session = name.partition("_")
         remove_case(out, name, subject, session)
     return [f"{name} can no longer be used or is gone, and was removed" for name in gone]
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    """Make the folder, and keep others from preparing into it at the same time.
-
-    Raises:
-        InputError: if it can't be written, or another process works there.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder.")
-    with only_one(out / "logs" / "lock", f"preparing into {out}"):
-        yield

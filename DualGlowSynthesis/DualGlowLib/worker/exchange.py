@@ -18,12 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from ..locks import try_lock
+
 __all__ = ["PREFIX", "Exchange", "remove_abandoned"]
 
 PREFIX = "DualGlow-"
 
 _CLIENT, _WORKER = "client.lock", "worker.lock"
-_BEYOND = 1 << 20  # where Windows locks a byte: within a file's content, nobody else could read it
 _TRIES = 5  # a thread that is about to be ended with the process may still write
 
 
@@ -138,18 +139,8 @@ def _hold(path: Path, flags: int = 0) -> IO[bytes] | None:
     """
     flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(_BEYOND)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            file.seek(0)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not try_lock(file.fileno()):
         file.close()
         return None
+    file.seek(0)
     return file
