@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SHARED = REPOSITORY.parent / "shared"
+from places import SHARED
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/toy_likelihood.py [--dims 2] [--steps 4000] [--people 20] [--samples 100]
 
-The law is that of ``Testing/toy_cohort.py``. Printed are the bits per dimension that the model loses against the truth,
-and how far means and spreads of samples lie from the true ones, in standard errors.
+The law is that of ``Testing/support/toy_cohort.py``. Printed are the bits per dimension that the model loses against
+the truth, and how far means and spreads of samples lie from the true ones, in standard errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from toy_cohort import train_toy
 

@@ -1,6 +1,6 @@
 """For how long the Synthesis window stands still: the longest gap between two turns of the event loop, step by step.
 
-    PYTHONPATH=Testing python Testing/benchmarks/window.py [--t1 T1.nii.gz]
+    PYTHONPATH=Testing/support python Testing/benchmarks/window.py [--t1 T1.nii.gz]
 
 The module runs in the test host with its real worker. Without a T1 the template's own is taken, put into a lattice of
 256×256×170 voxels of 1 mm. Prints a Markdown table: seconds until each step was done, and the longest gap in

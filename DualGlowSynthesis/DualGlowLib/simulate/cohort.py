@@ -304,11 +304,12 @@ def _work(todo: list[_Job], anatomies: list[Anatomy], processes: int) -> Iterato
                     raise RuntimeError(outcome["traceback"])
                 if outcome["status"] == "refused":
                     raise InputError(outcome["reasons"][0])
-                if outcome["status"] == "made":
+                job = jobs[index]
+                if outcome["status"] == "made" or _is_complete(job.out, job.name):  # killed before it could say so
                     made += 1
-                    yield jobs[index].name
+                    yield job.name
                     continue
-                killed.append(f"{jobs[index].name}: {outcome['reasons'][0]}")
+                killed.append(f"{job.name}: {outcome['reasons'][0]}")
                 if not made and len(killed) == processes:
                     break  # whatever it is, the others will fare alike
     if killed:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "DualGlowTraining" / "Scripts" / "train.py"
+from places import TRAIN
 
 FAKE_LIBRARY = """
 import sys
@@ -27,7 +26,7 @@ def test_training_script_finds_the_library_and_passes_the_exit_code_on(tmp_path,
     library = tmp_path / ("DualGlowSynthesis" if layout == "checkout" else "") / "DualGlowLib"
     for folder in (script.parent, library):
         folder.mkdir(parents=True)
-    script.write_bytes(SCRIPT.read_bytes())
+    script.write_bytes(TRAIN.read_bytes())
     (library / "__init__.py").write_text("")
     (library / "__main__.py").write_text(FAKE_LIBRARY)
     code = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -50,7 +49,7 @@ def test_training_script_names_a_missing_package(tmp_path):
     (library / "__main__.py").write_text("raise ModuleNotFoundError(\"No module named 'nibabel'\", name='nibabel')")
     script = tmp_path / "Scripts" / "train.py"
     script.parent.mkdir()
-    script.write_bytes(SCRIPT.read_bytes())
+    script.write_bytes(TRAIN.read_bytes())
     done = subprocess.run([sys.executable, str(script), "CASES"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(r"train\.py: the Python package nibabel is missing;[^\n]*\n", done.stderr)

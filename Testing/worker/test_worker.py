@@ -28,8 +28,8 @@ from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.worker.requests import Commands
 from DualGlowLib.worker.server import Worker, _number_in, _plain
 from hand_client import HandClient
+from places import LIBRARY
 
-LIBRARY = str(Path(DualGlowLib.__file__).parent.parent)
 START = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker.server import main; main(sys.argv[1:])"
 )
@@ -44,7 +44,7 @@ class Asking:
         self.folder = folder
         self.log = (folder / "log.txt").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", start, LIBRARY, str(folder)],
+            [sys.executable, "-u", "-c", start, str(LIBRARY), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -745,7 +745,7 @@ def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make = "import sys; sys.path.insert(0, sys.argv[1]); from DualGlowLib.worker.exchange import Exchange; "
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-c", f"{make}print(Exchange.make().path)", LIBRARY],
+        [sys.executable, "-c", f"{make}print(Exchange.make().path)", str(LIBRARY)],
         capture_output=True,
         text=True,
         check=True,
@@ -757,7 +757,7 @@ def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_folder_that_was_made_for_it_goes_with_the_worker(exchange: Path, end: str) -> None:
     (exchange / "in-0.npy").touch()
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", START, LIBRARY, str(exchange)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-u", "-c", START, str(LIBRARY), str(exchange)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert json.loads(process.stdout.readline())["event"] == "hello"
         if end == "nobody listens":
@@ -809,7 +809,7 @@ def test_end_of_input_ends_the_process_at_once(tmp_path: Path) -> None:
 
 def test_wrong_use_of_the_command_line(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", START, LIBRARY, str(tmp_path / "none")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", START, str(LIBRARY), str(tmp_path / "none")], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 1
     assert "a folder that exists" in ran.stderr

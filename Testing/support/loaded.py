@@ -6,9 +6,10 @@ Not in continuous integration, which has Qt's libraries: there the tests fail.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
+
+from places import ROOT
 
 try:
     import host
@@ -19,7 +20,7 @@ except ImportError as reason:
 
 __all__ = ["ROOT", "SYNTHESIS", "TRAINING", "host", "slicer"]
 
-ROOT = Path(__file__).resolve().parent.parent
+
 slicer = host.start()
 SYNTHESIS = host.load(ROOT / "DualGlowSynthesis" / "DualGlowSynthesis.py")
 TRAINING = host.load(ROOT / "DualGlowTraining" / "DualGlowTraining.py")

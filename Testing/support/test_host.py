@@ -17,6 +17,7 @@ from host.members import RECORD, members
 from host.widgets import CTK, QMRML
 from host.window import WIDGETS as APPLICATION_WIDGETS
 from loaded import host, slicer
+from places import SUPPORT
 
 import ctk  # isort: skip
 import qt  # isort: skip
@@ -296,7 +297,7 @@ def test_a_fresh_application_tells_of_its_start_and_needs_no_graphics(tmp_path):
         "__EGL_VENDOR_LIBRARY_FILENAMES": str(tmp_path / "absent.json"),
         "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow",
     }
-    folder = str(pathlib.Path(__file__).parent)
+    folder = str(SUPPORT)
     done = subprocess.run(
         [sys.executable, "-c", FRESH, folder], env=os.environ | nowhere, capture_output=True, text=True
     )

@@ -9,13 +9,13 @@ import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("DualGlowSynthesis", "DualGlowTraining")
+from places import ROOT
+from tree import MODULES, cmake_list, text, tree, under
+
 IN_SLICER = {
     "PIL",
     "ctk",
@@ -31,35 +31,7 @@ OURS = {"DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib"}
 NO_TEXT = {".gz", ".npz", ".png", ".safetensors"}
 
 
-@cache
-def tree() -> tuple[str, ...]:
-    """Every file that is or may be committed, as a path from the top with forward slashes."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("needs the git checkout, to tell our files from others")
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    names = set(listing.stdout.decode().split("\0")) - {""}
-    return tuple(sorted(name for name in names if (ROOT / name).is_file()))
-
-
-def text(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def under(folder: str, suffix: str = "") -> list[str]:
-    return [name for name in tree() if name.startswith(f"{folder}/") and name.endswith(suffix)]
-
-
 # ----------------------------------------------------------------------------------------- what Slicer's build installs
-
-
-def cmake_list(module: str, variable: str) -> list[str]:
-    block = re.search(rf"^set\({variable}\n(.*?)\)", text(f"{module}/CMakeLists.txt"), re.MULTILINE | re.DOTALL)
-    return block[1].replace("${MODULE_NAME}", module).split()
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -15,7 +15,8 @@ from DualGlowLib.__main__ import _parser
 from DualGlowLib.model import PRESETS, preset
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.volumes.grid import GRIDS
-from test_house import MODULES, ROOT, text, tree
+from places import ROOT
+from tree import MODULES, text, tree
 
 RESULTS = "Testing/benchmarks/RESULTS.md"
 OWN = "https://github.com/DualGlow/SlicerDualGlow/blob/main/"

@@ -13,8 +13,8 @@ from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
 from DualGlowLib.simulate.cohort import simulate_cohort
 from DualGlowLib.training.loop import check_run
-from test_cohort_preparation import GRID, make_cohort, quick_case
-from test_outputs import foreign, snapshot
+from foreign_files import foreign, snapshot
+from raw_cohort import GRID, make_cohort, quick_case
 
 WRITTEN = (
     "sub-1/anat/sub-1_space-MNI152NLin2009aSym_res-small_desc-brain_mask.nii.gz",

@@ -25,9 +25,9 @@ from DualGlowLib.training.checkpoints import Checkpoints
 from DualGlowLib.training.data import Cohort, split_subjects
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.volumes.grid import GRIDS
+from places import TRAIN
 
 STEPS = 9
-SCRIPT = Path(__file__).resolve().parent.parent / "DualGlowTraining" / "Scripts" / "train.py"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(cases: Path, settings: Path, run: Path, *more: str) -> list[str]:
     arguments = [str(cases), "--grid", "small", "--config", str(settings), "--output", str(run), "--device", "cpu"]
-    return [sys.executable, str(SCRIPT), *arguments, "--json", *more]
+    return [sys.executable, str(TRAIN), *arguments, "--json", *more]
 
 
 def environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from loaded import ROOT, TRAINING, host, slicer
-from test_house import MODULES, cmake_list
+from tree import MODULES, cmake_list
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowSlicerLib import dependencies  # isort: skip
@@ -229,7 +229,7 @@ def test_training_window_installs_what_is_missing(computer):
 
 ALONE = """
 import sys
-sys.path.insert(0, sys.argv[1] + "/Testing")
+sys.path.insert(0, sys.argv[1] + "/Testing/support")
 from pathlib import Path
 import host
 host.start()
@@ -303,7 +303,7 @@ def watch(event, values):
     if event.startswith(("socket.connect", "socket.getaddrinfo", "socket.gethostby", "urllib.Request")):
         network.append((event, values))
 sys.addaudithook(watch)
-sys.path.insert(0, sys.argv[1] + "/Testing")
+sys.path.insert(0, sys.argv[1] + "/Testing/support")
 from pathlib import Path
 import host
 fresh = Path(sys.argv[2])

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import DualGlowLib
 from DualGlowLib.worker.exchange import Exchange, remove_abandoned
+from places import LIBRARY
 
-LIBRARY = str(Path(DualGlowLib.__file__).parent.parent)
 MAKE = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -40,7 +39,7 @@ class Holder:
 
     def __init__(self, *folder: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", MAKE, LIBRARY, *map(str, folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", MAKE, str(LIBRARY), *map(str, folder)], stdout=subprocess.PIPE, text=True
         )
         self.folder = Path(self.process.stdout.readline().strip())
 

@@ -1,6 +1,6 @@
 """Pictures of a module at work: its window beside the three slice views, as in Slicer, in one PNG.
 
-    python Testing/screenshots.py [OUT]
+    python Testing/support/screenshots.py [OUT]
 
 makes those of the README (by default in their place), in the test host, from the T1 that ships with DualGlow.
 """
@@ -22,7 +22,8 @@ from host.pythonqt import unwrap
 
 __all__ = ["grab", "pictures", "shot"]
 
-ROOT = Path(__file__).resolve().parent.parent
+from places import ROOT
+
 WAIT = 600  # seconds; far more than any step takes
 
 _COLORS = {"Red": "#f34a33", "Green": "#6eb04b", "Yellow": "#edd54c"}  # of Slicer's views

@@ -17,6 +17,7 @@ import pytest
 
 from DualGlowLib import InputError
 from loaded import host  # noqa: F401  makes qt and slicer importable
+from places import LIBRARY, SUPPORT
 
 from DualGlowSlicerLib import client as clients  # isort: skip
 
@@ -352,9 +353,8 @@ def window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A process as Slicer's, with a client and its real worker: the process, the folder, the worker's number."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    testing = Path(__file__).resolve().parent
     process = subprocess.Popen(
-        [sys.executable, "-c", WINDOW, str(testing), str(testing.parent / "DualGlowSynthesis")],
+        [sys.executable, "-c", WINDOW, str(SUPPORT), str(LIBRARY)],
         stdout=subprocess.PIPE,
         text=True,
     )

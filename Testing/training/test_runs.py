@@ -16,9 +16,8 @@ from safetensors.torch import save
 
 from DualGlowLib import InputError
 from DualGlowLib.bundle.bundle import load_bundle
+from places import SUPPORT
 from toy_runs import STEPS, content, toy_trainer
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def environment() -> dict[str, str]:
 def test_killed_anywhere_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     """Right before each kind of thing that a run does to files, and some milliseconds after steps."""
     done = subprocess.run(
-        [sys.executable, str(HERE / "toy_runs.py"), str(tmp_path), "11"],
+        [sys.executable, str(SUPPORT / "toy_runs.py"), str(tmp_path), "11"],
         env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -71,7 +70,7 @@ run.run()
 def test_a_second_process_is_refused_and_the_first_not_disturbed(tmp_path: Path, finished: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
-        cwd=HERE, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=SUPPORT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "at step 2\n"
         for resume in (False, True):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import threading
+import time
 from multiprocessing import active_children
 
 import nibabel as nib
@@ -11,6 +13,7 @@ import torch
 
 from DualGlowLib import InputError
 from DualGlowLib.atlas.regions import PARTITION, REGIONS
+from DualGlowLib.simulate import cohort as cohorts
 from DualGlowLib.simulate import labels as muse
 from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
@@ -115,18 +118,33 @@ def test_a_killed_process_costs_one_case(cohort, tmp_path):
     """The others are made all the same, and a second start makes the rest, the same to the last bit."""
     out = tmp_path / "out"
 
-    def kill(message, fraction):
-        if fraction < 0.5:
-            for process in active_children():  # one is at a case, the other waits for the next
-                process.kill()
-                process.join()
+    def kill():  # at once: it has its case by then, and needs seconds to load the library
+        while not (processes := active_children()):
+            time.sleep(0.001)
+        processes[0].kill()
 
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
     with pytest.raises(InputError, match=r"1 of 3 cases were not made \(sub-000\d: its process .*; start again\."):
-        simulate_cohort(out, 3, "small", 21, jobs=2, progress=kill)
+        simulate_cohort(out, 3, "small", 21, jobs=2)
+    killer.join()
     assert len(list((out / "truth").glob("sub-*.json"))) == 2
     assert not (out / "participants.tsv").exists()
     simulate_cohort(out, 3, "small", 21)
     assert _voxels(out) == _voxels(cohort)
+
+
+def test_a_process_killed_after_its_case_costs_nothing(cohort, tmp_path, monkeypatch):
+    """What is whole on the disk is made, though its process could no longer say so."""
+
+    def one_dies(jobs, work, processes):
+        for index, job in enumerate(jobs):
+            outcome = work(job, lambda stage, share: None)
+            yield index, {"status": "failed", "reasons": ["its process was killed"]} if index == 1 else outcome
+
+    monkeypatch.setattr(cohorts, "work_off", one_dies)
+    simulate_cohort(tmp_path / "out", 3, "small", 21, jobs=2)
+    assert _voxels(tmp_path / "out") == _voxels(cohort)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

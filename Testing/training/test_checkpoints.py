@@ -18,6 +18,7 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.training.checkpoints import OLD, Checkpoints, read_old
 from DualGlowLib.training.loop import Interrupted
+from places import SUPPORT
 from toy_runs import STEPS, content, toy_trainer
 
 
@@ -191,7 +192,7 @@ except InputError as error:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of a file's size")
 def test_a_full_disk_is_one_sentence_and_costs_a_step(tmp_path: Path, whole: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], cwd=Path(__file__).parent, capture_output=True, text=True,
+        [sys.executable, "-c", FULL, str(tmp_path)], cwd=SUPPORT, capture_output=True, text=True,
         check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.stdout.count("\n") == 1

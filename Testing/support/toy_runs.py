@@ -1,6 +1,6 @@
 """Training runs of a second: a small model of small pictures; and a program that kills them, over and over.
 
-    python Testing/toy_runs.py FOLDER SEED
+    python Testing/support/toy_runs.py FOLDER SEED
 
 Prints a JSON object a line: what a run that was killed and then resumed had become, see ``kill_runs``.
 """

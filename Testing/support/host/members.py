@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
+
+from places import SHARED
 
 __all__ = ["RECORD", "members"]
 
-RECORD = Path(__file__).resolve().parents[3] / "shared" / "notes" / "pythonqt-members.json"
+RECORD = SHARED / "notes" / "pythonqt-members.json"
 
 
 @cache

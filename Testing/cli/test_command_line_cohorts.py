@@ -17,7 +17,7 @@ from DualGlowLib.preparation.transforms import read_transform
 from DualGlowLib.volumes.marking import is_synthetic
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.resampling import resample
-from test_cohort_preparation import make_cohort
+from raw_cohort import make_cohort
 
 TINY = {"steps": 2, "batch": 2, "validation": 0.5, "initialize_with": 2, "warmup": 1}
 
