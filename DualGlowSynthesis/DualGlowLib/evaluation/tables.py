@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..files import write_json
 from ..metrics.images import image_metrics
 from ..outputs import EVALUATION, Output, check_outputs, generated_by
 from ..simulate.cohort import truth_file
+from ..synthesis.question import Question
 from ..synthesis.synthesizer import Synthesizer
 from ..volumes.reading import read_scan
 
@@ -52,12 +54,13 @@ def evaluate(
     for done, case in enumerate(cases):
         t1, pet, mask = read_on_grid(case, bundle.grid)
         encoding = synthesizer.encode_prepared(t1)
-        methods = {"model, T=0": synthesizer.sample_grid(encoding, case.attributes)[0]}
+        asked = Question(synthesizer.known(case.attributes))
+        methods = {"model, T=0": synthesizer.distribution(encoding, asked).mean}
         row: dict = {"case": case.name}
         if samples > 1:
-            mean, sd = synthesizer.sample_grid(encoding, case.attributes, 1.0, samples, seed)
-            methods[f"model, mean of {samples}"] = mean
-            row["coverage_90"] = float((np.abs(pet - mean) <= 1.645 * sd)[mask].mean())
+            drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=samples, seed=seed))
+            methods[f"model, mean of {samples}"] = drawn.mean
+            row["coverage_90"] = float((np.abs(pet - drawn.mean) <= 1.645 * drawn.sd)[mask].mean())
         if mean_pet is not None:
             methods["mean PET"] = mean_pet
         truth = truth_file(case.t1, f"{case.name}_mean.nii.gz")
