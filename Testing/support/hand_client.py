@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from DualGlowLib.bundle.files import describe
 from DualGlowLib.provenance import Provenance, with_covariates
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.worker import replies
@@ -57,11 +58,13 @@ class HandClient:
     Attributes:
         asked: what waits for an answer.
         history: the names of all requests.
+        model: the bundle that was last asked for, as ``describe`` gives it; what answers say of the model is of this.
     """
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.history: list[str] = []
+        self.model = BUNDLE
         self.starts, self.isRunning, self.isClosed = 1, True, False
 
     @property
@@ -71,6 +74,8 @@ class HandClient:
     def request(self, do: str, **arguments: object) -> int:
         callbacks = {name: arguments.pop(name) for name in list(arguments) if name.startswith("on")}
         self.history.append(do)
+        if do == "open":
+            self.model = {**describe(arguments["bundle"]), "regions": BUNDLE["regions"]}
         self.asked.append(Asked(self, len(self.history), do, callbacks, arguments))
         return len(self.history)
 
@@ -111,7 +116,7 @@ class HandClient:
     def answer_readying(self) -> None:
         """``open`` and ``prepare``, where they are asked."""
         if any(one.do == "open" for one in self.asked):
-            self.the("open").done(opened())
+            self.the("open").done(opened(self.model))
         if any(one.do == "prepare" for one in self.asked):
             self.the("prepare").done(prepared())
 
@@ -119,7 +124,8 @@ class HandClient:
         """``sample``: the PET is the age everywhere, or this value."""
         asked = self.the("sample")
         mean = np.full(shape, (asked.question.covariates.get("age") or 0) if value is None else value, np.float32, "F")
-        asked.done(replace(sampled(asked.question, mean), **changes))
+        made = sampled(asked.question, mean, provenance=provenance(asked.question, self.model))
+        asked.done(replace(made, **changes))
 
     def answer_frames(self, shape: tuple[int, ...] = (4, 4, 4)) -> None:
         """``keyframes``: the value is age + 1000 times temperature."""
@@ -127,7 +133,7 @@ class HandClient:
         for temperature in asked.arguments["temperatures"]:
             for age in asked.arguments["ages"]:
                 values = np.full(shape, age + 1000 * temperature, np.float32)
-                about = provenance(replace(asked.question.at(age=age), temperature=temperature))
+                about = provenance(replace(asked.question.at(age=age), temperature=temperature), self.model)
                 asked.event("keyframe", age=age, temperature=temperature, values=values, provenance=about)
         asked.done(replies.Framed())
 
@@ -136,22 +142,26 @@ class HandClient:
         asked = self.the("sweep")
         ages = asked.arguments["ages"]
         for age in ages:
-            asked.event("step", **vars(step(asked.question, age, np.full(shape, age, np.float32, "F"))))
-        asked.done(replies.Swept(None, with_covariates(provenance(asked.question), {"age": ages})))
+            mean, about = np.full(shape, age, np.float32, "F"), provenance(asked.question.at(age=age), self.model)
+            asked.event("step", **vars(step(asked.question, age, mean, provenance=about)))
+        asked.done(replies.Swept(None, with_covariates(provenance(asked.question, self.model), {"age": ages})))
 
     def answer_compare(self, shape: tuple[int, ...], **changes: object) -> None:
         """``compare``: the PET is 1, and 0.5 above what is expected, with a standard deviation of 0.25, everywhere."""
         asked = self.the("compare")
         pet = np.ones(shape, np.float32, order="F")
-        found = compared(asked.question, pet, 0.5 * pet, 2 * pet, asked.arguments["source"])
+        found = compared(asked.question, pet, 0.5 * pet, 2 * pet, asked.arguments["source"], self.model)
         asked.done(replace(found, **changes))
 
 
 BUNDLE = {
     "name": "hand made", "sha256": "a" * 64, "simulated": True, "licence": "Apache-2.0", "card": "", "training": {},
     "grid": {"name": "hand made", "shape": [4, 4, 4], "affine": np.eye(4).tolist()}, "reference": "pons",
-    "resolution": 8.0, "covariates": [{"name": "age", "kind": "continuous", "range": [40.0, 100.0]}],
-    "regions": ["left_frontal"],
+    "resolution": 8.0, "regions": ["left_frontal"], "covariates": [
+        {"name": "age", "kind": "numeric", "range": [40.0, 100.0]},
+        {"name": "sex", "kind": "categorical", "values": ["F", "M"]},
+        {"name": "diagnosis", "kind": "categorical", "values": ["CN", "MCI", "AD"]},
+    ],
 }  # fmt: skip
 
 
@@ -187,11 +197,12 @@ def step(question: Question, age: float, mean: np.ndarray, **changes: object) ->
 
 
 def compared(
-    question: Question, pet: np.ndarray, difference: np.ndarray, z: np.ndarray, name: str = "PET", **changes: object
+    question: Question, pet: np.ndarray, difference: np.ndarray, z: np.ndarray, name: str = "PET", model: dict = BUNDLE,
+    **changes: object,
 ) -> replies.Compared:
     transform, asked = np.eye(4).tolist(), replace(question, temperature=1.0)
     about = {
-        **provenance(asked), "RealPet": name, "RealPetVoxelsSHA256": "b" * 64, "RealPetToT1": transform,
+        **provenance(asked, model), "RealPet": name, "RealPetVoxelsSHA256": "b" * 64, "RealPetToT1": transform,
         "RealPetVerdict": GOOD, "RealPetQuality": {}, "RealPetReferenceValue": 1000.0, "RealPetResolution": None,
     }  # fmt: skip
     metrics = {"mae": 0.5, "psnr": 20.0, "ssim": 0.9, "correlation": 0.95}
@@ -200,15 +211,15 @@ def compared(
     return replace(found, **changes)
 
 
-def provenance(question: Question = Question(), **more: object) -> Provenance:  # noqa: B008
-    """As the worker writes it about what was asked for, of a model that knows age, sex and diagnosis."""
+def provenance(question: Question = Question(), model: dict = BUNDLE, **more: object) -> Provenance:  # noqa: B008
+    """As the worker writes it about what this model was asked for."""
     about = {
         "Synthetic": True, "Description": "SYNTHETIC FDG-PET made by hand", "Units": "SUVR", "ReferenceRegion": "pons",
         "TrainedOnSimulatedPET": True, "WithinTrainingRange": True, "Temperature": question.temperature,
         "Samples": question.drawn, "Antithetic": False, "Seed": question.seed,
-        **({"FirstSample": question.first} if question.first else {}), "Bundle": "hand made",
-        "BundleSHA256": "a" * 64, "Source": "T1", "SourceVoxelsSHA256": "c" * 64, "ToTemplate": np.eye(4).tolist(),
+        **({"FirstSample": question.first} if question.first else {}), "Bundle": model["name"],
+        "BundleSHA256": model["sha256"], "Source": "T1", "SourceVoxelsSHA256": "c" * 64, "ToTemplate": np.eye(4).tolist(),
         "Quality": {}, "Verdict": GOOD, "DualGlowVersion": "0.1.0", "TorchVersion": "2.0", "Device": "cpu",
     }  # fmt: skip
-    covariates = dict.fromkeys(("age", "sex", "diagnosis")) | question.covariates
+    covariates = dict.fromkeys(one["name"] for one in model["covariates"]) | question.covariates
     return {**with_covariates(about, covariates), **more}

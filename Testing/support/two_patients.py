@@ -76,9 +76,9 @@ class CodedClient(HandClient):
         value = self.patient + (age or 0) / 1000
         return [{**row(False), "region": "pons", "mean": value, "real": value, "z": 0.0}]
 
-    def _told(self, question, **changes) -> dict:
+    def told(self, question, **changes) -> dict:
         """What an answer says of its question and its patient."""
-        about = provenance(question, Source=f"code {self.patient}", **changes)
+        about = provenance(question, self.model, Source=f"code {self.patient}", **changes)
         return {"regions": self._rows(question.covariates.get("age")), "provenance": about}
 
     @property
@@ -86,7 +86,7 @@ class CodedClient(HandClient):
         return {"status": "doubtful", "reasons": [f"code {self.patient}"]}
 
     def _open(self, asked) -> None:
-        asked.done(opened({"name": "coded"}))
+        asked.done(opened(self.model))
 
     def _prepare(self, asked) -> None:
         self.patient = int(asked.arguments["voxels"].flat[0])
@@ -97,13 +97,13 @@ class CodedClient(HandClient):
         mean = self._image(question.covariates.get("age"))
         sd = mean.copy(order="F") if question.drawn > 1 else None
         below = None if question.below is None else mean.copy(order="F")
-        asked.done(sampled(question, mean, sd=sd, below=below, **self._told(question)))
+        asked.done(sampled(question, mean, sd=sd, below=below, **self.told(question)))
 
     def _keyframes(self, asked) -> None:
         for temperature in asked.arguments["temperatures"]:
             for age in asked.arguments["ages"]:
                 values = np.full((4, 4, 4), 1000 * self.patient + (age or 0), np.float32)
-                about = self._told(replace(asked.question.at(age=age), temperature=temperature))["provenance"]
+                about = self.told(replace(asked.question.at(age=age), temperature=temperature))["provenance"]
                 asked.event("keyframe", age=age, temperature=temperature, values=values, provenance=about)
         asked.done(replies.Framed())
 
@@ -111,12 +111,12 @@ class CodedClient(HandClient):
         ages = asked.arguments["ages"]
         for age in ages:
             question = asked.question.at(age=age)
-            asked.event("step", **vars(step(question, age, self._image(age), **self._told(question))))
-        asked.done(replies.Swept(None, with_covariates(self._told(asked.question)["provenance"], {"age": ages})))
+            asked.event("step", **vars(step(question, age, self._image(age), **self.told(question))))
+        asked.done(replies.Swept(None, with_covariates(self.told(asked.question)["provenance"], {"age": ages})))
 
     def _compare(self, asked) -> None:
         images = [self._image(asked.question.covariates.get("age")) for _ in range(3)]
-        told = self._told(replace(asked.question, temperature=1.0), RealPet=asked.arguments["source"])
+        told = self.told(replace(asked.question, temperature=1.0), RealPet=asked.arguments["source"])
         asked.done(compared(asked.question, *images, verdict=self._verdict, **told))
 
 

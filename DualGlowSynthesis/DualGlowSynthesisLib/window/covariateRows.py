@@ -38,12 +38,19 @@ class CovariateRows:
             kind = _Category if facts["kind"] == "categorical" else _Number
             row = kind(facts, lambda value, name=facts["name"]: self._onChosen(name, value))
             row.widget.objectName = f"covariate {facts['name']}"
-            self._layout.addRow(f"{facts['name'].replace('_', ' ').capitalize()}:", row.widget)
+            label = qt.QLabel(f"{facts['name'].replace('_', ' ').capitalize()}:")
+            label.wordWrap = True  # nobody knows how long names are
+            self._layout.addRow(label, row.widget)
             self._rows[facts["name"]] = row
+
+    def accepted(self, values: Mapping) -> dict:
+        """Those of the values that the model knows, as the rows can show them."""
+        found = {name: row.accepted(values[name]) for name, row in self._rows.items() if name in values}
+        return {name: value for name, value in found.items() if value is not None}
 
     def show(self, values: Mapping) -> None:
         for name, row in self._rows.items():
-            row.show(values.get(name))
+            row.show(row.accepted(values.get(name)))
 
 
 class _Number:
@@ -52,15 +59,16 @@ class _Number:
     def __init__(self, facts: Mapping, onChosen: Callable[[float | None], None]) -> None:
         self._onChosen = onChosen
         low, high = facts.get("range") or (-1e6, 1e6)
-        step = 10.0 ** math.floor(math.log10((high - low) / 10)) if high > low else 1.0
+        step = 10.0 ** math.floor(math.log10((high - low) / 10)) if low < high and facts.get("range") else 1.0
         self._decimals = max(0, min(6, 1 - round(math.log10(step))))
         scale = 10.0**self._decimals
         self._low, high = math.ceil(low * scale) / scale, math.floor(high * scale) / scale
+        self._high = max(high, self._low)
         self._unknown = self._low - step
         self.widget = box = qt.QDoubleSpinBox()
         box.setKeyboardTracking(False)  # half a number is none
         box.setDecimals(self._decimals)
-        box.setRange(self._unknown, max(high, self._low))
+        box.setRange(self._unknown, self._high)
         box.setSingleStep(step)
         box.setSpecialValueText(_("unknown"))
         box.setValue(self._unknown)
@@ -69,13 +77,19 @@ class _Number:
         box.connect("valueChanged(double)", self._changed)
 
     def _changed(self, value: float) -> None:
-        isKnown = value >= self._low - 0.5 * 10.0**-self._decimals
-        self._onChosen(round(max(value, self._low), self._decimals) if isKnown else None)
+        known = self.accepted(value)
+        self._onChosen(known)
+        self.show(known)  # between the lowest value and unknown there is nothing
 
-    def show(self, value: object) -> None:
-        isKnown = isinstance(value, float | int) and not isinstance(value, bool)
+    def accepted(self, value: object) -> float | None:
+        if not isinstance(value, float | int) or isinstance(value, bool):
+            return None
+        found = round(float(value), self._decimals)
+        return found if self._low <= found <= self._high else None
+
+    def show(self, value: float | None) -> None:
         blocked = self.widget.blockSignals(True)
-        self.widget.setValue(float(value) if isKnown else self._unknown)
+        self.widget.setValue(self._unknown if value is None else value)
         self.widget.blockSignals(blocked)
 
 
@@ -83,8 +97,13 @@ class _Category:
     def __init__(self, facts: Mapping, onChosen: Callable[[str | None], None]) -> None:
         self.widget = qt.QComboBox()
         self.widget.toolTip = _("As far as the model knows it.")
+        self.widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # a long value widens no panel
+        self.widget.minimumWidth = 100
         self._chooser = Chooser(self.widget, onChosen)
         self._chooser.fill([(_("unknown"), None), *((value, value) for value in facts["values"])])
 
-    def show(self, value: object) -> None:
-        self._chooser.show(value if value in self._chooser.values else None)
+    def accepted(self, value: object) -> str | None:
+        return value if value in self._chooser.values else None
+
+    def show(self, value: str | None) -> None:
+        self._chooser.show(value)

@@ -60,9 +60,7 @@ class PatientPanel:
     def _sayOther(self, name: str, value: float | str | None) -> None:
         parameters = self._window.parameters
         if parameters is not None:
-            said = {key: other for key, other in otherCovariates(parameters).items() if key != name}
-            said |= {} if value is None else {name: value}
-            parameters.otherCovariates = json.dumps(said, sort_keys=True) if said else ""
+            _keep(parameters, {**otherCovariates(parameters), name: value})
 
     def narrowAge(self) -> None:
         """Give the slider the model's range; the parameter node's own, set by ``connectGui``, is wider."""
@@ -128,7 +126,17 @@ class PatientPanel:
                 setattr(parameters, name, UNKNOWN)
                 value = UNKNOWN
             chooser.show(value)
-        self._others.show(otherCovariates(parameters))
+        said = otherCovariates(parameters)
+        known = self._others.accepted(said)
+        if known != said:
+            self._sayForgotten({name: said[name] for name in self._others.names if name in said and name not in known})
+            _keep(parameters, known)
+        self._others.show(known)
+
+    def _sayForgotten(self, values: dict) -> None:
+        if values:
+            text = _("This model doesn't know {values}; it takes that as unknown.")
+            self._window.say(text.format(values=", ".join(f"{name} {value}" for name, value in values.items())))
 
     def _takeFromDicom(self, parameters) -> None:
         """Once for each series, so that what the user sets stays; Slicer names a volume's series after adding it."""
@@ -146,3 +154,9 @@ class PatientPanel:
                 self._window.say(text.format(age=f"{facts['age']:g}"))
         if facts.get("sex") in self._sex.values and parameters.sex == UNKNOWN:
             parameters.sex = facts["sex"]
+
+
+def _keep(parameters, covariates: dict) -> None:
+    """Those besides age, sex and diagnosis; what is unknown is left out."""
+    known = {name: value for name, value in covariates.items() if value is not None}
+    parameters.otherCovariates = json.dumps(known, sort_keys=True) if known else ""
