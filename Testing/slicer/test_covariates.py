@@ -130,7 +130,7 @@ def test_what_the_user_says_is_asked_and_written_on_the_pet(module, client: Hand
     about = volumes.provenanceOf(module._parameterNode.outputVolume)
     assert about["Covariates"] == {"age": 72.0, "sex": None, "education": 12.0, "site": "Lyon"}
     for view in ("Red", "Green", "Yellow"):
-        assert "age 72, education 12, site Lyon, temperature 0" in module.window.marks.textIn(view)
+        assert "\nage 72, education 12, site Lyon\ntemperature 0" in module.window.marks.textIn(view)
     assert module.ui.agreementLabel.text == ""
     type_text(rows(module)["education"], "16.5")
     assert "education 12 (chosen: 16.5)" in module.ui.agreementLabel.text
@@ -139,6 +139,20 @@ def test_what_the_user_says_is_asked_and_written_on_the_pet(module, client: Hand
     assert apply(module, client)["Covariates"] == {"age": 72.0, "sex": None, "education": 16.5, "site": None}
     assert module.ui.agreementLabel.text == ""
     assert "education 16.5, temperature 0" in module.window.marks.textIn("Red")
+
+
+def test_marks_cut_nothing_that_was_said(module, own, client: HandClient) -> None:
+    t1()
+    names = [f"test_score_{number}" for number in range(6)]
+    scores = [Covariate(name, "numeric", mean=5.0, sd=2.0, minimum=0.0, maximum=10.0) for name in names]
+    module.window.model.add(str(own.make("scores", AGE, *scores)))
+    for number, name in enumerate(names):
+        type_text(rows(module)[name], str(number + 1))
+    apply(module, client)
+    lines = module.window.marks.textIn("Red").split("\n")
+    assert max(map(len, lines)) <= 44
+    said = [f"test_score_{number} {number + 1}" for number in range(6)]
+    assert ", ".join(lines[3:]) == ", ".join(["age unknown", *said, "temperature 0"])
 
 
 def test_sweep_and_comparison_are_of_the_same_person(module, client: HandClient) -> None:
@@ -162,7 +176,7 @@ def test_sweep_and_comparison_are_of_the_same_person(module, client: HandClient)
 
 def test_the_overlay_follows_them_with_frames_of_their_own(module, client: HandClient) -> None:
     t1()
-    module.ui.ageSlider.value = 70
+    module.ui.ageSlider.value = 72
     say(module, "12", "Lyon")
     apply(module, client)
     client.answer_frames()
@@ -171,11 +185,16 @@ def test_the_overlay_follows_them_with_frames_of_their_own(module, client: HandC
     preview = module.window.run.preview.node
     assert volumes.provenanceOf(preview)["Covariates"] == {"age": 75.0, "sex": None, "education": 12.0, "site": "Lyon"}
     type_text(rows(module)["education"], "16")
-    assert module.window.run.preview.node is None  # there is none of this education
+    assert volumes.provenanceOf(preview)["Covariates"]["education"] == 12.0  # there is no frame of the new one …
+    assert "education 12" in module.window.marks.textIn("Red")  # … and this one says of whom it is
+    assert "education 12 (chosen: 16)" in module.ui.agreementLabel.text
     assert module.window.run._settled.active
     module.window.run._settled.stop()
     module.window.run._onSettled()
     assert client.the("sample").question.covariates == {"age": 75.0, "education": 16.0, "site": "Lyon"}
+    client.answer_sample(SHAPE)
+    module.ui.ageSlider.value = 80
+    assert preview.GetID() not in {node.GetID() for node in module.window.shownNodes()}  # those frames are dropped
 
 
 def test_they_belong_to_the_patient(module, client: HandClient, tmp_path: Path) -> None:
@@ -192,7 +211,7 @@ def test_they_belong_to_the_patient(module, client: HandClient, tmp_path: Path) 
 
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
-    assert shown(module) == {"education": "unknown", "site": "unknown"}
+    assert module._parameterNode.otherCovariates == ""
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     assert module._parameterNode.inputVolume.GetName() == "Anna"
     assert shown(module) == {"education": "12.0", "site": "Lyon"}
@@ -279,6 +298,7 @@ def test_long_names_and_values_fit_the_panel(module, own) -> None:
     site = Covariate("site", "categorical", values=(LONG, "Lyon"))
     module.window.model.add(str(own.make("long", AGE, SEX, EDUCATION, site, years)))
     choose(rows(module)["site"], LONG)
+    slicer.app.processEvents()  # what joins a shown layout is shown a turn later
     panel = host.lay_out(SYNTHESIS.panel)
     assert panel.width() == host.PANEL_WIDTH
     section = unwrap(module.ui.patientCollapsibleButton)

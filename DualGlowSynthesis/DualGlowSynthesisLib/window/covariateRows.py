@@ -59,8 +59,9 @@ class _Number:
     def __init__(self, facts: Mapping, onChosen: Callable[[float | None], None]) -> None:
         self._onChosen = onChosen
         low, high = facts.get("range") or (-1e6, 1e6)
-        step = 10.0 ** math.floor(math.log10((high - low) / 10)) if low < high and facts.get("range") else 1.0
-        self._decimals = max(0, min(6, 1 - round(math.log10(step))))
+        isWide = low < high and facts.get("range") is not None
+        step = 10.0 ** math.floor(math.log10((high - low) / 10)) if isWide else 1.0
+        self._decimals = max(0, min(6, 1 - round(math.log10(step)))) if isWide else 3
         scale = 10.0**self._decimals
         self._low, high = math.ceil(low * scale) / scale, math.floor(high * scale) / scale
         self._high = max(high, self._low)
