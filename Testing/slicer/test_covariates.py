@@ -298,6 +298,7 @@ def test_long_names_and_values_fit_the_panel(module, own) -> None:
     site = Covariate("site", "categorical", values=(LONG, "Lyon"))
     module.window.model.add(str(own.make("long", AGE, SEX, EDUCATION, site, years)))
     choose(rows(module)["site"], LONG)
+    assert rows(module)["site"].toolTip() == LONG  # what can't be seen whole is said
     slicer.app.processEvents()  # what joins a shown layout is shown a turn later
     panel = host.lay_out(SYNTHESIS.panel)
     assert panel.width() == host.PANEL_WIDTH

@@ -132,13 +132,15 @@ def test_result_lies_where_the_mri_lies(logic):
 
 def test_library_gets_the_mri_in_its_own_terms(logic, session):
     volume = t1()
-    logic.synthesize(volume, age=72.0, sex="F", diagnosis="CN", temperature=0.7, samples=2, seed=5)
+    logic.synthesize(
+        volume, age=72.0, sex="F", diagnosis=None, education=12, temperature=0.7, samples=2, seed=5, below=1
+    )
     scan = session.encoded[0]
     assert scan.data.dtype == np.float32
     assert scan.data[4, 3, 2] == slicer.util.arrayFromVolume(volume)[2, 3, 4]  # i, j, k and k, j, i
     assert np.allclose(scan.affine, OBLIQUE)
     assert scan.source == "T1"
-    assert session.asked == [Question({"age": 72.0, "sex": "F", "diagnosis": "CN"}, 0.7, 2, 5)]
+    assert session.asked == [Question({"age": 72.0, "sex": "F", "education": 12}, 0.7, 2, 5, below=1)]
     scan.data[:] = -1
     assert slicer.util.arrayFromVolume(volume).min() == 0  # the library has a copy
 
@@ -245,9 +247,10 @@ def test_result_on_another_lattice_is_refused():
         volumes.updateVolumeFromScan(output, scan, volume)
 
 
-def test_sweep_makes_a_sequence_over_the_mri(logic):
+def test_sweep_makes_a_sequence_over_the_mri(logic, session):
     volume = t1()
-    made = logic.sweep(volume, [60, 70])
+    made = logic.sweep(volume, [60, 70], sex="F", education=12, temperature=0.7, samples=2, seed=5)
+    assert session.asked == [Question({"age": age, "sex": "F", "education": 12}, 0.7, 2, 5) for age in (60, 70)]
     assert made.sequence.GetNumberOfDataNodes() == 2
     assert made.proxy.GetParentTransformNode() is volume.GetParentTransformNode()
     second = slicer.util.arrayFromVolume(made.sequence.GetNthDataNode(1))

@@ -197,7 +197,12 @@ def step(question: Question, age: float, mean: np.ndarray, **changes: object) ->
 
 
 def compared(
-    question: Question, pet: np.ndarray, difference: np.ndarray, z: np.ndarray, name: str = "PET", model: dict = BUNDLE,
+    question: Question,
+    pet: np.ndarray,
+    difference: np.ndarray,
+    z: np.ndarray,
+    name: str = "PET",
+    model: dict = BUNDLE,
     **changes: object,
 ) -> replies.Compared:
     transform, asked = np.eye(4).tolist(), replace(question, temperature=1.0)
@@ -218,8 +223,9 @@ def provenance(question: Question = Question(), model: dict = BUNDLE, **more: ob
         "TrainedOnSimulatedPET": True, "WithinTrainingRange": True, "Temperature": question.temperature,
         "Samples": question.drawn, "Antithetic": False, "Seed": question.seed,
         **({"FirstSample": question.first} if question.first else {}), "Bundle": model["name"],
-        "BundleSHA256": model["sha256"], "Source": "T1", "SourceVoxelsSHA256": "c" * 64, "ToTemplate": np.eye(4).tolist(),
-        "Quality": {}, "Verdict": GOOD, "DualGlowVersion": "0.1.0", "TorchVersion": "2.0", "Device": "cpu",
+        "BundleSHA256": model["sha256"], "Source": "T1", "SourceVoxelsSHA256": "c" * 64,
+        "ToTemplate": np.eye(4).tolist(), "Quality": {}, "Verdict": GOOD, "DualGlowVersion": "0.1.0",
+        "TorchVersion": "2.0", "Device": "cpu",
     }  # fmt: skip
     covariates = dict.fromkeys(one["name"] for one in model["covariates"]) | question.covariates
     return {**with_covariates(about, covariates), **more}

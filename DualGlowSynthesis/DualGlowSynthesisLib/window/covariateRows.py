@@ -97,7 +97,6 @@ class _Number:
 class _Category:
     def __init__(self, facts: Mapping, onChosen: Callable[[str | None], None]) -> None:
         self.widget = qt.QComboBox()
-        self.widget.toolTip = _("As far as the model knows it.")
         self.widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # a long value widens no panel
         self.widget.minimumWidth = 100
         self._chooser = Chooser(self.widget, onChosen)
@@ -108,3 +107,4 @@ class _Category:
 
     def show(self, value: str | None) -> None:
         self._chooser.show(value)
+        self.widget.toolTip = value or _("As far as the model knows it.")  # a long one isn't seen whole
