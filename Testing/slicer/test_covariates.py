@@ -292,6 +292,19 @@ def test_a_model_without_age_is_not_told_one(module, own, client: HandClient) ->
     assert module.ui.agreementLabel.text == ""
 
 
+def test_a_model_without_covariates_is_told_none(module, own, client: HandClient) -> None:
+    t1()
+    module.ui.ageSlider.value = 72
+    choose(module.ui.sexBox, "female")
+    module.window.model.add(str(own.make("nothing")))
+    module.ui.applyButton.click()
+    client.answer_readying()
+    assert client.the("sample").question == Question()
+    client.answer_sample(SHAPE)
+    assert volumes.provenanceOf(module._parameterNode.outputVolume)["Covariates"] == {}
+    assert module.ui.agreementLabel.text == ""
+
+
 def test_long_names_and_values_fit_the_panel(module, own) -> None:
     t1()
     years = Covariate("years_of_education_of_both_parents", "numeric", mean=1e5, sd=1e4, minimum=0.001, maximum=1e6)

@@ -89,7 +89,8 @@ class Window:
             setattr(self.parameters, name, value)
 
     def choices(self) -> Choices:
-        return Choices.of(self.parameters, self.model.bundle(), self.model.covariates() or None)
+        known = self.model.covariates() if self.model.facts else None  # of a model that can't be read, nothing is known
+        return Choices.of(self.parameters, self.model.bundle(), known)
 
     def patientChoice(self) -> tuple:
         """What the engine is told of the patient: the MRI, its mask or None, how it is prepared."""
