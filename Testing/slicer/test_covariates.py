@@ -241,7 +241,7 @@ def test_a_model_that_knows_other_values_forgets_them_with_a_word(module, own) -
     module.window.model.add(str(own.make("short", AGE, short, SITE)))
     assert shown(module) == {"education": "unknown", "site": "Lyon"}  # 16 would be another's
     assert module.window.choices().question == Question({"site": "Lyon"})
-    assert "doesn't know education 18" in module.ui.statusLabel.text
+    assert "doesn't know education 18; it" in module.ui.statusLabel.text
 
 
 @pytest.mark.parametrize("written", ["no JSON", "[1]", '{"education": "many", "site": "Nowhere", "height": 1.8}'])

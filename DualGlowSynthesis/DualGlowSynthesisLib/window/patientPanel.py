@@ -136,7 +136,10 @@ class PatientPanel:
     def _sayForgotten(self, values: dict) -> None:
         if values:
             text = _("This model doesn't know {values}; it takes that as unknown.")
-            self._window.say(text.format(values=", ".join(f"{name} {value}" for name, value in values.items())))
+            told = [
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+            ]
+            self._window.say(text.format(values=", ".join(told)))
 
     def _takeFromDicom(self, parameters) -> None:
         """Once for each series, so that what the user sets stays; Slicer names a volume's series after adding it."""
