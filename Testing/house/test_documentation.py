@@ -230,3 +230,11 @@ def test_words_have_one_meaning_each():
     words = [row[0] for row in rows(section("CONTRIBUTING.md", "Words"))[1:]]
     assert len(words) > 20
     assert len(words) == len(set(words))
+
+
+def test_every_key_of_provenance_is_described():
+    from DualGlowLib.provenance import ORIGIN_TITLES, QUESTION_TITLES, Provenance
+
+    page, keys = text("Documentation/files-and-provenance.md"), set(Provenance.__annotations__)
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+    assert {*ORIGIN_TITLES, *QUESTION_TITLES} <= keys

@@ -76,7 +76,7 @@ def _question(arguments: argparse.Namespace) -> Question:
         InputError: for a value that can't be.
     """
     covariates = {name: getattr(arguments, name, None) for name in ("age", "sex", "diagnosis")}
-    for text in arguments.covariate:
+    for text in arguments.covariate or []:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise InputError(f"--covariate is {text!r}; give NAME=VALUE, e.g. education=12.")

@@ -124,7 +124,7 @@ class Synthesizer(Scoring):
         for name, value in question.covariates.items():
             if name not in known:
                 names = ", ".join(known) or "no covariates"
-                raise InputError(f"The model {self.bundle.name} doesn't know {name}, but {names}; leave it out.")
+                raise InputError(f"The model {self.bundle.name} doesn't know {name[:80]}, but {names}; leave it out.")
             known[name].parse(value)
         count = len(self.model.pet_flow.latent_shapes(self.bundle.config.shape))
         given = question.temperatures
