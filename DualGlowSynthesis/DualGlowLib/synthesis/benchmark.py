@@ -12,9 +12,9 @@ import torch
 
 from ..preparation.t1 import prepare, to_patient
 from ..resources import resource
-from ..synthesis.synthesizer import Synthesizer
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
+from .synthesizer import Synthesizer
 
 __all__ = ["benchmark"]
 
