@@ -99,7 +99,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, synthesizer: Synthesizer) ->
         (folder / name).mkdir()
         for kind, image in (("t1", case.t1), ("pet", case.pet)):
             write_scan(Scan(image.numpy(), grid.affine), folder / name / f"{kind}.nii.gz")
-        (folder / name / "covariates.json").write_text(json.dumps({"age": 70, "sex": "F", "diagnosis": "AD"}))
+    (folder / "participants.tsv").write_text("participant_id\tage\tsex\none\t70\tF\ntwo\t80\tM\n")
     return folder
 
 
@@ -155,7 +155,10 @@ def test_a_method_of_ones_own_is_evaluated_like_any(plain: Path, synthesizer: Sy
     summary = result["summary"]
     assert list(summary) == ["grey matter", "grey matter, mean of 40", "mean PET", "iGlow"]
     pets = [read_on_grid(case, grid) for case in cases]
-    own = [Grey().predict(PreparedT1(grid, t1, mask), {"age": "70"}) for t1, _, mask in pets]
+    own = [
+        Grey().predict(PreparedT1(grid, t1, mask), {"age": age})
+        for (t1, _, mask), age in zip(pets, (70, 80), strict=True)
+    ]
     mae = np.mean([np.abs(a - pet)[mask].mean() for a, (_, pet, mask) in zip(own, pets, strict=True)])
     assert summary["grey matter"]["mae"] == pytest.approx(mae, rel=1e-6)
     assert summary["grey matter, mean of 40"]["mae"] == pytest.approx(mae, rel=0.1)
