@@ -117,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--sex", help="F or M; unknown if left out")
         sub.add_argument("--diagnosis", help="one that the model knows, e.g. CN, MCI, AD; unknown if left out")
         sub.add_argument(
+            "--covariate", action="append", default=[], metavar="NAME=VALUE", help="any other that the model knows"
+        )
+        sub.add_argument(
             "--temperature", type=_temperatures, default=[0.0], metavar="T[,T…]",
             help="factor on the latent noise, 0: the mode; or one for each level, the finest first",
         )  # fmt: skip

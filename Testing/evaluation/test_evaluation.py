@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
 from DualGlowLib.simulate.cohort import simulate_cohort, truth_file
 from DualGlowLib.synthesis.predictor import ModelPredictor
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.training.data import Cohort
 from DualGlowLib.volumes.scan import Scan
@@ -122,12 +124,13 @@ def test_the_numbers_of_a_model_are_those_of_its_pets(plain: Path, synthesizer: 
     for case, row in zip(cases, result["cases"], strict=True):
         t1, pet, mask = read_on_grid(case, bundle.grid)
         encoding = synthesizer.encode_prepared(t1)
-        mode, _ = synthesizer.sample_grid(encoding, case.attributes)
-        mean, sd = synthesizer.sample_grid(encoding, case.attributes, 1.0, 3, 8)
+        asked = Question(synthesizer.known(case.attributes))
+        mode = synthesizer.distribution(encoding, asked).mean
+        drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=3, seed=8))
         copied = (bundle.model.link.base_mean[0, 0].numpy() + 0.5) * bundle.pet_scale
-        images = {"model": mode, "model, mean of 3": mean, "mean PET": copied}
+        images = {"model": mode, "model, mean of 3": drawn.mean, "mean PET": copied}
         expected = {name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in images.items()}
-        expected["model, mean of 3"]["coverage_90"] = float((np.abs(pet - mean) <= 1.645 * sd)[mask].mean())
+        expected["model, mean of 3"]["coverage_90"] = float((np.abs(pet - drawn.mean) <= 1.645 * drawn.sd)[mask].mean())
         assert row["methods"] == expected
     rows = [row["methods"]["model"]["psnr"] for row in result["cases"]]
     assert result["summary"]["model"]["psnr"] == np.mean(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -14,6 +15,7 @@ from DualGlowLib.model import DualGlow
 from DualGlowLib.preparation.t1 import PreparedT1
 from DualGlowLib.synthesis.draws import Draws
 from DualGlowLib.synthesis.predictor import DensityPredictor, ModelPredictor, SamplingPredictor
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.volumes.grid import GRIDS
 from toy_cohort import PET_SCALE, SHAPES, toy_bundle, toy_config
@@ -43,15 +45,17 @@ def test_its_pets_are_those_of_the_synthesizer(synthesizer: Synthesizer) -> None
     for t1 in (prepared(synthesizer, 0), prepared(synthesizer, 1)):  # a second T1 gets no PET of the first
         encoding = synthesizer.encode_prepared(t1.t1)
         for covariates in (WOMAN, MAN, {}):
-            assert np.array_equal(method.predict(t1, covariates), synthesizer.sample_grid(encoding, covariates)[0])
+            question = Question(covariates)
+            mode = synthesizer.distribution(encoding, question).mean
+            assert np.array_equal(method.predict(t1, covariates), mode)
             images = list(method.sample(t1, covariates, 5, 3))
-            mean, sd = synthesizer.sample_grid(encoding, covariates, 1.0, 5, 3)
+            drawn = synthesizer.distribution(encoding, replace(question, temperature=1.0, samples=5, seed=3))
             draws = Draws()
             for image in images:
                 draws.add(torch.from_numpy(image))
             found = draws.result()
-            assert np.array_equal(found.mean, mean)
-            assert np.array_equal(found.sd, sd)
+            assert np.array_equal(found.mean, drawn.mean)
+            assert np.array_equal(found.sd, drawn.sd)
             first = islice(method.sample(t1, covariates, 2, 3), 2)
             assert all(np.array_equal(*pair) for pair in zip(images, first, strict=False))
 

@@ -12,6 +12,7 @@ import torch
 from ..errors import InputError
 from ..model import Encoding, encode_covariates
 from ..preparation.t1 import PreparedT1
+from .question import Question
 from .synthesizer import Synthesizer
 
 __all__ = ["DensityPredictor", "ModelPredictor", "Predictor", "SamplingPredictor"]
@@ -84,7 +85,8 @@ class ModelPredictor:
 
     def predict(self, prepared: PreparedT1, covariates: Mapping[str, object], /) -> np.ndarray:
         """The PET at temperature 0, float32; see ``Synthesizer.distribution``."""
-        return self.synthesizer.sample_grid(self._encoding(prepared), dict(covariates))[0]
+        question = Question(self.synthesizer.known(covariates))
+        return self.synthesizer.distribution(self._encoding(prepared), question).mean
 
     @torch.inference_mode()
     def sample(
@@ -92,8 +94,9 @@ class ModelPredictor:
     ) -> Iterator[np.ndarray]:
         """PETs at temperature 1, float32: those that ``Synthesizer.distribution`` draws, one after the other."""
         by, encoding = self.synthesizer, self._encoding(prepared)
-        temperatures, law = by.check(1.0, samples), by._law(encoding, dict(covariates))
-        code = encode_covariates(by.bundle.config.covariates, [covariates], by.device)
+        question = Question(by.known(covariates), 1.0, samples, seed)
+        temperatures, law = by.check(question), by._law(encoding, question.covariates)
+        code = encode_covariates(by.bundle.config.covariates, [question.covariates], by.device)
         for index in range(samples):
             drawn = by._suvr(by._drawn(encoding, code, temperatures, seed, index, law=law))
             yield by._finite("PET", drawn.cpu().numpy())

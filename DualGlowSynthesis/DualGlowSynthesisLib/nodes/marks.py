@@ -5,6 +5,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from DualGlowLib.provenance import covariates_of
 from DualGlowSlicerLib import volumes
 
 from . import belonging
@@ -48,12 +49,16 @@ def _content(about: dict) -> str:
 
 
 def _covariates(about: dict) -> str:
-    """Age, sex, diagnosis and temperature; only the age is named where it is unknown."""
-    if "Age" not in about:
-        return ""
-    age = about["Age"]
-    parts = [_("age unknown") if age is None else _ages(age)]
-    parts += [str(about[name]) for name in ("Sex", "Diagnosis") if about.get(name) is not None]
+    """What was said of the person, and the temperature; only the age is named where it is unknown."""
+    known = covariates_of(about)
+    parts = []
+    if "age" in known:
+        age = known.pop("age")
+        parts.append(_("age unknown") if age is None else _ages(age))
+    for name, value in known.items():
+        if value is not None:
+            text = f"{value:g}" if isinstance(value, float | int) else str(value)
+            parts.append(text if name in ("sex", "diagnosis") else f"{name} {text}")
     temperature = about.get("Temperature")
     if temperature is not None:
         values = temperature if isinstance(temperature, list) else [temperature]

@@ -1,5 +1,6 @@
 """The window's section on the patient: each covariate that the model knows, with the range it was trained on."""
 
+import json
 import math
 
 import vtk
@@ -8,7 +9,8 @@ from slicer.i18n import tr as _
 from DualGlowSlicerLib.choosers import Chooser, dicomFacts, instancesOf
 
 from ..nodes import belonging
-from ..parameters import UNKNOWN
+from ..parameters import UNKNOWN, otherCovariates
+from .covariateRows import CovariateRows
 
 __all__ = ["PatientPanel"]
 
@@ -28,6 +30,7 @@ class PatientPanel:
         self._window, self._ui = window, window.ui
         self._sex = Chooser(self._ui.sexBox, lambda value: window.choose("sex", value))
         self._diagnosis = Chooser(self._ui.diagnosisBox, lambda value: window.choose("diagnosis", value))
+        self._others = CovariateRows(self._ui.patientCollapsibleButton.layout(), self._sayOther)
         self._range = None
         self._inputVolume = self._age = None  # as last seen
         self._observer = None
@@ -52,6 +55,14 @@ class PatientPanel:
             label.visible = box.visible = bool(values)
             titles = [(_TITLES[value]() if value in _TITLES else value, value) for value in values]
             chooser.fill([(_("unknown"), UNKNOWN), *titles])
+        self._others.fill(known[name] for name in known if name not in ("age", "sex", "diagnosis"))
+
+    def _sayOther(self, name: str, value: float | str | None) -> None:
+        parameters = self._window.parameters
+        if parameters is not None:
+            said = {key: other for key, other in otherCovariates(parameters).items() if key != name}
+            said |= {} if value is None else {name: value}
+            parameters.otherCovariates = json.dumps(said, sort_keys=True) if said else ""
 
     def narrowAge(self) -> None:
         """Give the slider the model's range; the parameter node's own, set by ``connectGui``, is wider."""
@@ -117,6 +128,7 @@ class PatientPanel:
                 setattr(parameters, name, UNKNOWN)
                 value = UNKNOWN
             chooser.show(value)
+        self._others.show(otherCovariates(parameters))
 
     def _takeFromDicom(self, parameters) -> None:
         """Once for each series, so that what the user sets stays; Slicer names a volume's series after adding it."""
