@@ -71,11 +71,11 @@ def test_it_is_deterministic_and_its_state_is_whole() -> None:
 def test_it_predicts_volumes_in_suvr() -> None:
     """From the T1 and to the SUVR that scans are prepared to, with nothing but its state."""
     fitted = IGlow(SHAPES[3], SMALL).fit(toy(12, 3, 0, 2.5), 4, 3)
-    model = IGlow(SHAPES[3], SMALL)
+    model = IGlow(SHAPES[3], SMALL, ascent=5)
     model.load_state_dict(fitted.state_dict())
     mri = toy(1, 3, 1).batch([0]).mri
     t1 = (T1_SCALE * mri[0, 0]).numpy()
-    found = model.predict(PreparedT1(Grid("toy", SHAPES[3], (20.0,) * 3), t1, t1 > 0), {"age": 70}, steps=5)
+    found = model.predict(PreparedT1(Grid("toy", SHAPES[3], (20.0,) * 3), t1, t1 > 0), {"age": 70})
     expected = 2.5 * fitted.ascend(mri, 5)[0, 0].numpy()
     np.testing.assert_allclose(found, expected.clip(0), atol=1e-5)
     assert not isinstance(model, DensityPredictor)  # its density is that of both images together

@@ -152,9 +152,9 @@ class Grey:
 
 def test_a_method_of_ones_own_is_evaluated_like_any(plain: Path, synthesizer: Synthesizer, tmp_path: Path) -> None:
     grid, cases = synthesizer.bundle.grid, read_cases(plain)
-    fitted = MeanPET.fit(Cohort.load(cases, grid))
-    glow = IGlow(grid.shape, FlowConfig(depths=(1, 1), widths=(4, 4))).fit(Cohort.load(cases, grid), 1, 1)
-    result = evaluate([Grey(), fitted, glow], cases, grid, 3.5, samples=40)
+    cohort = Cohort.load(cases, grid)
+    glow = IGlow(grid.shape, FlowConfig(depths=(1, 1), widths=(4, 4)), ascent=1).fit(cohort, 1, 1)
+    result = evaluate([Grey(), MeanPET.fit(cohort), glow], cases, grid, 3.5, samples=40)
     summary = result["summary"]
     assert list(summary) == ["grey matter", "grey matter, mean of 40", "mean PET", "iGlow"]
     pets = [read_on_grid(case, grid) for case in cases]

@@ -46,6 +46,7 @@ class IGlow(nn.Module):
         channels: of the T1 and of the PET.
         noise: standard deviations of what is added to T1 and PET in training.
         seed: of the starting weights, the order of cases, augmentation and noise.
+        ascent: steps up the gradient that ``predict`` takes.
 
     Raises:
         InputError: if the shape does not divide by 2^levels.
@@ -60,8 +61,10 @@ class IGlow(nn.Module):
         channels: tuple[int, int] = (1, 1),
         noise: tuple[float, float] = (0.01, 0.008),
         seed: int = 0,
+        ascent: int = 200,
     ) -> None:
         super().__init__()
+        self.ascent = ascent
         self.shape, self.channels, self.noise, self.seed = tuple(shape), channels, noise, seed
         if any(side % 2 ** len(flow.depths) for side in self.shape):
             raise InputError(f"The grid {self.shape} does not divide by {2 ** len(flow.depths)}; take fewer levels.")
@@ -143,16 +146,14 @@ class IGlow(nn.Module):
         self.fitted.fill_(True)
         return self.eval()
 
-    def predict(
-        self, prepared: PreparedT1, covariates: Mapping[str, object], /, steps: int = 200, rate: float = 0.1
-    ) -> np.ndarray:
-        """The PET that ``ascend`` finds, SUVR, float32, ``[x, y, z]``; iGlow does not use covariates.
+    def predict(self, prepared: PreparedT1, covariates: Mapping[str, object], /) -> np.ndarray:
+        """The PET that ``ascend`` finds in ``ascent`` steps, SUVR, float32, ``[x, y, z]``; covariates are not used.
 
         Raises:
             InputError: before ``fit``, or for a T1 on a grid of another shape.
         """
         image = torch.from_numpy(np.ascontiguousarray(prepared.t1, dtype=np.float32))[None, None] / T1_SCALE
-        pet = self.ascend(image, steps, rate)[0, 0] * float(self.pet_scale)
+        pet = self.ascend(image, self.ascent)[0, 0] * float(self.pet_scale)
         return pet.clamp_min(0).float().cpu().numpy()
 
     def ascend(self, t1: Tensor, steps: int = 200, rate: float = 0.1) -> Tensor:
