@@ -23,10 +23,12 @@ import numpy as np
 import torch
 
 from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.baselines.mean import MeanPET
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.evaluation.tables import evaluate, write_report
 from DualGlowLib.simulate.cohort import truth_file
+from DualGlowLib.synthesis.predictor import ModelPredictor
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 
@@ -45,7 +47,7 @@ def region_study(synthesizer: Synthesizer, cases: list, samples: int) -> dict:
     for case in cases:
         t1, pet, _ = read_on_grid(case, synthesizer.bundle.grid)
         encoding = synthesizer.encode_prepared(t1)
-        truth = json.loads(truth_file(case.t1, f"{case.name}.json").read_text())
+        truth = json.loads(truth_file(case, "law").read_text())
         truth = {entry["region"]: entry for entry in truth["regions"]}
         rows["drawn"].append(means(pet))
         asked = Question(synthesizer.known(case.covariates))
@@ -80,7 +82,9 @@ def main() -> None:
     arguments = parser.parse_args()
     synthesizer = Synthesizer.from_bundle(arguments.bundle, "auto")
     cases = read_cases(arguments.cohort)[: arguments.cases]
-    print(write_report(evaluate(synthesizer, cases, samples=8), Path(arguments.output)))
+    bundle = synthesizer.bundle
+    methods = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
+    print(write_report(evaluate(methods, cases, bundle.grid, bundle.pet_scale, samples=8), Path(arguments.output)))
 
     study = region_study(synthesizer, cases, arguments.samples)
     inside = (study["low"] <= study["drawn"]) & (study["drawn"] <= study["high"])

@@ -70,7 +70,7 @@ def test_boxes_change_no_value(turned: bool) -> None:
     shape = (90, 90, 90)
     mask = resample(template.mask.data, template.mask.affine, shape, affine) > 0.5
     scan = Scan(np.zeros(shape, np.float32), affine)
-    prepared = Prepared(scan, grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.diag([1.1, 1, 0.9, 1]))
+    prepared = Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), scan, mask, np.diag([1.1, 1, 0.9, 1]))
     volume = np.random.default_rng(0).normal(1, 0.5, grid.shape).astype(np.float32)
     whole = resample(volume, grid.affine, shape, prepared.to_template @ affine, order=3)
     expected = np.clip(whole, volume.min(), volume.max()) * prepared.patient_edge
@@ -85,11 +85,11 @@ def test_boxes_change_no_value(turned: bool) -> None:
 def test_edge_of_a_mask_at_the_border_and_of_none() -> None:
     mask = np.zeros((20, 20, 20), bool)
     grid = GRIDS["small"]
-    empty = Prepared(Scan(mask, np.eye(4)), grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.eye(4))
+    empty = Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), Scan(mask, np.eye(4)), mask, np.eye(4))
     assert not to_patient(np.ones(grid.shape), empty).data.any()
     mask = mask.copy()
     mask[:5, 3:18, 19] = True
-    cut = Prepared(Scan(mask, np.eye(4)), grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.eye(4))
+    cut = Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), Scan(mask, np.eye(4)), mask, np.eye(4))
     centres = np.argwhere(np.ones(mask.shape)).reshape(*mask.shape, 3)
     inside = np.argwhere(mask)
     for place in [(6, 10, 19), (2, 10, 16), (7, 10, 19), (0, 3, 19), (2, 1, 19), (2, 10, 10)]:

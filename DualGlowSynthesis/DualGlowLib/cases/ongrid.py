@@ -28,7 +28,7 @@ def read_on_grid(case: Case, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.nda
 
     def read(path: Path) -> np.ndarray:
         scan = read_scan(path)
-        if scan.shape != grid.shape or not np.allclose(scan.affine, grid.affine, atol=1e-3):
+        if not grid.holds(scan.shape, scan.affine):
             raise InputError(
                 f"{path} does not lie on the grid {grid.name!r} ({'×'.join(map(str, grid.shape))} in MNI152 space); "
                 "prepare the cases first, or choose the grid that they lie on with --grid."

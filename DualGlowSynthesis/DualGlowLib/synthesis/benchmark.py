@@ -13,10 +13,10 @@ import torch
 
 from ..preparation.t1 import prepare, to_patient
 from ..resources import resource
-from ..synthesis.question import Question
-from ..synthesis.synthesizer import Synthesizer
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
+from .question import Question
+from .synthesizer import Synthesizer
 
 __all__ = ["benchmark"]
 
