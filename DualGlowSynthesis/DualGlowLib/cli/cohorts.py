@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
+from .options import add_command, add_layout, grid_named
 from .protection import case_inputs, check
 
-if TYPE_CHECKING:
-    from ..cases.case import Case
-    from ..cases.splits import Splits
-    from ..volumes.grid import Grid
-
-__all__ = ["grid_named", "prepare", "simulate", "splits_of", "validate"]
+__all__ = ["add_commands", "prepare", "simulate", "validate"]
 
 
-def grid_named(name: str) -> Grid:
-    from ..volumes.grid import GRIDS
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``simulate``, ``validate`` and ``prepare``."""
+    command = add_command(
+        commands, "simulate", simulate, "make a paired T1/FDG-PET cohort whose conditional law is known"
+    )
+    command.add_argument("output", metavar="OUT", help="folder to write to (BIDS, and truth/)")
+    command.add_argument("--cases", type=int, required=True, metavar="N")
+    command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--anatomy", action="append", metavar="DIR", help="folder of T1s with region labels; repeatable"
+    )
+    command.add_argument(
+        "--independent-anatomy", action="store_true", help="age and diagnosis act on uptake alone, not on anatomy"
+    )
+    command.add_argument("--jobs", type=int, default=1, help="processes")
 
-    if name not in GRIDS:
-        raise InputError(f"There is no grid {name!r}; there are {', '.join(GRIDS)}.")
-    return GRIDS[name]
+    text = "say which cases of a directory can be used, and why others can't"
+    command = add_command(commands, "validate", validate, text, force=True)
+    add_layout(command)
+    command.add_argument("--deep", action="store_true", help="read every voxel, not the headers alone")
+    command.add_argument(
+        "--splits", metavar="FILE", help="also divide the subjects into folds and write them here (JSON)"
+    )
+    command.add_argument("--folds", type=int, default=5, metavar="K")
+    command.add_argument("--seed", type=int, default=0)
 
-
-def splits_of(arguments: argparse.Namespace, cases: Sequence[Case]) -> Splits | None:
-    """The folds that ``--splits`` names, if it was given; ``--fold`` goes with it."""
-    from ..cases.splits import read_splits
-
-    if (arguments.splits is None) != (arguments.fold is None):
-        raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
-    return read_splits(arguments.splits, cases) if arguments.splits else None
+    text = "bring every T1 and PET of a directory to a grid, ready for training"
+    command = add_command(commands, "prepare", prepare, text)
+    add_layout(command)
+    text = "folder to write to (a BIDS derivative); goes on where it stopped"
+    command.add_argument("output", metavar="OUT", help=text)
+    command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
+    command.add_argument("--jobs", type=int, default=1, help="processes")
+    command.add_argument(
+        "--reference", default="pons", help="region that SUVR is relative to: pons, cerebellum or brain"
+    )
+    command.add_argument("--resolution", type=float, default=8.0, metavar="MM", help="smooth PETs to this FWHM")
+    command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
+    command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
+    text = "leave out the pictures for checking"
+    command.add_argument("--no-pictures", dest="pictures", action="store_false", help=text)
+    command.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
 
 
 def simulate(arguments: argparse.Namespace, console: Console) -> int:

@@ -9,15 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .cohorts import grid_named, splits_of
 from .console import Console
 from .interruption import Stop
+from .options import add_command, add_device, add_splits, grid_named, splits_of
 
 if TYPE_CHECKING:
     from ..cases.case import Case
     from ..training.settings import TrainingSettings
 
-__all__ = ["train"]
+__all__ = ["add_commands", "train"]
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``train``."""
+    command = add_command(commands, "train", train, "train a model on a directory of paired cases")
+    command.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
+    add_splits(command, "train on all folds but this one, and validate on it")
+    command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
+    choice = command.add_mutually_exclusive_group()
+    choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
+    choice.add_argument("--config", metavar="FILE", help='JSON: {"preset": …, "model": {…}, "training": {…}}')
+    command.add_argument("--grid", default="medium", help="the grid that the cases lie on")
+    command.add_argument("--steps", type=int, help="optimiser steps")
+    command.add_argument("--seed", type=int)
+    command.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    add_device(command)
 
 
 def _duration(seconds: float) -> str:

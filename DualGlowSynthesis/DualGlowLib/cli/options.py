@@ -1,0 +1,90 @@
+"""Options that several commands share: how they are declared, and what they name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .console import Console
+
+if TYPE_CHECKING:
+    from ..cases.case import Case
+    from ..cases.splits import Splits
+    from ..volumes.grid import Grid
+
+__all__ = ["add_command", "add_device", "add_layout", "add_splits", "grid_named", "splits_of"]
+
+_FORCE = (
+    "also replace files that DualGlow did not write, but never an input, nor the JSON file of somebody else's image "
+    "(without it, only what DualGlow wrote before is replaced)"
+)
+
+
+def add_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    function: Callable[[argparse.Namespace, Console], int],
+    text: str,
+    force: bool = False,
+) -> argparse.ArgumentParser:
+    """Declare a command.
+
+    Args:
+        commands: what ``add_subparsers`` gave.
+        name: of the command.
+        function: what runs it; its result is the exit code.
+        text: what it does, for ``--help``.
+        force: whether it writes files that it may have to replace.
+    """
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(function=function)
+    command.add_argument("--json", action="store_true", help="one JSON object per line on standard output")
+    if force:
+        command.add_argument("--force", action="store_true", help=_FORCE)
+    return command
+
+
+def add_layout(command: argparse.ArgumentParser) -> None:
+    """``CASES``, a directory in any layout, and ``--layout``."""
+    text = "BIDS, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
+    command.add_argument("cases", metavar="CASES", help=text)
+    command.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
+
+
+def add_splits(command: argparse.ArgumentParser, text: str) -> None:
+    """``--splits`` and ``--fold``; the text says what the fold is for."""
+    command.add_argument("--splits", metavar="FILE", help="folds that validate --splits wrote")
+    command.add_argument("--fold", type=int, metavar="I", help=text)
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
+
+
+def grid_named(name: str) -> Grid:
+    """The grid that ``--grid`` names.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    from ..volumes.grid import GRIDS
+
+    if name not in GRIDS:
+        raise InputError(f"There is no grid {name!r}; there are {', '.join(GRIDS)}.")
+    return GRIDS[name]
+
+
+def splits_of(arguments: argparse.Namespace, cases: Sequence[Case]) -> Splits | None:
+    """The folds that ``--splits`` names, if it was given; ``--fold`` goes with it.
+
+    Raises:
+        InputError: one of both options without the other; or as ``cases.splits.read_splits``.
+    """
+    from ..cases.splits import read_splits
+
+    if (arguments.splits is None) != (arguments.fold is None):
+        raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
+    return read_splits(arguments.splits, cases) if arguments.splits else None
