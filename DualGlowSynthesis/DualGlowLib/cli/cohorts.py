@@ -7,7 +7,7 @@ import argparse
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_layout, grid_named
+from .options import add_command, add_layout, add_preparation, grid_named, preparation_chosen
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "prepare", "simulate", "validate"]
@@ -46,13 +46,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "folder to write to (a BIDS derivative); goes on where it stopped"
     command.add_argument("output", metavar="OUT", help=text)
     command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
-    command.add_argument("--jobs", type=int, default=1, help="processes")
-    command.add_argument(
-        "--reference", default="pons", help="region that SUVR is relative to: pons, cerebellum or brain"
-    )
-    command.add_argument("--resolution", type=float, default=8.0, metavar="MM", help="smooth PETs to this FWHM")
-    command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
-    command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
+    add_preparation(command)
     text = "leave out the pictures for checking"
     command.add_argument("--no-pictures", dest="pictures", action="store_false", help=text)
     command.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
@@ -105,14 +99,11 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
             arguments.cases,
             arguments.output,
             grid_named(arguments.grid),
+            preparation_chosen(arguments),
             jobs=arguments.jobs,
             layout=arguments.layout,
-            reference=arguments.reference,
-            resolution=arguments.resolution,
-            bias=arguments.bias,
             pictures=arguments.pictures,
             t1_only=arguments.t1_only,
-            deformable=arguments.deformable,
             progress=lambda name, fraction: console.progress("preparing", fraction, name),
             stop=lambda: stop.asked,
         )

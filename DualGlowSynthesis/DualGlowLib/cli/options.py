@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..atlas.reference import REFERENCES
 from ..errors import InputError
+from ..preparation.settings import Preparation
 from .console import Console
 
 if TYPE_CHECKING:
@@ -14,7 +16,16 @@ if TYPE_CHECKING:
     from ..cases.splits import Splits
     from ..volumes.grid import Grid
 
-__all__ = ["add_command", "add_device", "add_layout", "add_splits", "grid_named", "splits_of"]
+__all__ = [
+    "add_command",
+    "add_device",
+    "add_layout",
+    "add_preparation",
+    "add_splits",
+    "grid_named",
+    "preparation_chosen",
+    "splits_of",
+]
 
 _FORCE = (
     "also replace files that DualGlow did not write, but never an input, nor the JSON file of somebody else's image "
@@ -51,6 +62,27 @@ def add_layout(command: argparse.ArgumentParser) -> None:
     text = "BIDS, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
     command.add_argument("cases", metavar="CASES", help=text)
     command.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
+
+
+def add_preparation(command: argparse.ArgumentParser) -> None:
+    """How scans are prepared, see ``preparation_chosen``; and in how many processes."""
+    usual = Preparation()
+    text = f"region that SUVR is relative to: {', '.join(REFERENCES[:-1])} or {REFERENCES[-1]}"
+    command.add_argument("--reference", default=usual.reference, help=text)
+    text = "smooth PETs to this FWHM"
+    command.add_argument("--resolution", type=float, default=usual.resolution, metavar="MM", help=text)
+    command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
+    command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
+    command.add_argument("--jobs", type=int, default=1, help="processes")
+
+
+def preparation_chosen(arguments: argparse.Namespace) -> Preparation:
+    """What the options of ``add_preparation`` say.
+
+    Raises:
+        InputError: as ``Preparation``.
+    """
+    return Preparation(arguments.bias, arguments.deformable, arguments.reference, arguments.resolution)
 
 
 def add_splits(command: argparse.ArgumentParser, text: str) -> None:

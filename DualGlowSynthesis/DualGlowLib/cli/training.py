@@ -73,7 +73,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     device = choose_device(arguments.device)
     training, validation = _sides(arguments, settings)
     cases = [*training, *validation]
-    about = {"simulated": is_simulated(arguments.cases), "preparation": preparation_of(cases)}
+    about = {"simulated": is_simulated(arguments.cases), "preparation": preparation_of(cases).to_dict()}
     for case in cases:
         try:
             fit_covariates(config.covariates, [case.attributes])
