@@ -6,6 +6,8 @@ Run as a script this file is the program that the tests kill: ``test_cohort_prep
 from __future__ import annotations
 
 import json
+import multiprocessing
+import multiprocessing.spawn
 import os
 import random
 import shutil
@@ -94,6 +96,23 @@ def test_a_job_that_fails_or_dies_does_not_stop_the_others() -> None:
     assert "was killed (SIGKILL)" in outcomes[3]["reasons"][0]
     assert "ended with code 3" in outcomes[5]["reasons"][0]
     assert os.environ.get("OMP_NUM_THREADS") != "1" or "OMP_NUM_THREADS" in os.environ
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes programs of shell scripts")
+def test_in_slicer_it_goes_past_the_launcher(tmp_path: Path) -> None:
+    """A launcher that starts Python without the pipes that are meant for it, as Slicer's does."""
+    for name, keeps in (("PythonSlicer", False), ("python-real", True)):
+        code = f"import os, sys; os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])"
+        lost = f"import subprocess, sys; sys.exit(subprocess.call([{sys.executable!r}, *sys.argv[1:]]))"
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{code if keeps else lost}\n")
+        (tmp_path / name).chmod(0o755)
+    before = multiprocessing.spawn.get_executable()
+    multiprocessing.set_executable(str(tmp_path / "PythonSlicer"))
+    try:
+        outcomes = dict(work_off(["a", "b"], job_of_many_kinds, 2))
+    finally:
+        multiprocessing.set_executable(before)
+    assert [outcomes[index].get("job") for index in range(2)] == ["a", "b"]
 
 
 def test_a_wish_to_stop_ends_the_processes() -> None:

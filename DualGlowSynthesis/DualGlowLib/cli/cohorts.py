@@ -7,7 +7,7 @@ import argparse
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_layout, add_preparation, grid_named, preparation_chosen
+from .options import add_command, add_layout, add_preparation, preparation_chosen
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "prepare", "simulate", "validate"]
@@ -54,6 +54,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def simulate(arguments: argparse.Namespace, console: Console) -> int:
     from ..simulate.cohort import simulate_cohort
+    from ..volumes.grid import grid_named
 
     simulate_cohort(
         arguments.output,
@@ -93,6 +94,7 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
 
 def prepare(arguments: argparse.Namespace, console: Console) -> int:
     from ..cohorts.cohort import prepare_cohort
+    from ..volumes.grid import grid_named
 
     with Stop() as stop:
         result = prepare_cohort(
@@ -111,6 +113,5 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
     if result.interrupted:
         console.note("Interrupted; the same command goes on.")
         return 1
-    if not result.having("good", "doubtful"):
-        raise InputError(f"No case of {arguments.cases} could be prepared; {arguments.output}/manifest.json says why.")
+    result.check_any(arguments.cases)
     return 1 if result.having("failed") else 0

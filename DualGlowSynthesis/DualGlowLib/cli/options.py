@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ..atlas.reference import REFERENCES
-from ..errors import InputError
 from ..preparation.settings import Preparation
 from .console import Console
-
-if TYPE_CHECKING:
-    from ..cases.case import Case
-    from ..cases.splits import Splits
-    from ..volumes.grid import Grid
 
 __all__ = [
     "add_command",
@@ -22,9 +15,7 @@ __all__ = [
     "add_layout",
     "add_preparation",
     "add_splits",
-    "grid_named",
     "preparation_chosen",
-    "splits_of",
 ]
 
 _FORCE = (
@@ -94,29 +85,3 @@ def add_splits(command: argparse.ArgumentParser, text: str) -> None:
 def add_device(command: argparse.ArgumentParser) -> None:
     """``--device``."""
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
-
-
-def grid_named(name: str) -> Grid:
-    """The grid that ``--grid`` names.
-
-    Raises:
-        InputError: there is none of this name.
-    """
-    from ..volumes.grid import GRIDS
-
-    if name not in GRIDS:
-        raise InputError(f"There is no grid {name!r}; there are {', '.join(GRIDS)}.")
-    return GRIDS[name]
-
-
-def splits_of(arguments: argparse.Namespace, cases: Sequence[Case]) -> Splits | None:
-    """The folds that ``--splits`` names, if it was given; ``--fold`` goes with it.
-
-    Raises:
-        InputError: one of both options without the other; or as ``cases.splits.read_splits``.
-    """
-    from ..cases.splits import read_splits
-
-    if (arguments.splits is None) != (arguments.fold is None):
-        raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
-    return read_splits(arguments.splits, cases) if arguments.splits else None

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .console import Console
-from .options import add_command, add_device, add_splits, splits_of
+from .options import add_command, add_device, add_splits
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "benchmark", "evaluate"]
@@ -35,6 +35,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..cases.layouts import read_cases
+    from ..cases.splits import sides_of
     from ..evaluation.tables import evaluate as run
     from ..evaluation.tables import report_output, write_report
     from ..synthesis.synthesizer import Synthesizer
@@ -43,8 +44,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     cases = read_cases(arguments.cases)
-    if splits := splits_of(arguments, cases):
-        cases = splits.fold(arguments.fold)[1]
+    if sides := sides_of(arguments.splits, arguments.fold, cases):
+        cases = sides[1]
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table

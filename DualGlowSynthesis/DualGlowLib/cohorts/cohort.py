@@ -47,6 +47,15 @@ class CohortResult:
         """Names of the cases with one of these statuses."""
         return [name for name, about in self.cases.items() if about["status"] in statuses]
 
+    def check_any(self, source: Path | str) -> None:
+        """Refuse a cohort of which no case can be used.
+
+        Raises:
+            InputError: naming ``source``, where the cases come from.
+        """
+        if not self.having("good", "doubtful"):
+            raise InputError(f"No case of {source} could be prepared; {self.out / 'manifest.json'} says why.")
+
     def counts(self) -> dict[str, int]:
         return dict(sorted(Counter(about["status"] for about in self.cases.values()).items()))
 
