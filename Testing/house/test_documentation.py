@@ -187,6 +187,14 @@ def test_every_option_is_described(command):
     assert described == {name: default for name, default in known.items() if name in described}
 
 
+def test_commands_are_declared_beside_what_runs_them():
+    """With all of their options; the program itself has none but its version."""
+    for name, command in commands().items():
+        file = f"DualGlowSynthesis/{command.get_default('function').__module__.replace('.', '/')}.py"
+        assert re.search(rf'add_command\(\s*commands, "{name}"', text(file)), f"{name} is not declared in {file}."
+    assert re.findall(r"add_argument\(([^,]*)", text("DualGlowSynthesis/DualGlowLib/__main__.py")) == ['"--version"']
+
+
 def test_every_command_is_listed():
     listed = {row[0] for row in rows(text("Documentation/command-line.md").partition("\n## ")[0])}
     assert {f"[`{command}`](#{command})" for command in commands()} <= listed

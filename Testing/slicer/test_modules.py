@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -13,6 +15,7 @@ from hand_client import provenance, row
 from host.members import RECORD, members
 from host.widgets import CTK, QMRML
 from loaded import ROOT, SYNTHESIS, TRAINING, host, slicer
+from raw_cohort import make_cohort
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.synthesis.question import Question  # isort: skip
@@ -281,8 +284,28 @@ def test_command_is_complete_when_both_folders_are_chosen(training):
     assert shlex.split(command) == [*head, "/data/my cases", "--output", "/data/run", "--preset", "paper"]
 
 
-def test_presets_are_those_of_the_library(training):
+def test_choices_are_those_of_the_library(training):
     from DualGlowLib.model import PRESETS
+    from DualGlowLib.volumes.grid import GRIDS
 
-    box = training.ui.presetBox
-    assert [box.itemText(index) for index in range(box.count)] == list(PRESETS)
+    for box, names in ((training.ui.presetBox, PRESETS), (training.ui.gridBox, ["automatic", *GRIDS])):
+        assert [box.itemText(index) for index in range(box.count)] == list(names)
+
+
+def test_the_command_trains_on_scans_as_they_were_acquired(training, tmp_path):
+    """Prepared onto the chosen grid; then, with the grid left to the command, on the prepared cases."""
+    from DualGlowLib.bundle.bundle import load_bundle
+
+    scans = make_cohort(tmp_path / "my scans", ["sub-1", "sub-2"])
+
+    def train(cases, run: str, grid: str) -> str:
+        training.ui.casesPath.currentPath, training.ui.outputPath.currentPath = str(cases), str(tmp_path / run)
+        training.ui.gridBox.currentText = grid
+        _, _, arguments = training.ui.commandText.plainText.partition("--python-script ")
+        done = subprocess.run([sys.executable, *shlex.split(arguments), "--steps", "1"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return load_bundle(tmp_path / run / "bundle").grid.name
+
+    assert train(scans, "first", "small") == "small"
+    (prepared,) = tmp_path.glob("my scans-small-*")
+    assert train(prepared, "second", "automatic") == "small"

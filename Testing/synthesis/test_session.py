@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.atlas.template import load_template
+from DualGlowLib.bundle.bundle import load_bundle, save_bundle
 from DualGlowLib.preparation.adoption import adopt
 from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
 from DualGlowLib.synthesis.cache import Kept
@@ -461,6 +465,25 @@ def test_registration_of_a_pet_is_kept(
     assert second.regions[0]["mean"] != first.regions[0]["mean"]
     with pytest.raises(InputError, match="at least 2"):
         session.compare(pets[1], ask())
+
+
+def test_a_model_with_another_reference_region_gets_its_own_suvr(
+    session: Session, pets: tuple[Scan, Scan], tmp_path: Path
+) -> None:
+    """The T1 stays prepared, since both models want it alike; the PET doesn't."""
+    shipped = load_bundle()
+    about = {**shipped.training, "preparation": {"reference": "brain", "resolution": 7.0}}
+    save_bundle(replace(shipped, training=about), tmp_path / "model", "# card\n")
+    session.open(None, "cpu")
+    first = session.compare(pets[1], 70, samples=2, registered=True)
+    patient = session.patient
+    try:
+        session.open(tmp_path / "model", "cpu")
+        assert session.patient is patient
+        second = session.compare(pets[1], 70, samples=2, registered=True)
+    finally:
+        session.open(None, "cpu")
+    assert (first.prepared.reference, second.prepared.reference) == ("pons", "brain")
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers

@@ -5,16 +5,38 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .cohorts import splits_of
 from .console import Console
+from .options import add_command, add_device, add_splits
 from .protection import case_inputs, check
 
-__all__ = ["benchmark", "evaluate"]
+__all__ = ["add_commands", "benchmark", "evaluate"]
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``evaluate`` and ``benchmark``."""
+    text = "compare a model with the PETs of cases that it has not seen"
+    command = add_command(commands, "evaluate", evaluate, text, force=True)
+    command.add_argument("bundle", metavar="BUNDLE")
+    command.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
+    add_splits(command, "evaluate on this fold alone")
+    command.add_argument("--output", required=True, metavar="REPORT.json")
+    command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
+    text = "also probe what the MRI's latents still tell of the covariates"
+    command.add_argument("--leakage", action="store_true", help=text)
+    command.add_argument("--seed", type=int, default=0)
+    add_device(command)
+
+    command = add_command(commands, "benchmark", benchmark, "time a synthesis on this machine, stage by stage")
+    text = "T1 to use (default: the template that ships with DualGlow)"
+    command.add_argument("t1", metavar="T1", nargs="?", help=text)
+    command.add_argument("--bundle", metavar="DIR")
+    add_device(command)
 
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
     from ..cases.layouts import read_cases
+    from ..cases.splits import sides_of
     from ..evaluation.tables import evaluate as run
     from ..evaluation.tables import report_output, write_report
     from ..synthesis.predictor import ModelPredictor
@@ -26,8 +48,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     bundle = synthesizer.bundle
     predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
     cases = read_cases(arguments.cases)
-    if splits := splits_of(arguments, cases):
-        cases = splits.fold(arguments.fold)[1]
+    if sides := sides_of(arguments.splits, arguments.fold, cases):
+        cases = sides[1]
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table

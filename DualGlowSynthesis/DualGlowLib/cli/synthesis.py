@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..synthesis.question import MAX_AGES, Question
 from .console import Console
+from .options import add_command, add_device
 from .protection import check
 
 if TYPE_CHECKING:
@@ -19,7 +20,60 @@ if TYPE_CHECKING:
     from ..synthesis.synthesizer import Synthesis
     from ..volumes.scan import Scan
 
-__all__ = ["sweep", "synthesize"]
+__all__ = ["add_commands", "sweep", "synthesize"]
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``synthesize`` and ``sweep``."""
+    command = add_command(commands, "synthesize", synthesize, "synthesize the FDG-PET of a T1", force=True)
+    _add_t1(command)
+    command.add_argument("--output", required=True, metavar="PET.nii.gz", help="file, or folder that exists")
+    command.add_argument("--age", type=float, help="years; if left out what DICOM says, else unknown")
+    command.add_argument("--dicom", metavar="DIR", help="also write a derived DICOM series (the T1 must be DICOM)")
+    _add_question(command)
+
+    text = "synthesize the FDG-PET of a T1 at several ages, and draw them"
+    command = add_command(commands, "sweep", sweep, text, force=True)
+    _add_t1(command)
+    command.add_argument("--output", required=True, metavar="DIR")
+    command.add_argument("--ages", required=True, metavar="FROM:TO:STEP", help="e.g. 50:100:10, TO included")
+    _add_question(command)
+
+
+def _add_t1(command: argparse.ArgumentParser) -> None:
+    command.add_argument("t1", metavar="T1", help="T1-weighted MRI of a head: a file, or a folder of DICOM files")
+    text = "which series of a DICOM folder: its number, UID or part of its description"
+    command.add_argument("--series", help=text)
+
+
+def _add_question(command: argparse.ArgumentParser) -> None:
+    """What both commands take, but the age; and what they write besides PETs."""
+    command.add_argument("--sex", help="F or M; unknown if left out")
+    command.add_argument("--diagnosis", help="one that the model knows, e.g. CN, MCI, AD; unknown if left out")
+    command.add_argument("--covariate", action="append", metavar="NAME=VALUE", help="any other that the model knows")
+    command.add_argument(
+        "--temperature", type=_temperatures, default=[0.0], metavar="T[,T…]",
+        help="factor on the latent noise, 0: the mode; or one for each level, the finest first",
+    )  # fmt: skip
+    command.add_argument("--samples", type=int, default=1, metavar="K", help="mean (and _sd) of K samples")
+    command.add_argument("--antithetic", action="store_true", help="take samples in pairs of opposite noise")
+    command.add_argument("--below", type=float, metavar="SUVR", help="also write the share of samples below this")
+    command.add_argument(
+        "--regions", action="store_true", help="also write region means; with intervals where there are several samples"
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--mask", metavar="FILE", help="brain mask in the T1's space (default: found)")
+    command.add_argument("--transform", metavar="FILE", help="also write the affine to the template (.h5 or .tfm)")
+    command.add_argument("--qc", metavar="FILE.png", help="also draw the preparation for checking")
+    command.add_argument("--bundle", metavar="DIR", help="trained model (default: the one that ships with DualGlow)")
+    add_device(command)
+
+
+def _temperatures(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers separated by commas, not {text!r}") from None
 
 
 def synthesize(arguments: argparse.Namespace, console: Console) -> int:

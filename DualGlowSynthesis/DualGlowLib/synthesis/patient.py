@@ -76,10 +76,11 @@ def make_patient(
         tell("checking", 0.0)
         found = adopt(scan, bundle.grid)
     else:
-        bias, deformable = bundle.preparation.get("bias", True), bundle.preparation.get("deformable", False)
+        chosen = bundle.preparation
         found = prepare(
-            scan, bundle.grid, mask, lambda stage, share: tell(stage, 0.85 * share), bias=bias, deformable=deformable
-        )
+            scan, bundle.grid, mask, lambda stage, share: tell(stage, 0.85 * share), bias=chosen.bias,
+            deformable=chosen.deformable,
+        )  # fmt: skip
     tell("encoding", 0.86)
     weights(bundle.grid)  # kept for all that follows
     tell("encoding", 0.88)

@@ -102,7 +102,7 @@ class Session:
         """What the model is, for a reader: ``bundle_files.describe`` and the names of the ``regions``."""
         self._model()
         about = describe(self._folder)
-        return {**about, "resolution": about["resolution"] or 8.0, "regions": list(REGIONS)}
+        return {**about, "regions": list(REGIONS)}
 
     # ---- the patient
 
@@ -332,15 +332,16 @@ class Session:
         tell, model, question = progress or _silent, self._model(), comparing(question)
         self._check(question)
         digest = hashlib.sha256(np.ascontiguousarray(pet.data)).hexdigest()
-        key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered)
+        chosen = model.bundle.preparation
+        key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered, chosen)
         if self._pet is None or self._pet[0] != key:
             self._pet = (
                 key,
                 prepare_pet(
                     pet,
                     self.patient.prepared,
-                    reference=model.bundle.preparation.get("reference", "pons"),
-                    resolution=model.bundle.preparation.get("resolution", 8.0),
+                    reference=chosen.reference,
+                    resolution=chosen.resolution,
                     source_resolution=source_resolution,
                     registered=registered,
                     progress=lambda stage, share: tell(stage, 0.5 * share),
@@ -397,5 +398,5 @@ def _read_only(frame: np.ndarray) -> np.ndarray:
 
 def _preparation(model: Synthesizer) -> tuple:
     """What of a model decides how a T1 is prepared for it."""
-    settings = model.bundle.preparation
-    return model.bundle.grid, settings.get("bias", True), settings.get("deformable", False)
+    chosen = model.bundle.preparation
+    return model.bundle.grid, chosen.bias, chosen.deformable

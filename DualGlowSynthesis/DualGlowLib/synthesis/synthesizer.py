@@ -97,9 +97,8 @@ class Synthesizer(Scoring):
         Raises:
             InputError: if it is no T1 of a brain, or synthetic itself.
         """
-        bias = self.bundle.preparation.get("bias", True)
-        deformable = self.bundle.preparation.get("deformable", False)
-        prepared = prepare(scan, self.bundle.grid, mask=mask, progress=progress, bias=bias, deformable=deformable)
+        chosen = self.bundle.preparation
+        prepared = prepare(scan, self.bundle.grid, mask, progress, bias=chosen.bias, deformable=chosen.deformable)
         digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
         return PatientEncoding(prepared, self.encode_prepared(prepared.t1), digest)
 
@@ -225,7 +224,7 @@ class Synthesizer(Scoring):
             "Synthetic": True,
             "Description": "SYNTHETIC FDG-PET made from an MRI by DualGlow; research use only, not for diagnosis",
             "Units": "SUVR",
-            "ReferenceRegion": self.bundle.preparation.get("reference", "pons"),
+            "ReferenceRegion": self.bundle.preparation.reference,
             "TrainedOnSimulatedPET": bool(self.bundle.training.get("simulated")),
             "WithinTrainingRange": all(one.is_trained(question.covariates.get(one.name)) for one in known),
             "Temperature": temperatures[0] if len(set(temperatures)) == 1 else list(temperatures),

@@ -85,8 +85,8 @@ class ModelPanel:
         return text.format(
             name=self.facts.get("name", ""),
             kind=kind if not cases else _("{kind} of {cases} cases").format(kind=kind, cases=cases),
-            resolution=f"{self.facts.get('resolution', 8):g}",
-            reference=self.facts.get("reference", "pons"),
+            resolution=f"{self.facts['resolution']:g}",
+            reference=self.facts["reference"],
             licence=self.facts.get("licence", ""),
         )
 
