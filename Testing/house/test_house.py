@@ -28,7 +28,7 @@ IN_SLICER = {
     "vtk",
 }  # what Slicer itself brings along
 OURS = {"DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib"}
-NO_TEXT = {".gz", ".npz", ".png", ".safetensors"}
+NO_TEXT = {".gz", ".mrb", ".npz", ".png", ".safetensors"}
 
 
 # ----------------------------------------------------------------------------------------- what Slicer's build installs

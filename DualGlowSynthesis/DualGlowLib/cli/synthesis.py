@@ -59,7 +59,7 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument("--antithetic", action="store_true", help="take samples in pairs of opposite noise")
     command.add_argument("--below", type=float, metavar="SUVR", help="also write the share of samples below this")
     command.add_argument(
-        "--regions", action="store_true", help="also write region means; with intervals where there are several samples"
+        "--regions", action="store_true", help="also write region means, of several samples with intervals"
     )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--mask", metavar="FILE", help="brain mask in the T1's space (default: found)")

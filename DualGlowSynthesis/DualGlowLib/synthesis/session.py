@@ -43,10 +43,13 @@ _FRAME_BYTES = 256 << 20  # of keyframes kept
 class Session:
     """A model and a patient.
 
-    >>> session = Session()                                       # doctest: +SKIP
-    >>> session.open(None, "auto")                                # doctest: +SKIP
-    >>> session.prepare(read_scan("t1.nii.gz"), key="first")      # doctest: +SKIP
-    >>> session.sample(Question({"age": 72.0}, temperature=1.0, samples=8))   # doctest: +SKIP
+    >>> from DualGlowLib.volumes.reading import read_scan
+    >>> session = Session()
+    >>> model = session.open()
+    >>> patient = session.prepare(read_scan("t1.nii.gz"), key="first")
+    >>> sampled = session.sample(Question({"age": 72.0}, temperature=1.0, samples=2))
+    >>> [row["mean"] > 0.5 for row in sampled.regions[:2]]
+    [True, True]
 
     Args:
         notice: called with a sentence where something goes on otherwise than was asked, e.g. on the CPU because the

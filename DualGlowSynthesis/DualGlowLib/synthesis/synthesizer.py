@@ -61,9 +61,13 @@ class Synthesis:
 class Synthesizer(Scoring):
     """A bundle on a device.
 
-    >>> synthesizer = Synthesizer.from_bundle()                 # doctest: +SKIP
-    >>> patient = synthesizer.encode(read_scan("t1.nii.gz"))    # doctest: +SKIP
-    >>> pet = synthesizer.sample(patient, Question({"age": 72})).mean   # doctest: +SKIP
+    >>> from DualGlowLib.volumes.reading import read_scan
+    >>> t1 = read_scan("t1.nii.gz")
+    >>> synthesizer = Synthesizer.from_bundle()
+    >>> patient = synthesizer.encode(t1)
+    >>> pet = synthesizer.sample(patient, Question({"age": 72})).mean
+    >>> pet.shape == t1.shape
+    True
     """
 
     def __init__(self, bundle: Bundle, device: torch.device | str = "cpu") -> None:
