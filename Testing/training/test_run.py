@@ -123,7 +123,7 @@ def test_a_second_run_finds_the_prepared_cases(
     def train(name: str, *more: str) -> str:
         command = ["train", str(cases), "--grid", "small", "--config", settings, "--output", str(tmp_path / name)]
         assert main([*command, *more, "--json"]) == 0
-        return " ".join(event["message"] for event in events(capsys) if event["event"] == "note")
+        return " ".join(event["message"] for event in events(capsys) if event["event"] == "notice")
 
     assert "0 were prepared before" in train("first")
     before = {path: path.stat().st_mtime_ns for path in caches(tmp_path)[0].rglob("sub-*/*/*")}

@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_noted(whole: Path, cases: Path, settings: Path,
     (run / f"checkpoint-{STEPS}.safetensors").write_bytes(data)
     done = train(cases, settings, run, "--resume")
     assert done.returncode == 0, done.stderr
-    notes = [event["message"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "note"]
+    notes = [event["message"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "notice"]
     assert len(notes) == 1
     assert f"step {STEPS} is damaged" in notes[0]
     assert "the run goes on from step 8." in notes[0]

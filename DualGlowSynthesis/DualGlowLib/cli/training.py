@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from .console import Console
@@ -54,7 +53,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
 
     def note(sentence: str) -> None:
         console.note(sentence)
-        console.event(event="note", message=sentence)
+        console.event(event="notice", message=sentence)
 
     with Stop() as stop:
         try:
@@ -63,7 +62,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
                 choose_device(arguments.device),
                 arguments.resume,
                 progress=console.progress,
-                report=_Steps(console).tell,
+                report=lambda event: _tell_step(console, event),
                 note=note,
                 stop=lambda: stop.asked,
             )
@@ -76,29 +75,10 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-class _Steps:
-    """What is said of each step; the time that is left is reckoned from the first."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._first, self._started = 0, 0.0
-
-    def tell(self, event: dict) -> None:
-        console, step, steps = self._console, event["step"], event["steps"]
-        console.event(event="step", **event)
-        if not self._first:
-            self._first, self._started = step, time.monotonic()
-        bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
-        detail = f"step {step} loss {event['loss']:.4f} {bits}"
-        if done := step - self._first:
-            detail += f" ETA {_duration((time.monotonic() - self._started) / done * (steps - step))}"
-        if not console.machine:
-            console.progress("training", step / steps, detail)
-            if "validation_loss" in event:
-                console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
+def _tell_step(console: Console, event: dict) -> None:
+    step, steps = event["step"], event["steps"]
+    console.event(event="step", **event)
+    bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
+    console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
+    if "validation_loss" in event:
+        console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
