@@ -202,6 +202,14 @@ def test_every_option_is_described(command):
     assert described == {name: default for name, default in known.items() if name in described}
 
 
+def test_commands_are_declared_beside_what_runs_them():
+    """With all of their options; the program itself has none but its version."""
+    for name, command in commands().items():
+        file = f"DualGlowSynthesis/{command.get_default('function').__module__.replace('.', '/')}.py"
+        assert re.search(rf'add_command\(\s*commands, "{name}"', text(file)), f"{name} is not declared in {file}."
+    assert re.findall(r"add_argument\(([^,]*)", text("DualGlowSynthesis/DualGlowLib/__main__.py")) == ['"--version"']
+
+
 def test_every_command_is_listed():
     listed = {row[0] for row in rows(text("Documentation/command-line.md").partition("\n## ")[0])}
     assert {f"[`{command}`](#{command})" for command in commands()} <= listed
@@ -245,3 +253,11 @@ def test_words_have_one_meaning_each():
     words = [row[0] for row in rows(section("CONTRIBUTING.md", "Words"))[1:]]
     assert len(words) > 20
     assert len(words) == len(set(words))
+
+
+def test_every_key_of_provenance_is_described():
+    from DualGlowLib.provenance import ORIGIN_TITLES, QUESTION_TITLES, Provenance
+
+    page, keys = text("Documentation/files-and-provenance.md"), set(Provenance.__annotations__)
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+    assert {*ORIGIN_TITLES, *QUESTION_TITLES} <= keys
