@@ -23,6 +23,8 @@ from places import TRAIN
 from raw_cohort import GRID, make_cohort, quick_case
 
 TINY = {"steps": 2, "batch": 2, "validation": 0.3, "initialize_with": 2, "warmup": 1}
+FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
+MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [2, 2, 2], "patterns": 2}}
 NAMES = ["sub-1", "sub-2", "sub-3"]
 
 
@@ -34,7 +36,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("settings") / "settings.json"
-    path.write_text(json.dumps({"training": TINY}))
+    path.write_text(json.dumps({"model": MODEL, "training": TINY}))
     return str(path)
 
 
