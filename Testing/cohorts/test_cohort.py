@@ -1,7 +1,4 @@
-"""Whole cohorts: real processes, killed, stopped and resumed, leave what an undisturbed run leaves.
-
-Run as a script this file is the program that the tests kill: ``test_cohort_preparation.py CASES OUT JOBS WORK``.
-"""
+"""Whole cohorts: real processes, killed, stopped and resumed, leave what an undisturbed run leaves."""
 
 from __future__ import annotations
 

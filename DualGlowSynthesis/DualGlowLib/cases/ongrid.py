@@ -12,7 +12,6 @@ from ..errors import InputError
 from ..preparation.intensity import normalise_t1
 from ..volumes.grid import GRIDS, Grid
 from ..volumes.reading import read_scan
-from ..volumes.scan import Scan
 from .case import Case
 
 __all__ = ["grid_of", "read_on_grid"]
@@ -23,12 +22,8 @@ def grid_of(cases: Sequence[Case]) -> Grid | None:
     for case in cases:
         with suppress(InputError):
             t1 = read_scan(case.t1)
-            return next((grid for grid in GRIDS.values() if _lies_on(t1, grid)), None)
+            return next((grid for grid in GRIDS.values() if grid.holds(t1.shape, t1.affine)), None)
     return None
-
-
-def _lies_on(scan: Scan, grid: Grid) -> bool:
-    return scan.shape == grid.shape and np.allclose(scan.affine, grid.affine, atol=1e-3)
 
 
 def read_on_grid(case: Case, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,7 +39,7 @@ def read_on_grid(case: Case, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.nda
 
     def read(path: Path) -> np.ndarray:
         scan = read_scan(path)
-        if not _lies_on(scan, grid):
+        if not grid.holds(scan.shape, scan.affine):
             raise InputError(
                 f"{path} does not lie on the grid {grid.name!r} ({'×'.join(map(str, grid.shape))} in MNI152 space); "
                 "prepare the cases first, all on one grid, or choose the grid that they lie on with --grid."

@@ -6,6 +6,8 @@ import json
 import sys
 import time
 
+from ..progress import Clock
+
 __all__ = ["Console"]
 
 
@@ -23,6 +25,7 @@ class Console:
         self.machine = machine
         self._last = 0.0
         self._moving = False
+        self._clock = Clock()
 
     def event(self, **values: object) -> None:
         """Something for programs only."""
@@ -52,7 +55,7 @@ class Console:
             return
         self._last = now
         if self.machine:
-            self.event(event="progress", stage=stage, progress=round(fraction, 4))
+            self.event(event="progress", **self._clock.event(stage, fraction))
             return
         line = f"{stage} {100 * fraction:3.0f} %  {detail}".rstrip()
         if terminal:

@@ -34,15 +34,19 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..baselines.mean import MeanPET
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
     from ..evaluation.tables import evaluate as run
     from ..evaluation.tables import report_output, write_report
+    from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
     inputs = [arguments.bundle, *filter(None, [arguments.splits]), *case_inputs(arguments.cases)]
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    bundle = synthesizer.bundle
+    predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
     cases = read_cases(arguments.cases)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
@@ -51,12 +55,14 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         from ..evaluation.leakage import leakage, leakage_table
         from ..training.data import Cohort
 
-        cohort = Cohort.load(cases, synthesizer.bundle.grid, synthesizer.bundle.pet_scale)
+        cohort = Cohort.load(cases, bundle.grid, bundle.pet_scale)
         told = leakage(synthesizer.model, cohort, progress=lambda done, all_: console.progress("probing", done / all_))
         probed = {"leakage": told}
-    result = run(
-        synthesizer,
+    result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
+        predictors,
         cases,
+        bundle.grid,
+        bundle.pet_scale,
         arguments.samples,
         arguments.seed,
         lambda done, total: console.progress("evaluating", done / total),
@@ -70,7 +76,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:
-    from ..evaluation.benchmark import benchmark as run
+    from ..synthesis.benchmark import benchmark as run
     from ..synthesis.synthesizer import Synthesizer
     from ..volumes.reading import read_scan
 

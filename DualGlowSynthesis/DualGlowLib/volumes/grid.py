@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,10 @@ class Grid:
     def affine(self) -> np.ndarray:
         """4×4, voxel indices to RAS+ millimetres; axes run to the right, the front and up."""
         return lattice_about(self.centre, self.shape, self.spacing)
+
+    def holds(self, shape: Sequence[int], affine: np.ndarray) -> bool:
+        """Whether a volume of this shape and affine lies on the grid, to a micrometre or so."""
+        return tuple(shape) == tuple(self.shape) and np.allclose(affine, self.affine, atol=1e-3)
 
     def to_dict(self) -> dict:
         return {
