@@ -82,10 +82,8 @@ def start(cases: Path, settings: str, run: Path, *more: str) -> subprocess.Popen
     )  # fmt: skip
 
 
-def test_killed_while_it_prepares_and_resumed_it_ends_as_if_undisturbed(
-    cases: Path, settings: str, tmp_path: Path
-) -> None:
-    run, whole = tmp_path / "one" / "run", tmp_path / "two" / "run"
+def test_killed_while_it_prepares_and_resumed_it_ends_as_prepare_and_train_do(settings: str, tmp_path: Path) -> None:
+    cases, run, whole = make_cohort(tmp_path / "scans", NAMES[:2]), tmp_path / "one" / "run", tmp_path / "two" / "run"
     with start(cases, settings, run) as process:
         for line in process.stdout:
             if json.loads(line).get("stage") == "preparing":
@@ -101,8 +99,9 @@ def test_killed_while_it_prepares_and_resumed_it_ends_as_if_undisturbed(
         output, errors = process.communicate()
     assert process.returncode == 1, errors
     assert json.loads(output.splitlines()[-1]) == {"event": "interrupted", "step": 0}
-    for folder, more in ((run, ["--resume"]), (whole, ["--jobs", "2"])):
-        with start(cases, settings, folder, *more) as process:
+    (cache,) = caches(run.parent)
+    for source, folder, more in ((cases, run, ["--jobs", "2", "--resume"]), (cache, whole, [])):
+        with start(source, settings, folder, *more) as process:
             output, errors = process.communicate()
         assert process.returncode == 0, errors
         assert json.loads(output.splitlines()[-1]) == {"event": "done", "bundle": str(folder / "bundle")}
@@ -110,9 +109,8 @@ def test_killed_while_it_prepares_and_resumed_it_ends_as_if_undisturbed(
     bundle = load_bundle(run / "bundle")
     assert bundle.grid == GRIDS["small"]
     assert bundle.preparation == Preparation(bias=False, reference="brain")
-    assert bundle.training["cases"] == 2
-    (cache,) = caches(run.parent)
-    assert [case.name for case in read_cases(cache)] == NAMES
+    assert bundle.training["cases"] == 1
+    assert [case.name for case in read_cases(cache)] == NAMES[:2]
     assert (cache / "qc" / "index.html").is_file()
 
 
