@@ -79,7 +79,7 @@ class HandClient:
         self.asked.append(Asked(self, len(self.history), do, callbacks, arguments))
         return len(self.history)
 
-    def cancel(self, number: int, isPatient: bool = False) -> None:
+    def cancel(self, number: int, isForced: bool = True) -> None:
         for one in self.asked:
             one.isCancelled |= one.number == number
 
