@@ -15,7 +15,6 @@ from .protection import check
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..synthesis.draws import Distribution
     from ..synthesis.synthesizer import PatientEncoding, Synthesis, Synthesizer
     from ..volumes.scan import Scan
 
@@ -237,7 +236,7 @@ def _write(result: Synthesis, path: Path, console: Console, arguments: argparse.
         about = {**result.provenance, "Units": "share of samples", "BelowSUVR": arguments.below}
         written.append(write_scan(result.below, _beside(path, "Below"), SYNTHETIC_BELOW, about, force))
     if result.distribution.regions is not None:
-        written.append(_write_regions(result.distribution, _beside(path, "Regions", ".tsv"), force))
+        written.append(_write_regions(result, _beside(path, "Regions", ".tsv"), force))
     for item in written:
         console.result(str(item), event="output", path=str(item))
 
@@ -251,18 +250,25 @@ def _beside(path: Path, what: str, ending: str = "") -> Path:
     return path.with_name(f"{stem}_{what.lower()}" + (ending or own))
 
 
-def _write_regions(found: Distribution, path: Path, force: bool) -> Path:
-    """A table of the mean SUVR of each region over the samples; with their interval where there are enough of them."""
+def _write_regions(result: Synthesis, path: Path, force: bool) -> Path:
+    """A table of the mean SUVR of each region over the samples; with their interval where there are enough of them.
+
+    A region that the T1 doesn't show has no values (n/a, as in BIDS).
+    """
     from ..atlas.regions import REGIONS
     from ..files import write_whole
 
+    found = result.distribution
     columns = {"mean": found.regions.mean(0)}
     if found.samples > 1:
         columns["sd"] = found.regions.std(0, ddof=1)
     if found.samples >= _SAMPLES_OF_90:
         columns["low90"], columns["high90"] = found.interval(0.9)
-    rows = zip(REGIONS, *columns.values(), strict=True)
-    lines = [("region", *columns), *((name, *(f"{value:.4f}" for value in values)) for name, *values in rows)]
+    rows = zip(REGIONS, result.regions_known, *columns.values(), strict=True)
+    lines = [
+        ("region", *columns),
+        *((name, *(f"{value:.4f}" if known else "n/a" for value in values)) for name, known, *values in rows),
+    ]
     return write_whole(path, "".join("\t".join(line) + "\n" for line in lines), force)
 
 

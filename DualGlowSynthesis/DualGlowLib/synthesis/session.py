@@ -201,7 +201,7 @@ class Session:
         tell("resampling", 1.0)
         if not first:
             self._frames.put(self._frame_key(who, temperature, samples, seed), _read_only(made.grid_mean))
-        return Sampled(made, region_rows(made.distribution), self.device)
+        return Sampled(made, region_rows(made.distribution, made.regions_known), self.device)
 
     def one(
         self,

@@ -45,6 +45,7 @@ class Synthesis:
         below: the samples' share, voxel by voxel, whose SUVR is below the threshold that was asked for, or None; like
             ``mean`` on the T1's lattice, and 0 outside the brain.
         distribution: all that was kept of the samples, on the grid.
+        regions_known: bool for each of ``REGIONS``, whether the T1 shows it, see ``Prepared.regions_known``.
         provenance: how it was made; goes into sidecars and node attributes.
     """
 
@@ -55,6 +56,7 @@ class Synthesis:
     provenance: dict = field(default_factory=dict)
     below: Scan | None = None
     distribution: Distribution | None = None
+    regions_known: np.ndarray | None = None
 
 
 class Synthesizer(Scoring):
@@ -260,6 +262,7 @@ class Synthesizer(Scoring):
             ),
             below=None if found.below is None else to_patient(found.below, patient.prepared),
             distribution=found,
+            regions_known=patient.prepared.regions_known,
         )
 
     def provenance(
