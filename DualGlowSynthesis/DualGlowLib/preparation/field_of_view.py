@@ -44,7 +44,7 @@ class FieldOfView:
         bare: likewise, what of the volume holds one value only.
         affine: 4×4, its indices to those millimetres.
         brain: bool, on the same lattice, the mask.
-        cut: cm² of the brain's surface that lie at the edge of what was measured.
+        cut: cm² of the brain at the face of the volume where it is widest, or at what is bare if that is more.
     """
 
     measured: np.ndarray
@@ -64,7 +64,7 @@ class FieldOfView:
         if _contact(brain, bare) > _BARE * _contact(brain, ~brain):
             bare = np.zeros_like(bare)  # without a skull: where air begins, the brain ends by itself
         measured = inside & ~bare
-        return cls(measured, bare, affine, brain & measured, _contact(brain & measured, ~measured))
+        return cls(measured, bare, affine, brain & measured, max(_at_faces(mask, scan.affine), _contact(brain, bare)))
 
     @property
     def is_cut(self) -> bool:
@@ -107,7 +107,8 @@ class FieldOfView:
         axis = np.abs(places).argmax(axis=1)
         sides = 2 * axis + (np.take_along_axis(places, axis[:, None], 1)[:, 0] > 0)
         shares = np.bincount(sides, minlength=6) / len(sides)
-        return float(lost.sum() / brain.sum()), depth, [_SIDES[n] for n in np.argsort(-shares) if shares[n] > 0.25]
+        named = [_SIDES[side] for side in np.argsort(-shares) if shares[side] > 0.25]
+        return float(lost.sum() / brain.sum()), float(depth), named
 
     def within(self, scan: Scan) -> np.ndarray:
         """Bool on the scan's own lattice: voxels that were measured."""
@@ -173,6 +174,15 @@ def _beside(region: np.ndarray) -> np.ndarray:
     from scipy.ndimage import binary_dilation
 
     return binary_dilation(region)
+
+
+def _at_faces(mask: np.ndarray, affine: np.ndarray) -> float:
+    """cm² of a mask on that face of its volume where it is widest."""
+    areas = []
+    for axis in range(3):
+        area = np.linalg.norm(np.cross(*np.delete(affine[:3, :3], axis, axis=1).T))
+        areas += [np.count_nonzero(mask.take(end, axis)) * area for end in (0, -1)]
+    return float(max(areas)) / 100
 
 
 def _contact(brain: np.ndarray, other: np.ndarray) -> float:

@@ -59,8 +59,8 @@ def check_image(pet: Scan, where: str) -> None:
         count = wrapped(data, np.ones(data.shape, bool))
         if count >= _MIN_VOXELS:
             raise InputError(
-                f"{where} can't be used: {count} of its voxels are negative amid the brightest ones, as after an integer "
-                "overflow; export it again."
+                f"{where} can't be used: {count} of its voxels are negative amid the brightest ones, as after an "
+                "integer overflow; export it again."
             )
         raise InputError(
             f"{where} is no PET: its negative voxels weigh {below:.0%} of the positive ones (uptake is not negative; a "

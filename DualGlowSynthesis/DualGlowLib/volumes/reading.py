@@ -202,7 +202,7 @@ def _read_nibabel(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, dict]:
     meta = {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": str(image.get_data_dtype())}
     if kind != "mgh":
         meta.update(_nifti_meta(image))
-    elif not int(image.header["goodRASFlag"]):
+    elif stream.getvalue()[28:30] == b"\0\0":  # goodRASFlag, which nibabel sets where it isn't
         meta["no_orientation"] = True
     affine = image.affine
     return data, affine, meta
