@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nibabel.affines import apply_affine, from_matvec
+from scipy.spatial.transform import Rotation
 
 from brain_of_tissues import Tissues, make_tissues, t1_of, with_brightness
 from DualGlowLib import InputError
@@ -143,6 +146,42 @@ def test_a_mask_on_another_lattice(t1: Scan, tissues: tuple) -> None:
     assert inside.dtype == bool
     assert 2 * np.sum(inside & mask) / (inside.sum() + mask.sum()) > 0.99
     np.testing.assert_array_equal(given_mask(t1, mask.astype(np.uint8))[0], mask)
+
+
+def _turned(affine: np.ndarray, shape: tuple[int, ...], angle: float) -> np.ndarray:
+    """Turned about the middle of the volume."""
+    turn = Rotation.from_euler("x", angle, degrees=True).as_matrix()
+    middle = apply_affine(affine, (np.array(shape) - 1) / 2)
+    return from_matvec(turn, middle - turn @ middle) @ affine
+
+
+def test_a_mask_with_the_header_of_another_place_is_taken_voxel_by_voxel(t1: Scan, tissues: tuple) -> None:
+    mask = tissues[2]
+    turned = Scan(mask, _turned(t1.affine, t1.shape, 15), "mask.nii")
+    found = prepare(t1, GRID, turned)
+    assert found.verdict.status == "doubtful"
+    (reason,) = found.verdict.reasons
+    assert re.search(r"another header, \d+ mm and 15° away", reason)
+    assert found.quality["dice"] > 0.93
+    # The same voxels in another order lie at the same place.
+    flipped = t1.affine @ np.diag([1.0, 1, -1, 1])
+    flipped[:3, 3] = apply_affine(t1.affine, (0, 0, t1.shape[2] - 1))
+    inside, doubts = given_mask(t1, Scan(mask[:, :, ::-1], flipped, "mask.nii"))
+    np.testing.assert_array_equal(inside, mask)
+    assert doubts == []
+    # A mask whose own file contradicts itself.
+    said = given_mask(t1, Scan(mask, t1.affine, "mask.nii", {"no_orientation": True}))[1]
+    assert "the brain mask's file doesn't say how the head lies" in said[0]
+
+
+def test_a_mask_of_ones_own_moves_the_burden_of_proof(t1: Scan, tissues: tuple) -> None:
+    """A likeness that refuses a head only makes it doubtful where somebody has seen that there is a brain."""
+    mask = tissues[2]
+    noise = np.random.default_rng(0).normal(0, 900, t1.shape)
+    noisy = t1.like(np.abs(t1.data + noise * mask).astype(np.float32))
+    found = prepare(noisy, GRID, mask)
+    assert 0.3 < found.quality["correlation"] < 0.45
+    assert found.verdict.status == "doubtful"
 
 
 def test_a_mask_of_something_else_is_refused(t1: Scan, tissues: tuple) -> None:

@@ -35,7 +35,7 @@ EXPECTED = {
     "derived/ixi012_4mm_no_xform.nii.gz": ("doubtful", "left and right are a guess"),
     "derived/ixi012_4mm_oblique30.nii.gz": GOOD,
     "derived/ixi012_4mm_rgb24.nii.gz": ("refused", "a colour image"),
-    "derived/ixi012_4mm_sform_qform_mismatch.nii.gz": ("doubtful", "(sform and qform) disagree by 49 mm"),
+    "derived/ixi012_4mm_sform_qform_mismatch.nii.gz": ("doubtful", "(sform and qform) disagree by 49 mm and "),
     "derived/ixi012_T1.mgz": GOOD,
     "derived/ixi012_T1.mha": GOOD,
     "derived/ixi012_T1.nrrd": GOOD,

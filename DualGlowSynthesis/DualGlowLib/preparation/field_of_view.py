@@ -28,6 +28,7 @@ _SIZE = 3.0  # millimetres: voxels in which all this is looked at
 _AROUND = 27.0  # millimetres of the brain's surroundings
 _REACH = 16.0  # millimetres: what the networks leave out before a cut, at most (12 measured)
 _LEAST = 10.0  # cm²: a brain in a close-fitting box touches each side with 2 to 6, the brain stem is cut with 5 to 8
+_ROUND = 4.0  # cm² for each millimetre that a voxel is thicker than 1 mm, of a ball like a brain
 _BARE = 0.4  # share of the brain's surface that lies bare in the air: somebody removed the skull
 _TISSUE = 0.35  # of bright tissue: grey matter has 0.6, skull less than 0.15
 _GOES_ON = 20.0  # millimetres: how far the image is continued beyond a cut
@@ -64,7 +65,13 @@ class FieldOfView:
         if _contact(brain, bare) > _BARE * _contact(brain, ~brain):
             bare = np.zeros_like(bare)  # without a skull: where air begins, the brain ends by itself
         measured = inside & ~bare
-        return cls(measured, bare, affine, brain & measured, max(_at_faces(mask, scan.affine), _contact(brain, bare)))
+        return cls(
+            measured,
+            bare,
+            affine,
+            brain & measured,
+            max(_at_faces(mask, scan.affine), _contact(brain & measured, bare)),
+        )
 
     @property
     def is_cut(self) -> bool:
@@ -177,12 +184,14 @@ def _beside(region: np.ndarray) -> np.ndarray:
 
 
 def _at_faces(mask: np.ndarray, affine: np.ndarray) -> float:
-    """cm² of a mask on that face of its volume where it is widest."""
+    """cm² of a mask on that face of its volume where it is widest, less what thick voxels show of a round end."""
     areas = []
     for axis in range(3):
         area = np.linalg.norm(np.cross(*np.delete(affine[:3, :3], axis, axis=1).T))
-        areas += [np.count_nonzero(mask.take(end, axis)) * area for end in (0, -1)]
-    return float(max(areas)) / 100
+        thick = abs(np.linalg.det(affine[:3, :3])) / area
+        widest = max(np.count_nonzero(mask.take(end, axis)) for end in (0, -1)) * area / 100
+        areas.append(widest - _ROUND * max(thick - 1, 0))
+    return max(float(max(areas)), 0.0)
 
 
 def _contact(brain: np.ndarray, other: np.ndarray) -> float:
