@@ -195,7 +195,7 @@ def voxels_of(pet: Scan, brain: np.ndarray) -> dict:
         "brain_voxels": int(np.count_nonzero(brain)),
         "nonfinite_in_brain": 0 if pet.holes is None else int(np.count_nonzero(pet.holes & brain)),
         "negative_in_brain": int(np.count_nonzero(pet.data[brain] < 0)),
-        "wrapped": wrapped(pet.data, brain),
+        "wrapped": wrapped(pet.data, brain if pet.holes is None else brain & ~pet.holes),
     }
 
 

@@ -193,7 +193,7 @@ def _measure(scan: Scan, corrected: Scan, mask: np.ndarray, fit: Fit) -> dict:
         "grey_levels": levels,
         "flat": round(flat, 3),
         "spikes": int(np.count_nonzero(scan.data > low + _SPIKE * (high - low))),
-        "wrapped": wrapped(scan.data, _eroded(inside)),
+        "wrapped": wrapped(scan.data, _eroded(inside) if scan.holes is None else _eroded(inside) & ~scan.holes),
         "nonfinite_voxels": int(scan.meta.get("nonfinite_voxels", 0)),
         "nonfinite_in_brain": 0 if scan.holes is None else int(np.count_nonzero(scan.holes & inside)),
         "bias_range": float(corrected.meta.get("bias_range", 0.0)),
