@@ -12,9 +12,9 @@ from ..volumes.marking import is_synthetic
 from ..volumes.morphology import filled
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.voxels import wrapped
 from .rigid import Target, measured
 from .t1 import Prepared
-from .voxels import wrapped
 
 __all__ = ["Appearance", "brain_in", "check_image", "file_doubts", "fit_doubts", "voxel_doubts", "voxels_of"]
 

@@ -22,10 +22,10 @@ from ..volumes.marking import is_synthetic
 from ..volumes.morphology import filled, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan, without_holes
+from ..volumes.voxels import tidied, wrapped
 from .affine import Fit, degrees
 from .brain import intensity_range
 from .field_of_view import FieldOfView
-from .voxels import tidied, wrapped
 
 __all__ = ["MIN_ML", "Verdict", "check_scan", "examine", "is_brain", "is_other_image", "is_sure"]
 

@@ -14,6 +14,7 @@ from ..volumes.grid import Grid
 from ..volumes.morphology import extent, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.voxels import tidied
 from .affine import Fit, degrees, register
 from .bias import correct_bias
 from .brain import brain_mask, given_mask
@@ -21,7 +22,6 @@ from .deformable import Warp, deform, to_grid
 from .field_of_view import FieldOfView
 from .intensity import normalise_t1
 from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
-from .voxels import tidied
 
 __all__ = ["Prepared", "PreparedT1", "prepare", "to_patient"]
 

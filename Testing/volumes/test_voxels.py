@@ -9,10 +9,10 @@ import pytest
 
 from brain_of_tissues import Tissues, make_tissues, t1_of
 from DualGlowLib.preparation.t1 import prepare
-from DualGlowLib.preparation.voxels import tidied, wrapped
 from DualGlowLib.volumes.grid import GRIDS
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.scan import Scan
+from DualGlowLib.volumes.voxels import tidied, wrapped
 
 GRID = GRIDS["small"]
 

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from ..volumes.scan import Scan
+from .scan import Scan
 
 __all__ = ["tidied", "wrapped"]
 
