@@ -12,16 +12,15 @@ import re
 import struct
 import zlib
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .affines import apply_affine
 from .dicom.file import is_dicom
-from .scan import Scan
+from .headers import nifti_contradictions, nrrd_affine
+from .scan import Scan, without_holes
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -40,9 +39,10 @@ def read_scan(path: str | Path, series: str | None = None) -> Scan:
 
     Scale factors are applied and trailing axes of length 1 dropped. Where sform and qform are both set the sform wins,
     as in nibabel. ``meta`` says what the file said: ``format``, ``stored_dtype``, ``description``, and only where they
-    apply: ``nonfinite_voxels`` (how many NaN or infinite voxels were set to 0), ``no_orientation`` (True when the file
-    doesn't say how the voxels lie in the patient, so that left and right are a guess) and ``sform_qform_mm`` (how far
-    apart the two transforms put the volume's corners, when that is more than 1 mm).
+    apply: ``nonfinite_voxels`` (how many NaN or infinite voxels were set to the background's value: ``holes``),
+    ``no_orientation`` (True when the file doesn't say how the voxels lie in the patient, so that left and right are a
+    guess), ``sform_qform_mm`` and ``sform_qform_degrees`` (how far apart the two transforms put the volume's corners,
+    when that is more than 1 mm, and turn it), and ``pixdim_mm`` (the voxel size, where the sform has another).
 
     Of a DICOM folder, which is searched with the folders inside it, the T1 is read if it is plain which one that is
     (``choose_series``); of a DICOM file, the whole series in its folder. ``meta`` then has what the headers say of
@@ -202,6 +202,8 @@ def _read_nibabel(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, dict]:
     meta = {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": str(image.get_data_dtype())}
     if kind != "mgh":
         meta.update(_nifti_meta(image))
+    elif stream.getvalue()[28:30] == b"\0\0":  # goodRASFlag, which nibabel sets where it isn't
+        meta["no_orientation"] = True
     affine = image.affine
     return data, affine, meta
 
@@ -220,15 +222,7 @@ def _nifti_meta(image: nib.Nifti1Image) -> dict:
     description = bytes(header["descrip"]).split(b"\0")[0].decode("latin-1").strip()
     if description:
         meta["description"] = description
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if sform <= 0 and qform <= 0:
-        meta["no_orientation"] = True
-    elif sform > 0 and qform > 0:
-        corners = np.array(list(product(*[(0, n - 1) for n in image.shape[:3]])))
-        apart = np.linalg.norm(apply_affine(header.get_sform() - header.get_qform(), corners), axis=1).max()
-        if apart > 1:
-            meta["sform_qform_mm"] = round(float(apart), 2)
-    return meta
+    return meta | nifti_contradictions(header, image.shape)
 
 
 def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -260,7 +254,8 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
     if not re.search(anatomical, head, re.MULTILINE | re.IGNORECASE):
         meta["no_orientation"] = True
     scan = Scan.from_sitk(image)
-    return scan.data, scan.affine, meta
+    affine = nrrd_affine(re.split(rb"\r?\n\r?\n", path.read_bytes(), maxsplit=1)[0]) if kind == "nrrd" else None
+    return scan.data, scan.affine if affine is None else affine, meta
 
 
 def _packed_voxels(path: Path, kind: str) -> bytes | None:
@@ -322,13 +317,11 @@ def _checked(data: np.ndarray, affine: np.ndarray, meta: dict, path: Path) -> Sc
         raise InputError(f"{path} has no usable voxel size or orientation in its header; export it again.")
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite and is treated as such
         data = np.array(data, dtype=np.float32)
-    finite = np.isfinite(data)
-    bad = data.size - int(np.count_nonzero(finite))
-    if bad == data.size:
+    if not np.isfinite(data).any():
         raise InputError(f"{path} has no finite voxel (all are NaN or infinite); export it again.")
-    if bad:
-        data[~finite] = 0
-        meta["nonfinite_voxels"] = bad
+    data, holes = without_holes(data)
+    if holes is not None:
+        meta["nonfinite_voxels"] = int(np.count_nonzero(holes))
     if data.min() == data.max():
         raise InputError(f"{path} has the same value ({data.flat[0]:g}) in every voxel; there is no image in it.")
-    return Scan(data, affine, str(path), meta)
+    return Scan(data, affine, str(path), meta, holes)
