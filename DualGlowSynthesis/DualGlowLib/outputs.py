@@ -51,6 +51,7 @@ __all__ = [
     "lies_in",
     "other_source",
     "refuse_links",
+    "says_synthetic",
 ]
 
 NAME = "DualGlow"
@@ -76,6 +77,7 @@ _PARTS = (
 _PNG, _HDF = b"\x89PNG\r\n\x1a\n", b"\x89HDF\r\n\x1a\n"
 _HEAD, _MOST = 1 << 16, 1 << 28  # bytes that are looked at, of binary files and of text
 _FIRST_REGION = "posterior_cingulate_precuneus"
+_SYNTHETIC = re.compile(r"SYNTHETIC[\W_]*(FDG|computed[\W_]*from)")
 _STRATUM = re.compile(r".*, (age unknown|(youngest|middle|oldest) third)")
 _HEADERS = {  # of tables, tab between the columns
     "participant_id\tage\tsex\tdiagnosis\tanatomy\tseed": "simulated participants",
@@ -103,6 +105,14 @@ class Output:
 
 
 # ------------------------------------------------------------------------------------------------ what a file is
+
+
+def says_synthetic(words: str) -> bool:
+    """Whether a description is one of those that DualGlow gives its synthetic images, as it was written or converted.
+
+    Converters put other characters between the words: SYNTHETIC_FDG_… in names of files and series.
+    """
+    return bool(_SYNTHETIC.search(words))
 
 
 def generated_by(kind: str) -> list[dict[str, str]]:

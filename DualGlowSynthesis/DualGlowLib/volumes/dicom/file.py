@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...outputs import NAME, says_synthetic
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["DAMAGE", "DICOMDIR", "first_bytes", "is_dicom", "number", "read_dataset", "save_dataset", "text", "values"]
+__all__ = [
+    "DAMAGE",
+    "DICOMDIR",
+    "first_bytes",
+    "is_dicom",
+    "is_marked",
+    "number",
+    "read_dataset",
+    "save_dataset",
+    "text",
+    "values",
+]
 
 DICOMDIR = b"1.2.840.10008.1.3.10"
 """The SOP class of a DICOMDIR, which stands in ``first_bytes``."""
@@ -99,3 +112,15 @@ def values(dataset: Dataset, keyword: str | int) -> tuple[str, ...]:
         v.decode("latin-1").strip(" \0") if isinstance(v, bytes) else str(v) for v in (value if several else [value])
     )
     return tuple(t for t in texts if t and t != "None")
+
+
+def is_marked(dataset: Dataset) -> bool:
+    """Whether a header says that its image is synthetic, in any of the places where ``export_dicom`` does.
+
+    Programs that rewrite files drop some of them: those that don't know Synthetic Data (0008,001C), those that make
+    files anonymous.
+    """
+    if text(dataset, 0x0008001C).upper() == "YES" or text(dataset, "ManufacturerModelName") == NAME:
+        return True
+    words = ("ImageComments", "SeriesDescription", "DerivationDescription")
+    return any(says_synthetic(text(dataset, keyword)) for keyword in words)
