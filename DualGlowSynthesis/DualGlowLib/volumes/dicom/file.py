@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...errors import InputError
 from ...outputs import NAME, says_synthetic
+from ..headers import LARGEST_FILE, unpacked
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -26,6 +29,7 @@ __all__ = [
     "values",
 ]
 
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 DICOMDIR = b"1.2.840.10008.1.3.10"
 """The SOP class of a DICOMDIR, which stands in ``first_bytes``."""
 
@@ -61,12 +65,26 @@ def read_dataset(path: Path, **options: object) -> Dataset:
     import pydicom
 
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as file:
+        head = file.read(1024)
+    if _DEFLATED in head:
+        _check_deflated(path, head)
+    with unpacked(path) if head[:2] == b"\x1f\x8b" else path.open("rb") as file:
         dataset = pydicom.dcmread(file, force=True, **options)
     if "TransferSyntaxUID" not in dataset.file_meta:  # pydicom found out by itself which it is
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2" + ("" if dataset.is_implicit_VR else ".1")
     return dataset
+
+
+def _check_deflated(path: Path, head: bytes) -> None:
+    """Refuse what would fill the memory; pydicom unpacks all at once."""
+    start = 144 + int.from_bytes(head[140:144], "little")  # after the group length of the file's meta information
+    with path.open("rb") as file:
+        file.seek(start)
+        unpacker, total, raw = zlib.decompressobj(-15), 0, b""
+        while not unpacker.eof and (raw := unpacker.unconsumed_tail or file.read(1 << 20)):
+            total += len(unpacker.decompress(raw, 1 << 24))
+            if total > LARGEST_FILE:
+                raise InputError(f"{path} unpacks to more than one slice or volume can have; it is damaged.")
 
 
 DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError)

@@ -342,7 +342,7 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
             folders.clear()
         for name in sorted(names):
             path = Path(root, name)
-            if not name.startswith(".") and (path.is_file() or path.is_symlink()):
+            if not name.startswith(".") and (path.is_file() or is_unfetched(path)):
                 yield path
 
 

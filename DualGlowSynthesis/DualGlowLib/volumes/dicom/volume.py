@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 import warnings
@@ -22,14 +23,14 @@ from .suv import attenuation_corrected, stated_units, suv_factors
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["find_series", "read_dicom", "stack"]
+__all__ = ["check_series", "find_series", "read_dicom", "stack"]
 
 _PIXELS = re.findall(
     r"\w+",
     "Rows Columns SamplesPerPixel NumberOfFrames BitsAllocated BitsStored HighBit PixelRepresentation PixelData",
 )
 _NATIVE = [f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2")]  # transfer syntaxes without compression
-_MOST = 1 << 29  # voxels
+_MOST = 1 << 28  # voxels
 _SAME_PLACE = 0.01  # millimetres; closer slices lie at one position
 _UNEVEN = 0.05  # of a slice's distance to the next: what rounded positions and table wobble may be off
 
@@ -60,6 +61,19 @@ def read_dicom(path: Path, series: str | None = None, pet: bool = False) -> tupl
                     data *= factors.astype(np.float32)  # the slices are the last axis
                     meta.update(units="SUVbw", suv_factor=float(np.median(factors)))
     return data, affine, meta
+
+
+def check_series(path: Path, series: str | None = None, pet: bool = False) -> Series:
+    """The series that a path means, if its headers say that it is one volume.
+
+    Raises:
+        InputError: as ``read_scan``, for what a header shows.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        chosen = find_series(path, series, pet)
+        stack(chosen, path)
+    return chosen
 
 
 def find_series(path: Path, series: str | None = None, pet: bool = False) -> Series:
@@ -234,6 +248,11 @@ def _stored(path: Path) -> tuple[np.ndarray, float | None]:
         if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise ValueError("no pixel data")
         native = dataset.file_meta.TransferSyntaxUID in _NATIVE
+        claimed = math.prod(
+            number(dataset, key) or 1.0 for key in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
+        )
+        if claimed > _MOST:
+            raise ValueError("more pixels than any scan has")
         stored, high = number(dataset, "BitsStored"), number(dataset, "HighBit")
         if native:  # pydicom 3 drops the other bits, but not rightly where the pixel isn't in the lowest ones
             dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
