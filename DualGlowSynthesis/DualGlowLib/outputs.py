@@ -52,6 +52,7 @@ __all__ = [
     "other_source",
     "refuse_links",
     "says_synthetic",
+    "sidecar_of",
 ]
 
 NAME = "DualGlow"
@@ -176,7 +177,7 @@ def other_source(path: str | Path, sha256: str) -> str:
         sha256: of the T1's voxels, ``SourceVoxelsSHA256`` of the provenance.
     """
     try:
-        values = json.loads(_sidecar_of(Path(path)).read_text(encoding="utf-8"))
+        values = json.loads(sidecar_of(Path(path)).read_text(encoding="utf-8"))
         before = values.get("SourceVoxelsSHA256")
     except (OSError, ValueError, AttributeError):
         return ""
@@ -355,7 +356,8 @@ def _check_neighbours(path: Path, outputs: Sequence[Output], read: _Inputs) -> N
                 raise InputError(f"{path} can't be written: it would be taken for a description of {other}; {_REMEDY}.")
 
 
-def _sidecar_of(image: Path) -> Path:
+def sidecar_of(image: Path) -> Path:
+    """The JSON file that describes an image."""
     ending = next((end for end in _IMAGES if image.name.lower().endswith(end)), "")
     return image.with_name(image.name[: len(image.name) - len(ending)] + ".json")
 

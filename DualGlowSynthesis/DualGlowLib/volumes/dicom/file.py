@@ -21,6 +21,7 @@ __all__ = [
     "DICOMDIR",
     "first_bytes",
     "is_dicom",
+    "is_dicom_file",
     "is_marked",
     "number",
     "read_dataset",
@@ -54,6 +55,14 @@ def is_dicom(head: bytes) -> bool:
         return True
     first = head[:2] == b"\x08\x00" and head[2:4] in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0", b"\x12\0", b"\x16\0")
     return first and len(head) > 132 and (head[4:6].isalpha() or head[5:8] == b"\0\0\0")
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM, by its first bytes."""
+    try:
+        return path.is_file() and is_dicom(first_bytes(path))
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def read_dataset(path: Path, **options: object) -> Dataset:

@@ -146,6 +146,12 @@ class Series:
         return f"{name} ({self.shape[2]} slice{'s' if self.shape[2] != 1 else ''})"
 
     @property
+    def choice(self) -> str:
+        """That it was chosen from several, in words; empty if it was alone."""
+        more = ", ".join(self.others)
+        return f"{len(self.others) + 1} series, {self} is used and not {more}" if self.others else ""
+
+    @property
     def header(self) -> Dataset:
         return self.frames[0].header
 

@@ -343,7 +343,7 @@ def _meta(series: Series, frames: list[Frame]) -> dict:
     if series.modality == "PT" and attenuation_corrected(header) is False:
         meta["attenuation_corrected"] = False
     if series.others:
-        meta["chosen_from"] = f"{len(series.others) + 1} series, {series} is used and not {', '.join(series.others)}"
+        meta["chosen_from"] = series.choice
     return {key: value for key, value in meta.items() if value not in (None, "")}
 
 
