@@ -43,6 +43,7 @@ __all__ = [
     "TRANSFORM_MARK",
     "Output",
     "check_outputs",
+    "files_in",
     "generated_by",
     "generator",
     "image_kind",
@@ -384,7 +385,7 @@ class _Inputs:
         """The folder that it lies in, if that is an input."""
         own = _identity(path)
         folders = (path for path in self._paths if path.is_dir())
-        return next((folder for folder in folders if any(_identity(file) == own for file in _files_in(folder))), None)
+        return next((folder for folder in folders if any(_identity(file) == own for file in files_in(folder))), None)
 
 
 def _identity(path: str | Path) -> tuple[int, int] | str | None:
@@ -417,7 +418,7 @@ def _is_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or head[:2] == b"\x08\x00"
 
 
-def _files_in(folder: Path) -> Iterator[str]:
+def files_in(folder: Path) -> Iterator[str]:
     """All files below a folder, also those that links in it lead to."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):

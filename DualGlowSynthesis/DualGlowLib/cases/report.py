@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import is_unfetched
 from .case import Case, Finding, Findings
 from .files import check_header
 from .layouts import find_cases
@@ -151,7 +152,7 @@ def _unreadable(path: Path | None, deep: bool, notes: list[str], pet: bool = Fal
     from ..volumes.marking import is_synthetic
     from ..volumes.reading import read_scan
 
-    if path is None or not (path.exists() or path.is_symlink()):
+    if path is None or not path.exists() or is_unfetched(path):  # which is said already
         return ""
     try:
         notes += check_header(path, pet)

@@ -271,7 +271,7 @@ def _since_injection(
         off = min(off, _DAY - off)
         if injected.tzinfo is not None and scan.tzinfo is None and (injected.utcoffset() or off > 60) and not off % 900:
             injected = None  # one clock is the scanner's, as the standard has it, whatever zone the other is in
-        elif injected.tzinfo is None and off > 60:
+        elif not _has_offset(tracer) and off > 60:
             return None, "two times of injection are stated, which contradict each other"
     if (injected and (injected.tzinfo is None) != (scan.tzinfo is None)) or (not injected and _is_utc(scan)):
         return None, "one of the times of injection and scan states a time zone and the other doesn't"
@@ -286,6 +286,10 @@ def _since_injection(
     waits = ((scan - clock).total_seconds(), (scan - clock).total_seconds() + _DAY)
     fits = next((seconds for seconds in waits if _EARLIEST <= seconds <= longest), None)
     return fits, "" if fits is not None else "the times of injection and scan are missing or not plausible"
+
+
+def _has_offset(tracer: Dataset) -> bool:
+    return bool(re.search(r"[+-]\d{4}$", text(tracer, "RadiopharmaceuticalStartDateTime")))
 
 
 def _is_utc(moment: datetime) -> bool:
