@@ -1,4 +1,4 @@
-"""Headers with bytes and words changed at random: is each file read with the right geometry, or refused in one sentence?
+"""Headers with bytes and words changed at random: is a file read with the right geometry, or refused in one sentence?
 
 ``python Testing/benchmarks/header_mutations.py [COUNT] [SEED] [FORMAT …]`` changes COUNT headers of each format. It
 counts what was read and refused, and prints each change that ended otherwise: an exception that is no ``InputError``,
@@ -26,7 +26,6 @@ import SimpleITK as sitk
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from dicom_files import write_series
-
 from DualGlowLib import InputError
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.scan import Scan
