@@ -295,10 +295,9 @@ def test_a_deflated_dicom_is_read_unless_it_unpacks_to_much(tmp_path: Path, monk
 # ------------------------------------------------------------------------------------------- headers changed at random
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_headers_changed_at_random(seed: int) -> None:
+def test_headers_changed_at_random() -> None:
     """No traceback, no hang, no more memory than 4 GiB, and geometry as nibabel's."""
     script = Path(__file__).parents[1] / "benchmarks/header_mutations.py"
-    done = subprocess.run([sys.executable, script, "40", str(seed)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, "25", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" 0 faults") == 9

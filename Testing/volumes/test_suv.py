@@ -209,7 +209,10 @@ def test_each_bed_has_its_own_factor_where_nothing_is_corrected_for_decay(stored
 
 
 def test_each_frame_of_an_enhanced_pet_has_its_own_factor(stored: np.ndarray, tmp_path: Path) -> None:
-    """Neither decay corrected nor of one slope, and the frames in no order."""
+    """Neither decay corrected nor of one slope, and the frames in no order.
+
+    SimpleITK 2.5.7 applies the first frame's slope to all frames, dcm2niix 1.0.20260724 the last one's.
+    """
     tags = {
         "DecayCorrected": "NO",
         "AttenuationCorrected": "YES",
