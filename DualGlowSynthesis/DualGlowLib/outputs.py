@@ -79,7 +79,7 @@ _PARTS = (
 _PNG, _HDF = b"\x89PNG\r\n\x1a\n", b"\x89HDF\r\n\x1a\n"
 _HEAD, _MOST = 1 << 16, 1 << 28  # bytes that are looked at, of binary files and of text
 _FIRST_REGION = "posterior_cingulate_precuneus"
-_SYNTHETIC = re.compile(r"SYNTHETIC[\W_]*(FDG|computed[\W_]*from)")
+_SYNTHETIC = re.compile(r"SYNTHETIC[\W_]*(FDG|computed)")
 _STRATUM = re.compile(r".*, (age unknown|(youngest|middle|oldest) third)")
 _HEADERS = {  # of tables, tab between the columns
     "participant_id\tage\tsex\tdiagnosis\tanatomy\tseed": "simulated participants",

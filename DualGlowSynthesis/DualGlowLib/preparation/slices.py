@@ -8,7 +8,7 @@ __all__ = ["slice_doubts", "slice_jumps"]
 
 # BrainWeb's PET has a median of 0.015 and at most 0.21, with slices of 4 to 8 mm 0.03; the mean of 116 persons 0.007
 # and 0.02. Factors of 10 % (standard deviation) give a median of 0.08, of 20 % 0.18.
-_USUAL, _LARGEST = 0.05, 0.3
+_USUAL, _LARGEST = 0.05, 0.4
 _BRIGHT = 0.3  # of the brightest: brain, and no air
 _FEWEST = 0.4  # bright voxels that three neighbouring slices must share, of what the largest do
 
