@@ -25,8 +25,8 @@ class DualGlowTraining(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The DualGlow contributors"]
         self.parent.helpText = _("""
-Gives the command that trains a DUAL-GLOW model on your own pairs of T1-weighted MRI and FDG-PET. The pairs must be
-prepared first (see the user guide). The command runs without a window, on this computer or on a server.
+Gives the command that trains a DUAL-GLOW model on your own pairs of T1-weighted MRI and FDG-PET. It prepares the scans
+first, where they aren't, and runs without a window, on this computer or on a server.
 See the <a href="https://github.com/DualGlow/SlicerDualGlow/blob/main/Documentation/training-module.md">user guide</a>.
 If you use it, cite: Sun H., Mehta R., Zhou H.H., Huang Z., Johnson S.C., Prabhakaran V., Singh V.,
 <i>DUAL-GLOW: Conditional flow-based generative model for modality transfer</i>, ICCV 2019, pages 10611-10620.
@@ -56,6 +56,7 @@ class DualGlowTrainingWidget(ScriptedLoadableModuleWidget):
         self.ui.casesPath.connect("currentPathChanged(QString)", self.updateCommand)
         self.ui.outputPath.connect("currentPathChanged(QString)", self.updateCommand)
         self.ui.presetBox.connect("currentIndexChanged(int)", self.updateCommand)
+        self.ui.gridBox.connect("currentIndexChanged(int)", self.updateCommand)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.installButton.connect("clicked(bool)", self.onInstallButton)
         self.updateCommand()
@@ -63,7 +64,8 @@ class DualGlowTrainingWidget(ScriptedLoadableModuleWidget):
 
     def updateCommand(self, *unused) -> None:
         cases, output = self.ui.casesPath.currentPath, self.ui.outputPath.currentPath
-        command = self.logic.commandLine(cases or "CASES", output or "RUN", self.ui.presetBox.currentText)
+        grid = self.ui.gridBox.currentText if self.ui.gridBox.currentIndex > 0 else ""
+        command = self.logic.commandLine(cases or "CASES", output or "RUN", self.ui.presetBox.currentText, grid)
         self.ui.commandText.plainText = command
         self.ui.copyButton.enabled = bool(cases and output)
         tip = _("Copy the command, to run it in a terminal.")
@@ -97,16 +99,18 @@ class DualGlowTrainingLogic(ScriptedLoadableModuleLogic):
     def trainingScript(self) -> str:
         return str(Path(__file__).resolve().parent / "Scripts" / "train.py")
 
-    def commandLine(self, cases: str, output: str, preset: str) -> str:
+    def commandLine(self, cases: str, output: str, preset: str, grid: str = "") -> str:
         """The command that trains without a window, quoted for this computer's shell.
 
         :param cases: folder of T1/PET pairs.
         :param output: folder of the run: log, checkpoints and the trained model.
         :param preset: name of a model.
+        :param grid: name of a grid; empty for the one that the cases lie on, medium for scans.
         """
         slicerArguments = ["--no-splash", "--no-main-window", "--python-script", self.trainingScript()]
         arguments = [slicer.app.launcherExecutableFilePath, *slicerArguments]
         arguments += ["--", cases, "--output", output, "--preset", preset]
+        arguments += ["--grid", grid] if grid else []
         return subprocess.list2cmdline(arguments) if os.name == "nt" else shlex.join(arguments)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.spawn import get_executable
 
 __all__ = ["work_off"]
 
@@ -68,6 +70,8 @@ def work_off(
         progress: called with a job's index, a stage and how much of the job is done.
     """
     context, waiting = get_context("spawn"), deque(enumerate(jobs))
+    if real := _python_behind(os.fsdecode(get_executable())):
+        context.set_executable(real)
     crew: list[_Worker] = []
     try:
         while waiting or any(worker.index is not None for worker in crew):
@@ -107,6 +111,14 @@ def work_off(
                 worker.process.kill()
                 worker.process.join()
             worker.pipe.close()
+
+
+def _python_behind(python: str) -> str | None:
+    """In Slicer, ``python`` is the launcher PythonSlicer, which does not hand pipes on: the Python that it would start.
+
+    See https://github.com/Slicer/Slicer/issues/7445.
+    """
+    return shutil.which("python-real", path=os.path.dirname(python)) if "PythonSlicer" in python else None
 
 
 def _hear(worker: _Worker) -> tuple | None:

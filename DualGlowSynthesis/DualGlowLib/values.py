@@ -25,7 +25,7 @@ def check_value(value: object, hint: Any, name: str) -> Any:
     Args:
         value: as JSON gives it.
         hint: ``bool``, ``int``, ``float``, ``str``, ``list[…]`` (of at least one), ``tuple[…, ...]`` or a tuple of a
-            fixed length, and any of these or None joined by ``|``.
+            fixed length, ``dict[str, …]``, and any of these or None joined by ``|``.
         name: what to call it in the error.
 
     Raises:
@@ -75,6 +75,8 @@ def _taken(value: object, hint: Any) -> Any:
         fits = len(value) > 0 if origin is list else Ellipsis in kinds or len(value) == len(kinds)
         if fits:
             return origin(_taken(part, kinds[0]) for part in value)
+    elif origin is dict and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _taken(part, kinds[1]) for key, part in value.items()}
     elif hint in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) < _LARGEST and hint(value) == value:  # which NaN is not
             return hint(value)
@@ -87,6 +89,8 @@ def _described(hint: Any, many: bool = False) -> str:
     kinds, origin = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)], get_origin(hint)
     if origin in (Union, UnionType):
         return " or ".join(_described(kind, many) for kind in kinds)
+    if origin is dict:
+        return f"an object of {_described(kinds[1])} by name"
     if origin in (list, tuple):
         count = f"{len(kinds)} " if len(kinds) > 1 else ""
         return f"a list of {count}{_described(kinds[0], many=True)}"

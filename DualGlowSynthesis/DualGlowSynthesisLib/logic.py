@@ -5,6 +5,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from DualGlowLib import InputError
+from DualGlowLib.synthesis.question import Question
+from DualGlowLib.worker.replies import Sampled, Step
 from DualGlowSlicerLib import volumes
 
 from .nodes import belonging, marks, results, sweep
@@ -30,9 +32,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
     def synthesize(
         self,
         inputVolume,
-        age=None,
-        sex=None,
-        diagnosis=None,
+        *,
         temperature=0.0,
         samples=1,
         seed=0,
@@ -43,10 +43,10 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         bundle=None,
         device="auto",
         progress=None,
+        **covariates,
     ):
         """Synthesize the FDG-PET (SUVR) of a T1-weighted MRI on the MRI's own lattice, and show it over the MRI.
 
-        :param age, sex, diagnosis: None if unknown.
         :param temperature: factor on the latent noise; 0 gives the most likely image.
         :param samples: the result is the mean of this many; of several, their SD, the probability to lie ``below`` a
           SUVR, and the regions' table are nodes that the output refers to (``results.resultOf``).
@@ -56,6 +56,8 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         :param prepared: whether the MRI is as the prepare command writes it.
         :param bundle: folder of the model; None for the one that ships.
         :param progress: called with a stage's name and a fraction 0..1.
+        :param covariates: ``age``, ``sex``, ``diagnosis`` and whatever else the model knows, by name; None or left out
+          if unknown.
         :return: the output volume.
         :raises InputError: for an unusable volume or covariate, in one sentence for the user.
         """
@@ -63,14 +65,10 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
             raise InputError(reason)
         marks.install()
         session = self._prepare(inputVolume, maskVolume, prepared, bundle, device, progress)
-        covariates = {"age": age, "sex": sex, "diagnosis": diagnosis}
-        made = session.sample(
-            **covariates, temperature=temperature, samples=samples, seed=seed, below=below, progress=progress
-        )
-        found = made.synthesis
-        scans = {"mean": found.mean, "sd": found.sd, "below": found.below}
-        arrays = {kind: None if scan is None else scan.data for kind, scan in scans.items()}
-        outputVolume = results.writeResult(inputVolume, outputVolume, arrays, made.regions, found.provenance, below)
+        made = session.sample(Question(covariates, temperature, samples, seed, below), progress)
+        arrays = (None if scan is None else scan.data for scan in (made.mean, made.sd, made.below))
+        found = Sampled(*arrays, made.regions, made.provenance, session.device)
+        outputVolume = results.writeResult(inputVolume, outputVolume, found, below)
         results.showResult(outputVolume, inputVolume, "mean")
         return outputVolume
 
@@ -78,8 +76,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         self,
         inputVolume,
         ages,
-        sex=None,
-        diagnosis=None,
+        *,
         temperature=0.0,
         samples=1,
         seed=0,
@@ -88,6 +85,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         bundle=None,
         device="auto",
         progress=None,
+        **covariates,
     ):
         """PETs at several ages as a sequence with its browser, a table and a plot; arguments as ``synthesize``.
 
@@ -99,11 +97,10 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         steps = []
 
         def keep(age, made) -> None:
-            about = {"age": age, "regions": made.regions, "provenance": made.synthesis.provenance}
-            steps.append({**about, "mean": made.synthesis.mean.data})
+            steps.append(Step(age, made.mean.data, made.regions, made.provenance, session.device))
 
-        session.sweep(list(ages), sex, diagnosis, temperature, samples, seed, step=keep, progress=progress)
-        return sweep.makeSweep(inputVolume, steps, steps[0]["provenance"])
+        session.sweep(Question(covariates, temperature, samples, seed), list(ages), keep, progress)
+        return sweep.makeSweep(inputVolume, steps, steps[0].provenance)
 
     def _prepare(self, inputVolume, maskVolume, prepared, bundle, device, progress):
         """The session with the model and the patient in it; what it has already costs nothing."""

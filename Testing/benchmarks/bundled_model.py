@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.baselines.mean import MeanPET
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.evaluation.tables import evaluate, write_report
 from DualGlowLib.simulate.cohort import truth_file
+from DualGlowLib.synthesis.predictor import ModelPredictor
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 
 _STUDIED = ("drawn", "mode", "mean", "low", "high", "sd", "true_sd", "slope", "true_slope", "round_trip")
@@ -43,13 +47,16 @@ def region_study(synthesizer: Synthesizer, cases: list, samples: int) -> dict:
     for case in cases:
         t1, pet, _ = read_on_grid(case, synthesizer.bundle.grid)
         encoding = synthesizer.encode_prepared(t1)
-        truth = json.loads(truth_file(case.t1, f"{case.name}.json").read_text())
+        truth = json.loads(truth_file(case, "law").read_text())
         truth = {entry["region"]: entry for entry in truth["regions"]}
         rows["drawn"].append(means(pet))
-        rows["mode"].append(means(synthesizer.sample_grid(encoding, case.covariates)[0]))
-        drawn = np.array(
-            [means(synthesizer.sample_grid(encoding, case.covariates, 1.0, 1, s)[0]) for s in range(samples)]
-        )
+        asked = Question(synthesizer.known(case.covariates))
+
+        def image(question: Question, encoding=encoding) -> np.ndarray:
+            return means(synthesizer.distribution(encoding, question).mean)
+
+        rows["mode"].append(image(asked))
+        drawn = np.array([image(replace(asked, temperature=1.0, seed=s)) for s in range(samples)])
         rows["mean"].append(drawn.mean(0))
         rows["sd"].append(drawn.std(0, ddof=1))
         # Normal quantiles: 32 samples have no 5th and 95th percentile of their own.
@@ -57,9 +64,7 @@ def region_study(synthesizer: Synthesizer, cases: list, samples: int) -> dict:
         rows["high"].append(rows["mean"][-1] + 1.645 * rows["sd"][-1])
         rows["true_sd"].append([truth[name]["sd"] for name in REGIONS])
         rows["true_slope"].append([truth[name]["relative_slope"] for name in REGIONS])
-        young, old = (
-            means(synthesizer.sample_grid(encoding, {**case.covariates, "age": age})[0]) for age in (55.0, 85.0)
-        )
+        young, old = (image(asked.at(age=age)) for age in (55.0, 85.0))
         rows["slope"].append((old - young) / 3 / ((old + young) / 2))
         flow, mri = synthesizer.model.mri_flow, torch.from_numpy(t1)[None, None] / synthesizer.bundle.t1_scale - 0.5
         with torch.inference_mode():
@@ -77,7 +82,9 @@ def main() -> None:
     arguments = parser.parse_args()
     synthesizer = Synthesizer.from_bundle(arguments.bundle, "auto")
     cases = read_cases(arguments.cohort)[: arguments.cases]
-    print(write_report(evaluate(synthesizer, cases, samples=8), Path(arguments.output)))
+    bundle = synthesizer.bundle
+    methods = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
+    print(write_report(evaluate(methods, cases, bundle.grid, bundle.pet_scale, samples=8), Path(arguments.output)))
 
     study = region_study(synthesizer, cases, arguments.samples)
     inside = (study["low"] <= study["drawn"]) & (study["drawn"] <= study["high"])

@@ -67,7 +67,7 @@ def relative(young: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 
 def truth(case: Case) -> dict:
-    return json.loads(truth_file(case.t1, f"{case.name}.json").read_text())
+    return json.loads(truth_file(case, "law").read_text())
 
 
 def whole_effect(cases: list[Case], grid: Grid, path: Path) -> np.ndarray:

@@ -64,7 +64,7 @@ def main() -> None:
     with torch.no_grad():
         drawn = model.bits(batch.mri, batch.pet).mean()
     for steps in options.ascents:
-        found = model.predict(batch.mri, steps)
+        found = model.ascend(batch.mri, steps)
         errors = [float((a - b)[m].square().mean()) for a, b, m in zip(found, batch.pet, masks, strict=True)]
         psnr = sum(-10 * math.log10(error) for error in errors) / len(errors)
         with torch.no_grad():

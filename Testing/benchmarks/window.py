@@ -57,20 +57,19 @@ def main() -> None:
     def idle() -> bool:
         return not run.isBusy
 
-    def settled(**choices: float) -> Callable[[], bool]:
-        return lambda: (
-            run._resultOf is not None
-            and all(getattr(run._resultOf[1], name) == value for name, value in choices.items())
-        )
+    def settled(age: int) -> Callable[[], bool]:
+        output = widget._parameterNode.outputVolume
+        return lambda: output.GetAttribute("DualGlow.Age") == str(age) and not run.disagreements()
 
     def several() -> None:
         ui.temperatureSlider.value = 1
         ui.samplesBox.value = 4
         ui.applyButton.click()
 
+    ui.ageKnownBox.checked = True
     measure("Apply: worker, model, preparation, first PET", ui.applyButton.click, idle)
     measure("frames for the preview", lambda: None, lambda: run._live is None and len(run.frames) >= 10)
-    measure("age slider moved, until exact", lambda: host.gestures.drag(ui.ageSlider, 72, 80, 85), settled(age=85.0))
+    measure("age slider moved, until exact", lambda: host.gestures.drag(ui.ageSlider, 72, 80, 85), settled(85))
     measure("Apply: 4 samples, spread and probability", several, idle)
     measure("sweep of 6 ages", ui.sweepButton.click, idle)
     module.close(widget)

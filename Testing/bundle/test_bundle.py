@@ -15,10 +15,12 @@ from safetensors.torch import load_file, save
 
 from DualGlowLib import InputError
 from DualGlowLib.bundle.bundle import Bundle, load_bundle, save_bundle
-from DualGlowLib.bundle.files import check_weights, read_config, shipped_bundles
+from DualGlowLib.bundle.card import model_card
+from DualGlowLib.bundle.files import check_weights, describe, read_config, shipped_bundles
 from DualGlowLib.files import hash_file
 from DualGlowLib.model import DualGlow, encode_covariates, preset
 from DualGlowLib.preparation import brain
+from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.resources import resource
 from DualGlowLib.sealed import is_sealed
 from DualGlowLib.volumes.grid import GRIDS, Grid
@@ -51,6 +53,33 @@ def test_round_trip(bundle: Bundle, tmp_path: Path) -> None:
         mine = bundle.model.sample(bundle.model.encode(mri), code, 0.0)
         theirs = loaded.model.sample(loaded.model.encode(mri), code, 0.0)
     torch.testing.assert_close(mine, theirs, rtol=0, atol=5e-3)  # large tensors are kept in float16
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({}, Preparation()),
+        ({"preparation": {"bias": False, "reference": "cerebellum"}}, Preparation(bias=False, reference="cerebellum")),
+        ({"preparation": {"deformable": True, "resolution": 6}}, Preparation(deformable=True, resolution=6.0)),
+    ],
+)
+def test_what_an_older_model_does_not_state_is_as_by_default(
+    bundle: Bundle, tmp_path: Path, stated: dict, expected: Preparation
+) -> None:
+    save_bundle(replace(bundle, training=stated), tmp_path / "older", "# card\n")
+    loaded, about = load_bundle(tmp_path / "older"), describe(tmp_path / "older")
+    assert loaded.training == stated
+    assert loaded.preparation == expected
+    assert (about["reference"], about["resolution"]) == (expected.reference, expected.resolution)
+    assert f"SUVR, {expected.reference} = 1" in model_card(loaded)
+
+
+@pytest.mark.parametrize("stated", ["pons", {"bias": "no"}, {"reference": "moon"}, {"warp": True}])
+def test_a_preparation_that_can_not_be_is_refused(bundle: Bundle, tmp_path: Path, stated: object) -> None:
+    save_bundle(replace(bundle, training={"preparation": stated}), tmp_path / "odd", "# card\n")
+    for read in (load_bundle, describe):
+        with pytest.raises(InputError, match=r"odd.config\.json.*\.$"):
+            read(tmp_path / "odd")
 
 
 def test_equal_models_have_equal_digests(bundle: Bundle, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from DualGlowLib.atlas.template import load_template
 from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 from DualGlowLib.model import encode_covariates
 from DualGlowLib.resources import resource
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import PatientEncoding, Synthesizer
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.resampling import resample
@@ -61,15 +62,15 @@ def test_age_lowers_uptake_and_the_true_age_changes_nothing(synthesizer: Synthes
     brain = patient.prepared.mask
     means = []
     for age in (50, 60, 70, 80, 90):
-        pet, _ = synthesizer.sample_grid(patient.encoding, {"age": age, "sex": "F", "diagnosis": "CN"})
-        again, _ = synthesizer.sample_grid(patient.encoding, {"age": age, "sex": "F", "diagnosis": "CN"})
+        asked = Question({"age": age, "sex": "F", "diagnosis": "CN"})
+        pet, again = (synthesizer.distribution(patient.encoding, asked).mean for _ in range(2))
         assert np.array_equal(pet, again)
         means.append(pet[brain].mean())
     assert all(old < young for young, old in itertools.pairwise(means))
 
 
 def test_covariates_may_be_unknown(synthesizer: Synthesizer, patient: PatientEncoding) -> None:
-    pet, _ = synthesizer.sample_grid(patient.encoding, {})
+    pet = synthesizer.distribution(patient.encoding, Question()).mean
     assert np.isfinite(pet).all()
     assert 0.5 < pet[patient.prepared.mask].mean() < 2.5
 
@@ -79,7 +80,7 @@ def test_disease_lowers_its_own_regions(synthesizer: Synthesizer, patient: Patie
 
     kernels = np.asarray(weights(synthesizer.bundle.grid))
     healthy, ill = (
-        synthesizer.sample_grid(patient.encoding, {"age": 75, "sex": "F", "diagnosis": diagnosis})[0]
+        synthesizer.distribution(patient.encoding, Question({"age": 75, "sex": "F", "diagnosis": diagnosis})).mean
         for diagnosis in ("CN", "AD")
     )
     change = {

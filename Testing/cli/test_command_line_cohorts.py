@@ -13,6 +13,7 @@ from dicom_files import write_series
 from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.bundle.bundle import load_bundle
+from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.preparation.transforms import read_transform
 from DualGlowLib.volumes.marking import is_synthetic
 from DualGlowLib.volumes.reading import read_scan
@@ -54,7 +55,8 @@ def test_from_a_folder_of_scans_to_an_evaluated_model(tmp_path: Path, capsys: py
     assert main([*train, "--splits", folds, "--fold", "1", "--output", str(tmp_path / "run")]) == 0
     bundle = load_bundle(tmp_path / "run" / "bundle")
     assert bundle.training["cases"] == 2
-    assert bundle.preparation == {"bias": True, "reference": "pons"}
+    assert bundle.preparation == Preparation()
+    assert bundle.training["preparation"] == {"bias": True, "reference": "pons", "resolution": 8.0}
 
     capsys.readouterr()
     report = tmp_path / "report.json"

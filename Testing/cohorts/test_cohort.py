@@ -1,11 +1,10 @@
-"""Whole cohorts: real processes, killed, stopped and resumed, leave what an undisturbed run leaves.
-
-Run as a script this file is the program that the tests kill: ``test_cohort_preparation.py CASES OUT JOBS WORK``.
-"""
+"""Whole cohorts: real processes, killed, stopped and resumed, leave what an undisturbed run leaves."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import multiprocessing.spawn
 import os
 import random
 import shutil
@@ -25,6 +24,7 @@ from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.cases.report import validate_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
 from DualGlowLib.files import hash_file
+from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.processes import work_off
 from DualGlowLib.volumes.grid import GRIDS
 from DualGlowLib.volumes.reading import read_scan
@@ -93,6 +93,23 @@ def test_a_job_that_fails_or_dies_does_not_stop_the_others() -> None:
     assert "was killed (SIGKILL)" in outcomes[3]["reasons"][0]
     assert "ended with code 3" in outcomes[5]["reasons"][0]
     assert os.environ.get("OMP_NUM_THREADS") != "1" or "OMP_NUM_THREADS" in os.environ
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes programs of shell scripts")
+def test_in_slicer_it_goes_past_the_launcher(tmp_path: Path) -> None:
+    """A launcher that starts Python without the pipes that are meant for it, as Slicer's does."""
+    for name, keeps in (("PythonSlicer", False), ("python-real", True)):
+        code = f"import os, sys; os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])"
+        lost = f"import subprocess, sys; sys.exit(subprocess.call([{sys.executable!r}, *sys.argv[1:]]))"
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{code if keeps else lost}\n")
+        (tmp_path / name).chmod(0o755)
+    before = multiprocessing.spawn.get_executable()
+    multiprocessing.set_executable(str(tmp_path / "PythonSlicer"))
+    try:
+        outcomes = dict(work_off(["a", "b"], job_of_many_kinds, 2))
+    finally:
+        multiprocessing.set_executable(before)
+    assert [outcomes[index].get("job") for index in range(2)] == ["a", "b"]
 
 
 def test_a_wish_to_stop_ends_the_processes() -> None:
@@ -222,7 +239,7 @@ def test_a_second_run_does_nothing_and_a_change_redoes_its_case(cases: Path, who
     assert run() == set()
     assert [case.name for case in read_cases(out)] == NAMES[:4]
     assert not (out / "sub-04").exists()
-    assert run(reference="brain") == set(NAMES[:4])
+    assert run(preparation=Preparation(reference="brain")) == set(NAMES[:4])
 
 
 def test_every_case_has_its_outcome(cases: Path, tmp_path: Path) -> None:
@@ -282,8 +299,6 @@ def test_what_can_not_be_prepared_is_refused_at_once(cases: Path, whole: Path, t
             prepare_cohort(folder, out, GRID, **settings)
 
     refuses("jobs must be at least 1", cases, tmp_path / "a", jobs=0)
-    refuses("resolution must be between 0 and 30 mm", cases, tmp_path / "a", resolution=40)
-    refuses("no reference region 'moon'", cases, tmp_path / "a", reference="moon")
     refuses("holds the cases themselves", cases, cases)
     refuses("no case that can be prepared, of 0 found", tmp_path, tmp_path / "a")
     (tmp_path / "file").touch()

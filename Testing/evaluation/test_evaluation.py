@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
+from DualGlowLib.baselines.iglow import IGlow
+from DualGlowLib.baselines.mean import MeanPET
 from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
-from DualGlowLib.evaluation.tables import evaluate
+from DualGlowLib.cases.ongrid import read_on_grid
+from DualGlowLib.evaluation.tables import evaluate, write_report
+from DualGlowLib.flow import FlowConfig
 from DualGlowLib.metrics.images import image_metrics, structural_similarity
+from DualGlowLib.preparation.t1 import PreparedT1
 from DualGlowLib.resources import resource
 from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
 from DualGlowLib.simulate.cohort import simulate_cohort, truth_file
+from DualGlowLib.synthesis.predictor import ModelPredictor
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
+from DualGlowLib.training.data import Cohort
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
 
@@ -71,32 +82,133 @@ def test_the_bundled_model_beats_the_mean_pet(tmp_path: Path, capsys: pytest.Cap
     result = json.loads(report.read_text())
     assert len(result["cases"]) == 3
     summary = result["summary"]
-    model, mean, best = (summary[name] for name in ("model, T=0", "mean PET", "conditional mean (truth)"))
+    model, mean, best = (summary[name] for name in ("model", "mean PET", "conditional mean (truth)"))
     assert mean["psnr"] + 3 < model["psnr"] < best["psnr"]
     assert mean["ssim"] < model["ssim"] < best["ssim"]
 
 
-def test_cases_anywhere_can_be_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def synthesizer() -> Synthesizer:
+    return Synthesizer.from_bundle(resource("Models", DEFAULT_BUNDLE), "cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, synthesizer: Synthesizer) -> Path:
+    """A plain folder of two simulated cases with their covariates."""
+    folder, grid = tmp_path_factory.mktemp("plain"), synthesizer.bundle.grid
+    for name, seed in (("one", 5), ("two", 6)):
+        case = simulate_case(seed, [template_anatomy()], grid)
+        (folder / name).mkdir()
+        for kind, image in (("t1", case.t1), ("pet", case.pet)):
+            write_scan(Scan(image.numpy(), grid.affine), folder / name / f"{kind}.nii.gz")
+    (folder / "participants.tsv").write_text("participant_id\tage\tsex\none\t70\tF\ntwo\t80\tM\n")
+    return folder
+
+
+def test_cases_anywhere_can_be_evaluated(
+    plain: Path, synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Plain folders named relatively are not deep enough to lie in a simulated cohort."""
-    synthesizer = Synthesizer.from_bundle(resource("Models", DEFAULT_BUNDLE), "cpu")
-    grid = synthesizer.bundle.grid
-    case = simulate_case(5, [template_anatomy()], grid)
-    (tmp_path / "one").mkdir()
-    for name, image in (("t1", case.t1), ("pet", case.pet)):
-        write_scan(Scan(image.numpy(), grid.affine), tmp_path / "one" / f"{name}.nii.gz")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(plain)
+    bundle = synthesizer.bundle
     for cases in (read_cases("."), [Case("one", "one", Path("one/t1.nii.gz"), Path("one/pet.nii.gz"))]):
-        summary = evaluate(synthesizer, cases)["summary"]
-        assert summary["model, T=0"]["psnr"] > 20
-        assert "conditional mean (truth)" not in summary
+        summary = evaluate([ModelPredictor(synthesizer, "model")], cases, bundle.grid, bundle.pet_scale)["summary"]
+        assert summary["model"]["psnr"] > 20
+        assert list(summary) == ["model"]
+
+
+def test_the_numbers_of_a_model_are_those_of_its_pets(plain: Path, synthesizer: Synthesizer) -> None:
+    bundle, cases = synthesizer.bundle, read_cases(plain)
+    methods = [ModelPredictor(synthesizer, "model"), MeanPET.of_bundle(bundle)]
+    result = evaluate(methods, cases, bundle.grid, bundle.pet_scale, samples=3, seed=8)
+    for case, row in zip(cases, result["cases"], strict=True):
+        t1, pet, mask = read_on_grid(case, bundle.grid)
+        encoding = synthesizer.encode_prepared(t1)
+        asked = Question(synthesizer.known(case.attributes))
+        mode = synthesizer.distribution(encoding, asked).mean
+        drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=3, seed=8))
+        copied = (bundle.model.link.base_mean[0, 0].numpy() + 0.5) * bundle.pet_scale
+        images = {"model": mode, "model, mean of 3": drawn.mean, "mean PET": copied}
+        expected = {name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in images.items()}
+        expected["model, mean of 3"]["coverage_90"] = float((np.abs(pet - drawn.mean) <= 1.645 * drawn.sd)[mask].mean())
+        assert row["methods"] == expected
+    rows = [row["methods"]["model"]["psnr"] for row in result["cases"]]
+    assert result["summary"]["model"]["psnr"] == np.mean(rows)
+
+
+class Grey:
+    """A method of one's own: uptake rises with the T1 up to grey matter and falls again, and with age everywhere."""
+
+    name = "grey matter"
+
+    def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
+        grey = np.exp(-(((prepared.t1 - 0.7) / 0.25) ** 2))
+        return np.where(prepared.mask, (2.1 - 0.006 * float(covariates["age"])) * (0.5 + 0.5 * grey), 0.0)
+
+    def sample(self, prepared: PreparedT1, covariates: Mapping[str, object], samples: int, seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(0, 0.4, (samples, *prepared.grid.shape))
+        return self.predict(prepared, covariates) + noise
+
+
+def test_a_method_of_ones_own_is_evaluated_like_any(plain: Path, synthesizer: Synthesizer, tmp_path: Path) -> None:
+    grid, cases = synthesizer.bundle.grid, read_cases(plain)
+    cohort = Cohort.load(cases, grid)
+    glow = IGlow(grid.shape, FlowConfig(depths=(1, 1), widths=(4, 4)), ascent=1).fit(cohort, 1, 1)
+    result = evaluate([Grey(), MeanPET.fit(cohort), glow], cases, grid, 3.5, samples=40)
+    summary = result["summary"]
+    assert list(summary) == ["grey matter", "grey matter, mean of 40", "mean PET", "iGlow"]
+    pets = [read_on_grid(case, grid) for case in cases]
+    own = [
+        Grey().predict(PreparedT1(grid, t1, mask), {"age": age})
+        for (t1, _, mask), age in zip(pets, (70, 80), strict=True)
+    ]
+    mae = np.mean([np.abs(a - pet)[mask].mean() for a, (_, pet, mask) in zip(own, pets, strict=True)])
+    assert summary["grey matter"]["mae"] == pytest.approx(mae, rel=1e-6)
+    assert summary["grey matter, mean of 40"]["mae"] == pytest.approx(mae, rel=0.1)
+    inside = np.mean(
+        [(np.abs(a - pet) <= 1.645 * 0.4)[mask].mean() for a, (_, pet, mask) in zip(own, pets, strict=True)]
+    )
+    assert summary["grey matter, mean of 40"]["coverage_90"] == pytest.approx(inside, abs=0.03)
+    assert "| grey matter |" in write_report(result, tmp_path / "report.json")
+
+
+@pytest.mark.parametrize(
+    ("answer", "drawn", "says"),
+    [(np.zeros((2, 3, 4)), 3, r"grey matter gives a PET of the shape \(2, 3, 4\) for one, not"),
+     (np.nan, 3, "grey matter gives values that are not finite"), (1.0, 2, "grey matter draws 2 PETs for one, not 3")],
+)  # fmt: skip
+def test_what_a_method_may_not_give(plain: Path, synthesizer: Synthesizer, answer, drawn: int, says: str) -> None:
+    class Wrong(Grey):
+        def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
+            return answer if np.ndim(answer) else np.full(prepared.grid.shape, answer)
+
+        def sample(self, prepared: PreparedT1, covariates: Mapping[str, object], samples: int, seed: int) -> list:
+            return [self.predict(prepared, covariates)] * drawn
+
+    with pytest.raises(InputError, match=says):
+        evaluate([Wrong()], read_cases(plain), synthesizer.bundle.grid, 3.5, samples=3)
+
+
+def test_each_row_has_a_name_of_its_own(plain: Path, synthesizer: Synthesizer) -> None:
+    grid, cases = synthesizer.bundle.grid, read_cases(plain)
+    with pytest.raises(InputError, match="would be called 'grey matter'"):
+        evaluate([Grey(), Grey()], cases, grid, 3.5)
+    for methods, some in (([], cases), ([Grey()], [])):
+        with pytest.raises(InputError, match="at least one of each"):
+            evaluate(methods, some, grid, 3.5)
 
 
 def test_the_truth_of_a_case_is_found_where_the_simulator_puts_it(tmp_path: Path) -> None:
+    def case(name: str, t1: Path) -> Case:
+        return Case(name, name, t1, None)
+
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "sub-0001.json").touch()
-    assert truth_file(tmp_path / "sub-0001/anat/sub-0001_T1w.nii.gz", "sub-0001.json") is not None
-    assert truth_file(tmp_path / "sub-0001/anat/sub-0001_T1w.nii.gz", "sub-0002.json") is None
-    assert truth_file(Path("/t1.nii.gz"), "sub-0001.json") is None
+    t1 = tmp_path / "sub-0001/anat/sub-0001_T1w.nii.gz"
+    assert truth_file(case("sub-0001", t1), "law") == tmp_path / "truth" / "sub-0001.json"
+    assert truth_file(case("sub-0001", t1), "mean") is None
+    assert truth_file(case("sub-0002", t1), "law") is None
+    assert truth_file(case("sub-0001", Path("/t1.nii.gz")), "law") is None
 
 
 def test_leakage_is_reported_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

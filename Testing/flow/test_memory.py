@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from DualGlowLib import flow
-from DualGlowLib.flow.reversible import run_steps
 from DualGlowLib.model import DualGlow, preset
+from layers import off_start
 
 SPACE = (4, 8, 4)
 CONFIGS = {
@@ -20,15 +20,6 @@ CONFIGS = {
     "centred": flow.FlowConfig((2, 2), (8, 8), squeeze="haar", cosine_top=True, centred=True),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
-
-
-def moved(module: nn.Module, size: float = 0.1) -> nn.Module:
-    """Every parameter off its start: at zero-initialised couplings most defects can't show."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
-    return module
 
 
 def loss_of(latents: list[Tensor], log_det: Tensor) -> Tensor:
@@ -61,7 +52,7 @@ def flow_gradients(net: flow.MultiScaleFlow, mode: str, x: Tensor, contexts: lis
 def test_gradients_equal_those_of_plain_autograd(name: str, with_context: bool, dims: int, dtype: torch.dtype) -> None:
     if name == "centred" and not with_context:
         return  # a centred coupling needs one
-    net = moved(flow.MultiScaleFlow(1, dims, CONFIGS[name], (3, 3) if with_context else None)).to(dtype)
+    net = off_start(flow.MultiScaleFlow(1, dims, CONFIGS[name], (3, 3) if with_context else None)).to(dtype)
     x = torch.randn(2, 1, *SPACE[:dims], dtype=dtype)
     spaces = [[side // 2**level for side in SPACE[:dims]] for level in (1, 2)]
     contexts = [torch.randn(2, 3, *space, dtype=dtype) for space in spaces] if with_context else []
@@ -71,41 +62,9 @@ def test_gradients_equal_those_of_plain_autograd(name: str, with_context: bool, 
         assert distance(flow_gradients(net, mode, x, contexts), plain) < TOLERANCE[dtype], mode
 
 
-def layers(dims: int) -> dict[str, flow.Transform]:
-    step = CONFIGS["plu"]
-    return {
-        "actnorm": flow.ActNorm(6, dims),
-        "actnorm centred": flow.ActNorm(6, dims, centred=True),
-        "dense": flow.DenseConv(6),
-        "plu": flow.PLUConv(6),
-        "rotation": flow.RotationConv(6),
-        "coupling exp": flow.AffineCoupling(6, 8, dims, context=3),
-        "coupling sigmoid": flow.AffineCoupling(6, 8, dims, scale="sigmoid", context=3),
-        "coupling edge": flow.AffineCoupling(6, 8, dims, edge=True, context=3),
-        "coupling centred": flow.AffineCoupling(6, 8, dims, context=3, centred=True),
-        "cosine": flow.CosineTransform(),
-        "step": flow.FlowStep(6, 8, dims, step, context=3),
-    }
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", list(layers(2)))
-def test_each_layer_alone(name: str, dims: int) -> None:
-    layer = moved(layers(dims)[name]).double()
-    found = []
-    for mode in ("plain", "invertible"):
-        torch.manual_seed(2)
-        x, context = (torch.randn(2, c, *(4, 3, 2)[:dims], dtype=torch.float64, requires_grad=True) for c in (6, 3))
-        layer.zero_grad(set_to_none=True)
-        z, log_det = run_steps([layer], x, context, mode)
-        loss_of([z], log_det).backward()
-        found.append([tensor.grad for tensor in (*layer.parameters(), x, context)])
-    assert distance(found[1], found[0]) < 1e-9
-
-
 def test_each_network_runs_once_on_the_way_back() -> None:
     """The evaluation that inverts the coupling also gives its gradient: the step costs a third more, not two thirds."""
-    net = moved(flow.MultiScaleFlow(1, 2, CONFIGS["plu"]))
+    net = off_start(flow.MultiScaleFlow(1, 2, CONFIGS["plu"]))
     calls = []
     for level in net.levels:
         for step in level:
@@ -128,7 +87,7 @@ def test_a_whole_model_in_float32(name: str) -> None:
     pet, mri = torch.rand(2, 1, 8, 8, 8), torch.rand(2, 1, 8, 8, 8)
     covariates = torch.rand(2, sum(covariate.size for covariate in config.covariates))
     model.initialize(pet, mri, covariates)
-    moved(model, 0.03)
+    off_start(model, 0.03)
     found = []
     for mode in flow.MEMORY_MODES:
         flow.set_memory(model, mode)
@@ -154,7 +113,7 @@ def test_memory_does_not_grow_with_depth() -> None:
     x = torch.randn(2, 1, 64, 64)
     peaks: dict[str, list[int]] = {mode: [] for mode in flow.MEMORY_MODES}
     for depth in (2, 8):
-        net = moved(flow.MultiScaleFlow(1, 2, flow.FlowConfig((depth, depth), (32, 32))), 0.03)
+        net = off_start(flow.MultiScaleFlow(1, 2, flow.FlowConfig((depth, depth), (32, 32))), 0.03)
         for mode in flow.MEMORY_MODES:
             flow_gradients(net, mode, x, [])  # gradients are allocated here, and stay
             peaks[mode].append(peak_bytes(net, x, mode))
@@ -191,7 +150,7 @@ def test_initialisation_is_that_of_the_plain_mode(mode: str) -> None:
 
 
 def test_frozen_parts_and_inputs_without_gradients() -> None:
-    net = moved(flow.MultiScaleFlow(1, 2, CONFIGS["plu"])).double()
+    net = off_start(flow.MultiScaleFlow(1, 2, CONFIGS["plu"])).double()
     for parameter in net.levels[0].parameters():
         parameter.requires_grad_(False)
     net.levels[1][0].actnorm.requires_grad_(False)
@@ -210,7 +169,7 @@ def test_frozen_parts_and_inputs_without_gradients() -> None:
 
 def test_a_weight_changed_before_the_backward_pass_is_noticed() -> None:
     """Going back with other weights than one came with would give wrong gradients without a word."""
-    net = moved(flow.MultiScaleFlow(1, 2, CONFIGS["plu"]))
+    net = off_start(flow.MultiScaleFlow(1, 2, CONFIGS["plu"]))
     flow.set_memory(net, "invertible")
     loss = loss_of(*net(torch.randn(1, 1, 8, 8)))
     with torch.no_grad():
@@ -221,7 +180,7 @@ def test_a_weight_changed_before_the_backward_pass_is_noticed() -> None:
 
 def test_gradients_under_mixed_precision() -> None:
     """The backward pass may run outside the autocast region; the networks must compute again what they did inside."""
-    net = moved(flow.MultiScaleFlow(1, 2, CONFIGS["plu"]), 0.05)
+    net = off_start(flow.MultiScaleFlow(1, 2, CONFIGS["plu"]), 0.05)
     x = torch.randn(2, 1, 16, 16)
     flow.initialize(net, [(x,)])
     kinds, found = [], []

@@ -92,6 +92,21 @@ def test_links_to_our_repository_exist():
             assert path in tree(), f"{name} links to {path}, which isn't there."
 
 
+def test_tests_that_are_named_exist():
+    """In pages, comments and docstrings: with its folder, or by its file alone."""
+    files = {PurePosixPath(name).name for name in tree()}
+    missing = []
+    for name in tree():
+        if PurePosixPath(name).suffix in (".py", ".md", ".txt", ".toml") and name != "Testing/benchmarks/RESULTS.md":
+            named = re.findall(r"(Testing/)?((?:\w+/)*test_\w+\.py)\b", text(name))
+            missing += [f"{name}: {root}{path}" for root, path in named if not _is_there(root, path, files)]
+    assert missing == []
+
+
+def _is_there(root: str, path: str, files: set[str]) -> bool:
+    return root + path in tree() if "/" in root + path else path in files
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_windows_link_to_their_page(module):
     page = f"Documentation/{module.removeprefix('DualGlow').lower()}-module.md"
@@ -187,6 +202,14 @@ def test_every_option_is_described(command):
     assert described == {name: default for name, default in known.items() if name in described}
 
 
+def test_commands_are_declared_beside_what_runs_them():
+    """With all of their options; the program itself has none but its version."""
+    for name, command in commands().items():
+        file = f"DualGlowSynthesis/{command.get_default('function').__module__.replace('.', '/')}.py"
+        assert re.search(rf'add_command\(\s*commands, "{name}"', text(file)), f"{name} is not declared in {file}."
+    assert re.findall(r"add_argument\(([^,]*)", text("DualGlowSynthesis/DualGlowLib/__main__.py")) == ['"--version"']
+
+
 def test_every_command_is_listed():
     listed = {row[0] for row in rows(text("Documentation/command-line.md").partition("\n## ")[0])}
     assert {f"[`{command}`](#{command})" for command in commands()} <= listed
@@ -230,3 +253,11 @@ def test_words_have_one_meaning_each():
     words = [row[0] for row in rows(section("CONTRIBUTING.md", "Words"))[1:]]
     assert len(words) > 20
     assert len(words) == len(set(words))
+
+
+def test_every_key_of_provenance_is_described():
+    from DualGlowLib.provenance import ORIGIN_TITLES, QUESTION_TITLES, Provenance
+
+    page, keys = text("Documentation/files-and-provenance.md"), set(Provenance.__annotations__)
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+    assert {*ORIGIN_TITLES, *QUESTION_TITLES} <= keys

@@ -28,7 +28,7 @@ IN_SLICER = {
     "vtk",
 }  # what Slicer itself brings along
 OURS = {"DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib"}
-NO_TEXT = {".gz", ".npz", ".png", ".safetensors"}
+NO_TEXT = {".gz", ".mrb", ".npz", ".png", ".safetensors"}
 
 
 # ----------------------------------------------------------------------------------------- what Slicer's build installs
@@ -210,7 +210,8 @@ ROOMS = (
 """Of the library; each may import from those before it, and from the files at the root."""
 
 AT_THE_ROOT = {
-    "__init__", "__main__", "devices", "errors", "files", "locks", "outputs", "processes", "resources", "sealed",
+    "__init__", "__main__", "devices", "errors", "files", "locks", "outputs",
+    "processes", "progress", "provenance", "resources", "sealed",
     "spellings", "values",
 }  # fmt: skip
 

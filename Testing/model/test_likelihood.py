@@ -18,6 +18,7 @@ from DualGlowLib.model import (
     pet_likelihood,
     preset,
 )
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from toy_cohort import PET_SCALE, ToyLaw, toy_bundle, train_toy
 
@@ -132,7 +133,7 @@ def test_samples_have_the_true_mean_and_spread(trained: tuple[Synthesizer, ToyLa
     means, spreads = [], []
     for i, (mri, code, person) in enumerate(zip(*people(law, 8), strict=True)):
         encoding = synthesizer.encode_prepared(mri[0].numpy())
-        found = synthesizer.distribution(encoding, person, 1.0, count, seed=i, regions=whole)
+        found = synthesizer.distribution(encoding, Question(person, 1.0, count, i), regions=whole)
         expected = law.mean(mri[None], code[None])[0, 0].numpy() * PET_SCALE
         means.append((found.mean - expected) / (sd / count**0.5))
         spreads.append((found.sd / sd - 1) * (2 * count) ** 0.5)
@@ -252,7 +253,7 @@ def test_counterfactual_of_a_sample_is_the_sample_there(trained: tuple[Synthesiz
     mri, _, _ = people(law, 1)
     encoding = synthesizer.encode_prepared(mri[0, 0].numpy())
     young, old = {"age": 55, "sex": "F"}, {"age": 85, "sex": "M"}
-    first, second = (synthesizer.sample_grid(encoding, person, 0.7, seed=4)[0] for person in (young, old))
+    first, second = (synthesizer.distribution(encoding, Question(person, 0.7, seed=4)).mean for person in (young, old))
     assert first.min() > 0  # nothing was cut
     np.testing.assert_allclose(synthesizer.counterfactual(encoding, first, young, old), second, atol=1e-4)
 

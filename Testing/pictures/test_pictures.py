@@ -37,7 +37,7 @@ def patient() -> Prepared:
     i, j, k = np.round(np.linalg.inv(affine) @ [30, -20, 42, 1])[:3].astype(int)
     t1[i - 2 : i + 3, j - 2 : j + 3, k - 2 : k + 3] = 4 * t1.max()
     on_grid = resample(mask, affine, GRID.shape, GRID.affine) > 0.5
-    return Prepared(Scan(t1, affine), GRID, np.zeros(GRID.shape, np.float32), on_grid, mask, np.eye(4))
+    return Prepared(GRID, np.zeros(GRID.shape, np.float32), on_grid, Scan(t1, affine), mask, np.eye(4))
 
 
 def _where(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

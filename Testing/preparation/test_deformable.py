@@ -11,7 +11,6 @@ import SimpleITK as sitk
 
 from DualGlowLib import InputError
 from DualGlowLib.atlas.template import load_template
-from DualGlowLib.cohorts.preparing import Settings
 from DualGlowLib.preparation.deformable import Warp, deform
 from DualGlowLib.preparation.pet import prepare_pet
 from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
@@ -144,8 +143,6 @@ def test_nothing_changes_unless_asked(bent: tuple[Scan, np.ndarray], plain: Prep
     brain = resample(np.where(bent[1], bent[0].data, 0), bent[0].affine, GRID.shape, target)
     np.testing.assert_array_equal(plain.t1, normalise_t1(brain / np.maximum(share, 1e-3), share > 0.5))
     np.testing.assert_array_equal(deformed.to_template, plain.to_template)
-    assert "deformable" not in Settings(GRID).to_dict()
-    assert Settings(GRID, deformable=True).to_dict()["deformable"] is True
 
 
 def test_the_same_input_gives_the_same_bits(bent: tuple[Scan, np.ndarray], deformed: Prepared) -> None:

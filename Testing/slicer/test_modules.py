@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 import types
 
 import numpy as np
 import pytest
 import vtk
 
+from hand_client import provenance, row
 from host.members import RECORD, members
 from host.widgets import CTK, QMRML
 from loaded import ROOT, SYNTHESIS, TRAINING, host, slicer
+from raw_cohort import make_cohort
 
 from DualGlowLib import InputError  # isort: skip
+from DualGlowLib.synthesis.question import Question  # isort: skip
 from DualGlowSlicerLib import volumes  # isort: skip
 from DualGlowSynthesisLib.nodes.display import SUVR_WINDOW, colorMaps  # isort: skip
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic  # isort: skip
@@ -25,7 +30,7 @@ class Arithmetic:
     """In the place of the library's Session: the PET is the T1 times the age, which a test can foretell."""
 
     def __init__(self) -> None:
-        self.encoded, self.asked, self.opened = [], [], []
+        self.encoded, self.asked, self.opened, self.device = [], [], [], "cpu"
         self._key, self._scan = None, None
 
     def open(self, bundle, device):
@@ -36,20 +41,20 @@ class Arithmetic:
             self._key, self._scan = key, scan()
             self.encoded.append(self._scan)
 
-    def sample(self, age, sex, diagnosis, temperature, samples, seed, below=None, progress=None):
-        self.asked.append((age, sex, diagnosis, temperature, samples, seed))
-        scan = self._scan
-        mean = scan.like(scan.data * np.float32(age or 0))
-        sd = scan.like(np.full(scan.shape, 0.25, np.float32)) if samples > 1 else None
-        provenance = {"Synthetic": True, "Age": age, "Sex": sex, "Temperature": temperature, "Seed": seed}
-        provenance |= {"Bundle": "test bundle", "ToTemplate": [[1.0, 0.0]]}
-        synthesis = types.SimpleNamespace(mean=mean, sd=sd, below=None, provenance=provenance)
-        rows = [{"region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None}]
-        return types.SimpleNamespace(synthesis=synthesis, regions=rows, device="cpu")
+    def sample(self, question, progress=None):
+        self.asked.append(question)
+        scan, many = self._scan, question.drawn > 1
+        return types.SimpleNamespace(
+            mean=scan.like(scan.data * np.float32(question.covariates.get("age") or 0)),
+            sd=scan.like(np.full(scan.shape, 0.25, np.float32)) if many else None,
+            below=None if question.below is None else scan.like(np.full(scan.shape, question.below, np.float32)),
+            regions=[row(many)],
+            provenance=provenance(question, Bundle="test bundle", ToTemplate=[[1.0, 0.0]]),
+        )
 
-    def sweep(self, ages, sex, diagnosis, temperature, samples, seed, step, progress):
+    def sweep(self, question, ages, step, progress):
         for age in ages:
-            step(age, self.sample(age, sex, diagnosis, temperature, samples, seed))
+            step(age, self.sample(question.at(age=age)))
 
 
 @pytest.fixture(autouse=True)
@@ -130,13 +135,15 @@ def test_result_lies_where_the_mri_lies(logic):
 
 def test_library_gets_the_mri_in_its_own_terms(logic, session):
     volume = t1()
-    logic.synthesize(volume, age=72.0, sex="F", diagnosis="CN", temperature=0.7, samples=2, seed=5)
+    logic.synthesize(
+        volume, age=72.0, sex="F", diagnosis=None, education=12, temperature=0.7, samples=2, seed=5, below=1
+    )
     scan = session.encoded[0]
     assert scan.data.dtype == np.float32
     assert scan.data[4, 3, 2] == slicer.util.arrayFromVolume(volume)[2, 3, 4]  # i, j, k and k, j, i
     assert np.allclose(scan.affine, OBLIQUE)
     assert scan.source == "T1"
-    assert session.asked == [(72.0, "F", "CN", 0.7, 2, 5)]
+    assert session.asked == [Question({"age": 72.0, "sex": "F", "education": 12}, 0.7, 2, 5, below=1)]
     scan.data[:] = -1
     assert slicer.util.arrayFromVolume(volume).min() == 0  # the library has a copy
 
@@ -243,9 +250,10 @@ def test_result_on_another_lattice_is_refused():
         volumes.updateVolumeFromScan(output, scan, volume)
 
 
-def test_sweep_makes_a_sequence_over_the_mri(logic):
+def test_sweep_makes_a_sequence_over_the_mri(logic, session):
     volume = t1()
-    made = logic.sweep(volume, [60, 70])
+    made = logic.sweep(volume, [60, 70], sex="F", education=12, temperature=0.7, samples=2, seed=5)
+    assert session.asked == [Question({"age": age, "sex": "F", "education": 12}, 0.7, 2, 5) for age in (60, 70)]
     assert made.sequence.GetNumberOfDataNodes() == 2
     assert made.proxy.GetParentTransformNode() is volume.GetParentTransformNode()
     second = slicer.util.arrayFromVolume(made.sequence.GetNthDataNode(1))
@@ -276,8 +284,28 @@ def test_command_is_complete_when_both_folders_are_chosen(training):
     assert shlex.split(command) == [*head, "/data/my cases", "--output", "/data/run", "--preset", "paper"]
 
 
-def test_presets_are_those_of_the_library(training):
+def test_choices_are_those_of_the_library(training):
     from DualGlowLib.model import PRESETS
+    from DualGlowLib.volumes.grid import GRIDS
 
-    box = training.ui.presetBox
-    assert [box.itemText(index) for index in range(box.count)] == list(PRESETS)
+    for box, names in ((training.ui.presetBox, PRESETS), (training.ui.gridBox, ["automatic", *GRIDS])):
+        assert [box.itemText(index) for index in range(box.count)] == list(names)
+
+
+def test_the_command_trains_on_scans_as_they_were_acquired(training, tmp_path):
+    """Prepared onto the chosen grid; then, with the grid left to the command, on the prepared cases."""
+    from DualGlowLib.bundle.bundle import load_bundle
+
+    scans = make_cohort(tmp_path / "my scans", ["sub-1", "sub-2"])
+
+    def train(cases, run: str, grid: str) -> str:
+        training.ui.casesPath.currentPath, training.ui.outputPath.currentPath = str(cases), str(tmp_path / run)
+        training.ui.gridBox.currentText = grid
+        _, _, arguments = training.ui.commandText.plainText.partition("--python-script ")
+        done = subprocess.run([sys.executable, *shlex.split(arguments), "--steps", "1"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return load_bundle(tmp_path / run / "bundle").grid.name
+
+    assert train(scans, "first", "small") == "small"
+    (prepared,) = tmp_path.glob("my scans-small-*")
+    assert train(prepared, "second", "automatic") == "small"

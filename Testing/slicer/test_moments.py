@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PySide6.QtWidgets import QAbstractButton
 
-from hand_client import HandClient
+from hand_client import HandClient, opened, sampled
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
 from screenshots import grab
@@ -95,7 +95,7 @@ def test_leaving_puts_the_output_back_and_entering_goes_on(module, client: HandC
     SYNTHESIS.exit(module)
     assert foregrounds() == {previewing.GetID()}
     assert late.isCancelled
-    late.done(mean=None)  # too late
+    late.done(sampled(late.question, np.zeros(SHAPE, np.float32)))  # too late
     assert np.all(slicer.util.arrayFromVolume(previewing) == 70)
     SYNTHESIS.enter(module)
     settle(module)
@@ -107,13 +107,8 @@ def test_a_sweep_that_ends_after_leaving_is_shown(module, client: HandClient, t1
     module.ui.sweepLastBox.value = 60
     module.ui.sweepButton.click()
     client.answer_readying()
-    asked = client.the("sweep")
     SYNTHESIS.exit(module)
-    for age in asked.arguments["ages"]:
-        rows = [{"region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None}]
-        mean = np.full(SHAPE, age, np.float32, order="F")
-        asked.event("step", age=age, mean=mean, regions=rows, provenance={"Age": age})
-    asked.done(montage=None)
+    client.answer_sweep(SHAPE)
     (proxy,) = [slicer.mrmlScene.GetNodeByID(identity) for identity in foregrounds()]
     assert proxy.GetName() == "T1 synthetic FDG by age"
 
@@ -137,7 +132,7 @@ def test_a_step_that_is_done_before_it_hears_of_cancel_is_the_last(module, clien
     module.ui.applyButton.click()
     before = slicer.mrmlScene.GetNumberOfNodes()
     if step != "open":
-        client.the("open").done(bundle={"name": "hand made"}, device="cpu", device_reason="")
+        client.the("open").done(opened())
     if step == "sample":
         client.answer_readying()
     asked = client.the(step)

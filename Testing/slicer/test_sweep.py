@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import hand_client
+from hand_client import provenance, row
 from loaded import slicer
 from module_scene import OBLIQUE, SHAPE, clean_scene, geometry, item_of, t1, voxels  # noqa: F401
 
 from DualGlowLib.pictures.drawing import write_png  # isort: skip
+from DualGlowLib.synthesis.question import Question  # isort: skip
+from DualGlowLib.worker.replies import Step  # isort: skip
 from DualGlowSynthesisLib.nodes import sweep  # isort: skip
 from DualGlowSlicerLib import volumes  # isort: skip
 
 pytestmark = pytest.mark.usefixtures("clean_scene")
 
 REGIONS = ("thalamus_L", "medial_frontal", "occipital", "posterior_cingulate_precuneus", "pons", "insula_L")
-PROVENANCE = {
-    "Synthetic": True,
-    "Age": 70.0,
-    "Temperature": 1.0,
-    "Seed": 4,
-    "Bundle": "test",
-    "ToTemplate": [[1.0, 0.5]],
-}
+QUESTION = Question({"age": 70.0}, temperature=1.0, seed=4)
+PROVENANCE = provenance(QUESTION, ToTemplate=[[1.0, 0.5]])
 
 
-def step(age: float, intervals: bool = True, regions=REGIONS) -> dict:
+def step(age: float, intervals: bool = True, regions=REGIONS) -> Step:
     mean = np.random.default_rng(int(age)).random(SHAPE, np.float32)
     rows = [
         {
+            **row(intervals),
             "region": name,
             "mean": age / 100 + number,
             "low": age / 100 + number - 0.1 if intervals else None,
@@ -38,7 +38,8 @@ def step(age: float, intervals: bool = True, regions=REGIONS) -> dict:
         }
         for number, name in enumerate(regions)
     ]
-    return {"age": age, "mean": mean, "regions": rows, "provenance": {"Age": age, "Seed": 4, "Device": "cpu"}}
+    about = provenance(QUESTION.at(age=age), ToTemplate=[[1.0, 0.5]], Device="mps")
+    return hand_client.step(QUESTION, age, mean, regions=rows, provenance=about)
 
 
 def made(volume, ages=(50.0, 60.5, 70.0), **options) -> sweep.SweepNodes:
@@ -65,7 +66,7 @@ def test_each_age_shows_its_pet_where_the_mri_lies():
     assert nodes.browser.GetProxyNode(sequence) is proxy
     for number, age in enumerate((50.0, 60.5, 70.0)):
         select(nodes, number)
-        np.testing.assert_array_equal(voxels(proxy), step(age)["mean"])
+        np.testing.assert_array_equal(voxels(proxy), step(age).mean)
         np.testing.assert_allclose(geometry(proxy), OBLIQUE)
         np.testing.assert_allclose(geometry(sequence.GetNthDataNode(number)), OBLIQUE)
         assert proxy.GetParentTransformNode() is volume.GetParentTransformNode()
@@ -84,7 +85,7 @@ def test_the_age_asked_for_is_shown_first_and_stays():
     select(nodes, 0)
     made(volume, (40.0, 52.0, 72.0))
     assert nodes.proxy.GetAttribute("DualGlow.Age") == "52"  # the nearest to 50, which was shown
-    np.testing.assert_array_equal(voxels(nodes.proxy), step(52.0)["mean"])
+    np.testing.assert_array_equal(voxels(nodes.proxy), step(52.0).mean)
 
 
 def test_everything_says_that_it_is_synthetic_and_how_it_was_made():
@@ -94,7 +95,7 @@ def test_everything_says_that_it_is_synthetic_and_how_it_was_made():
         assert volumes.isSynthetic(node)
         assert volumes.provenanceOf(node)["ToTemplate"] == [[1.0, 0.5]]
     assert [volumes.provenanceOf(node)["Age"] for node in parts] == [50.0, 60.5, 70.0]
-    assert parts[0].GetAttribute("DualGlow.Device") == "cpu"
+    assert parts[0].GetAttribute("DualGlow.Device") == "mps"
     assert volumes.firstAcquired().GetName() == "T1"
 
 
@@ -111,7 +112,7 @@ def test_running_again_updates_the_same_nodes():
     assert second.sequence.GetSequenceScene().GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
     assert table(second.table)["Age"] == [50.0, 55.0]
     assert second.proxy.GetDisplayNode().GetWindowLevelMax() == 1.5  # what the user set stays
-    np.testing.assert_array_equal(voxels(second.sequence.GetNthDataNode(1)), step(55.0)["mean"])
+    np.testing.assert_array_equal(voxels(second.sequence.GetNthDataNode(1)), step(55.0).mean)
 
 
 @pytest.mark.parametrize("lost", ["browser", "proxy", "sequence"])
@@ -123,7 +124,7 @@ def test_a_node_that_was_deleted_is_made_again(lost):
     again = made(volume, (50.0, 80.0))
     assert again.browser.GetProxyNode(again.sequence) is again.proxy
     select(again, 1)
-    np.testing.assert_array_equal(voxels(again.proxy), step(80.0)["mean"])
+    np.testing.assert_array_equal(voxels(again.proxy), step(80.0).mean)
     assert tuple(sweep.sweepOf(volume)) == tuple(again)
 
 
@@ -193,7 +194,7 @@ def test_the_montage_is_a_picture_the_right_way_round(tmp_path):
 def test_what_can_not_be_written_leaves_the_scene_as_it_was(case, tmp_path):
     volume = t1()
     before = slicer.mrmlScene.GetNumberOfNodes()
-    steps = {"shape": [step(50.0), {**step(60.0), "mean": np.zeros((2, 2, 2))}], "none": []}.get(case, [step(50.0)])
+    steps = {"shape": [step(50.0), replace(step(60.0), mean=np.zeros((2, 2, 2)))], "none": []}.get(case, [step(50.0)])
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"A sweep needs ages|no picture"):
         sweep.makeSweep(volume, steps, PROVENANCE, tmp_path / "bad.png" if case == "picture" else None)
@@ -211,12 +212,10 @@ def test_saved_and_read_again(tmp_path):
     assert nodes.sequence.GetStorageNode().ReadData(sequence)
     assert [sequence.GetNthIndexValue(number) for number in range(3)] == ["50", "60.5", "70"]
     data = sequence.GetNthDataNode(1)
-    np.testing.assert_array_equal(voxels(data), step(60.5)["mean"])
+    np.testing.assert_array_equal(voxels(data), step(60.5).mean)
     np.testing.assert_allclose(geometry(data), OBLIQUE, atol=1e-6)
     assert volumes.isSynthetic(data)
-    assert volumes.provenanceOf(data) == json.loads(
-        json.dumps({**PROVENANCE, **step(60.5)["provenance"], "Content": "sweep"})
-    )
+    assert volumes.provenanceOf(data) == json.loads(json.dumps({**step(60.5).provenance, "Content": "sweep"}))
     again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableStorageNode")
     storage.SetFileName(str(tmp_path / "saved.tsv"))
@@ -242,7 +241,7 @@ def test_a_saved_scene_goes_on_where_it_was(tmp_path):
     assert [nodes.sequence.GetNthIndexValue(number) for number in range(3)] == ["50", "60.5", "70"]
     assert volumes.provenanceOf(nodes.sequence)["Age"] == [50.0, 60.5, 70.0]
     select(nodes, 2)
-    np.testing.assert_array_equal(voxels(nodes.proxy), step(70.0)["mean"])
+    np.testing.assert_array_equal(voxels(nodes.proxy), step(70.0).mean)
     np.testing.assert_allclose(geometry(nodes.proxy), OBLIQUE, atol=1e-6)
     assert nodes.proxy.GetParentTransformNode() is volume.GetParentTransformNode()
     assert nodes.proxy.GetAttribute("DualGlow.Age") == "70"

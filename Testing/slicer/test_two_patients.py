@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hand_client import sampled
 from host import views
 from loaded import SYNTHESIS, host, slicer
 from module_scene import item_of
 from two_patients import SHAPE, CodedClient, Database, Desk, add_patient, open_desk
 
+from DualGlowLib.synthesis.question import Question  # isort: skip
 from DualGlowSynthesisLib.nodes import belonging, results  # isort: skip
 from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 
@@ -381,9 +383,9 @@ def test_what_a_script_wrote_has_no_samples_of_the_windows(desk: Desk) -> None:
     desk.ui.ageSlider.value = 60
     apply(desk)
     output = desk.parameters.outputVolume
-    about = {**volumes.provenanceOf(output), "Age": 80.0}
-    arrays = {"mean": np.full(SHAPE, 1080, np.float32), "sd": None, "below": None}
-    results.writeResult(one, output, arrays, desk.client._rows(80), about, None)
+    question = Question({"age": 80.0}, temperature=1.0, samples=4)
+    made = sampled(question, np.full(SHAPE, 1080, np.float32), sd=None, **desk.client.told(question))
+    results.writeResult(one, output, made, None)
     desk.parameters.shown = "sample"
     desk.finish()
     assert results.resultOf(output, "sample") is None

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import vtk
 
-from hand_client import HandClient
+from hand_client import HandClient, opened, provenance, sampled
 from loaded import SYNTHESIS, host, slicer
 
+from DualGlowLib.synthesis.question import Question  # isort: skip
+from DualGlowLib.worker.replies import Framed  # isort: skip
 from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
 from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
@@ -149,9 +151,9 @@ def test_sliders_and_parameter_node_follow_each_other(ui, module) -> None:
     assert ui.ageSlider.value == 55
     assert ui.ageKnownBox.checked
     ui.ageKnownBox.checked = False
-    assert module.window.choices().age is None
+    assert "age" not in module.window.choices().question.covariates
     ui.ageSlider.value = 56  # who moves the slider says the age
-    assert module.window.choices().age == 56
+    assert module.window.choices().question.covariates["age"] == 56
     with pytest.raises(ValueError, match="within range"):
         parameters.age = 130.0
 
@@ -160,10 +162,10 @@ def test_most_likely_image_is_one(ui, module) -> None:
     ui.samplesBox.value = 8
     assert not ui.samplesBox.enabled
     assert "most likely" in ui.temperatureText.text
-    assert module.window.choices().samples == 1
+    assert module.window.choices().question.samples == 1
     ui.temperatureSlider.value = 1
     assert ui.samplesBox.enabled
-    assert module.window.choices().samples == 8
+    assert module.window.choices().question.samples == 8
 
 
 def test_dice_draws_another_seed(ui, module) -> None:
@@ -209,8 +211,7 @@ def test_apply_opens_prepares_samples_and_shows(ui, module, client: HandClient) 
     client.the("open").event("progress", stage="weights", fraction=0.5)
     assert "Loading the model: weights" in ui.progressBar.format
     client.answer_readying()
-    asked = client.the("sample").arguments
-    assert (asked["age"], asked["sex"], asked["temperature"], asked["samples"]) == (60, None, 0, 1)
+    assert client.the("sample").question == Question({"age": 60.0})
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1  # nothing before it is done
     client.answer_sample(SHAPE)
     assert ui.applyButton.text == "Apply"
@@ -233,7 +234,7 @@ def test_the_worker_gets_the_voxels_as_they_lie(ui, client: HandClient) -> None:
     )
     ui.maskSelector.setCurrentNode(mask)
     ui.applyButton.click()
-    client.the("open").done(bundle={}, device="cpu", device_reason="")
+    client.the("open").done(opened())
     asked = client.the("prepare").arguments
     assert asked["voxels"][4, 3, 2] == values(volume)[2, 3, 4]
     assert asked["voxels"].dtype == np.int16
@@ -286,7 +287,7 @@ def test_cancel_leaves_the_scene_as_it_was(ui, module, client: HandClient, stage
     before = counted()
     ui.applyButton.click()
     if stage != "open":
-        client.the("open").done(bundle={}, device="cpu", device_reason="")
+        client.the("open").done(opened())
     if stage == "sample":
         client.answer_readying()
     asked = client.the(stage)
@@ -304,7 +305,7 @@ def test_cancel_leaves_the_scene_as_it_was(ui, module, client: HandClient, stage
 def test_refusal_is_one_sentence_and_failure_has_details(ui, client: HandClient, caplog) -> None:
     t1()
     ui.applyButton.click()
-    client.the("open").done(bundle={}, device="cpu", device_reason="")
+    client.the("open").done(opened())
     with caplog.at_level(logging.ERROR):
         client.the("prepare").refuse("T1 holds no brain; choose a T1-weighted MRI of a head.")
     assert ui.statusLabel.text == "T1 holds no brain; choose a T1-weighted MRI of a head."
@@ -332,7 +333,7 @@ def test_mask_on_other_voxels_is_refused(ui, client: HandClient) -> None:
     mask = slicer.util.addVolumeFromArray(np.ones((3, 3, 3), np.uint8), name="Mask")
     ui.maskSelector.setCurrentNode(mask)
     ui.applyButton.click()
-    client.the("open").done(bundle={}, device="cpu", device_reason="")
+    client.the("open").done(opened())
     assert "Mask does not lie on the voxels of T1" in ui.statusLabel.text
     assert client.asked == []
     assert ui.applyButton.text == "Apply"
@@ -405,12 +406,15 @@ def test_parts_of_the_result_take_turns_over_the_mri(ui, client: HandClient) -> 
         ui.shownBox.setCurrentIndex(index)
         assert over() == resultOf(output, kind).GetID()
     ui.shownBox.setCurrentIndex(1)
-    client.the("one").done(sample=np.full(SHAPE, 3, np.float32, order="F"), regions=[], provenance={})
+    asked = client.the("sample")
+    assert asked.question == Question({"age": 70.0}, temperature=1.0)
+    asked.done(sampled(asked.question, np.full(SHAPE, 3, np.float32, order="F")))
     sample = resultOf(output, "sample")
     assert over() == sample.GetID()
+    assert np.all(values(sample) == 3)
     assert sample.GetAttribute("DualGlow.SampleNumber") == "1"
     ui.sampleBox.value = 3
-    assert client.the("one").arguments["index"] == 2
+    assert client.the("sample").question == Question({"age": 70.0}, temperature=1.0, first=2)
 
 
 def test_colours_follow_the_controls(ui, client: HandClient) -> None:
@@ -467,7 +471,7 @@ def test_temperature_moves_the_overlay_too(ui, module, client: HandClient) -> No
     ui.temperatureSlider.value = 0.25
     assert np.allclose(values(module.window.run.preview.node), 70 + 250)
     settle(module)
-    assert client.the("sample").arguments["temperature"] == 0.25
+    assert client.the("sample").question.temperature == 0.25
 
 
 def test_preview_lies_where_the_model_grid_lies(ui, module, client: HandClient) -> None:
@@ -504,7 +508,7 @@ def test_frames_of_another_person_are_not_shown(ui, module, client: HandClient) 
     ui.sexBox.setCurrentIndex(1)
     assert module.window.run.preview.node is None
     settle(module)
-    assert client.the("sample").arguments["sex"] == "F"
+    assert client.the("sample").question.covariates["sex"] == "F"
 
 
 def test_late_frames_of_another_choice_are_dropped(ui, module, client: HandClient) -> None:
@@ -514,7 +518,8 @@ def test_late_frames_of_another_choice_are_dropped(ui, module, client: HandClien
     ui.sexBox.setCurrentIndex(1)
     settle(module)
     client.answer_sample(SHAPE)
-    late.event("keyframe", age=70.0, temperature=0.0, values=np.full((4, 4, 4), 7, np.float32))
+    frame = np.full((4, 4, 4), 7, np.float32)
+    late.event("keyframe", age=70.0, temperature=0.0, values=frame, provenance=provenance(late.question))
     assert len(module.window.run.frames) == 0
 
 
@@ -561,7 +566,9 @@ def test_scene_closed_in_the_middle(ui, module, client: HandClient, moment: str)
     assert set(during) == {None}  # while nodes go, the window writes to none
     assert all(one.isCancelled for one in waiting)
     for one in waiting:
-        one.done(mean=None)  # too late, and heard by nobody
+        mean = np.zeros(SHAPE, np.float32)
+        reply = opened() if one.do == "open" else Framed() if one.do == "keyframes" else sampled(one.question, mean)
+        one.done(reply)  # too late, and heard by nobody
     client.asked.clear()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert not ui.applyButton.enabled
@@ -649,7 +656,7 @@ def test_module_reloaded_while_it_runs(client: HandClient, monkeypatch: pytest.M
     SYNTHESIS.close(widget)  # as reloading does, before it makes another
     assert client.isClosed
     again = SYNTHESIS.open()
-    late.done(mean=None)  # heard by nobody
+    late.done(sampled(late.question, np.zeros(SHAPE, np.float32)))  # heard by nobody
     assert again.ui.applyButton.text == "Apply"
     assert again.ui.applyButton.enabled
     SYNTHESIS.close(again)

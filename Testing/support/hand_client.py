@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-__all__ = ["Asked", "HandClient"]
+from DualGlowLib.bundle.files import describe
+from DualGlowLib.provenance import Provenance, with_covariates
+from DualGlowLib.synthesis.question import Question
+from DualGlowLib.worker import replies
+
+__all__ = ["Asked", "HandClient", "compared", "opened", "prepared", "provenance", "row", "sampled", "step"]
 
 
 class Asked:
@@ -20,8 +27,10 @@ class Asked:
         if self.callbacks.get(name):
             self.callbacks[name](*values)
 
-    def done(self, **reply: object) -> None:
-        self._tell("onDone", {"event": "done", **reply})
+    def done(self, reply: object) -> None:
+        """The end; ``reply`` is the type of ``worker.replies`` that this command has."""
+        assert type(reply) is replies.ENDS[self.do], (self.do, reply)
+        self._tell("onDone", {"event": "done", **vars(reply)})
 
     def refuse(self, text: str) -> None:
         self._tell("onRefused", text)
@@ -33,8 +42,14 @@ class Asked:
         self._tell("onCancelled")
 
     def event(self, event: str, **values: object) -> None:
+        if event in replies.EVENTS:
+            replies.EVENTS[event](**values)  # refuses a field that is missing or unknown
         if self.callbacks.get("onEvent"):
             self.callbacks["onEvent"]({"event": event, **values})
+
+    @property
+    def question(self) -> Question:
+        return Question.of(self.arguments["question"])
 
 
 class HandClient:
@@ -43,11 +58,13 @@ class HandClient:
     Attributes:
         asked: what waits for an answer.
         history: the names of all requests.
+        model: the bundle that was last asked for, as ``describe`` gives it; what answers say of the model is of this.
     """
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.history: list[str] = []
+        self.model = BUNDLE
         self.starts, self.isRunning, self.isClosed = 1, True, False
 
     @property
@@ -57,6 +74,8 @@ class HandClient:
     def request(self, do: str, **arguments: object) -> int:
         callbacks = {name: arguments.pop(name) for name in list(arguments) if name.startswith("on")}
         self.history.append(do)
+        if do == "open":
+            self.model = {**describe(arguments["bundle"]), "regions": BUNDLE["regions"]}
         self.asked.append(Asked(self, len(self.history), do, callbacks, arguments))
         return len(self.history)
 
@@ -92,38 +111,21 @@ class HandClient:
 
     def answer_devices(self) -> None:
         cpu = {"name": "cpu", "title": "CPU", "usable": True, "reason": "", "memory_free": None, "memory_total": None}
-        self.the("devices").done(devices=[cpu], auto="cpu", auto_reason="There is no other.")
+        self.the("devices").done(replies.Devices([cpu], "cpu", "There is no other."))
 
     def answer_readying(self) -> None:
         """``open`` and ``prepare``, where they are asked."""
         if any(one.do == "open" for one in self.asked):
-            self.the("open").done(bundle=BUNDLE, device="cpu", device_reason="There is no other.")
+            self.the("open").done(opened(self.model))
         if any(one.do == "prepare" for one in self.asked):
-            grid = [[2.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]]
-            self.the("prepare").done(
-                verdict={"status": "good", "reasons": []}, quality={}, to_template=np.eye(4).tolist(), grid_affine=grid,
-                picture=None, mri_bits=6.5, mri_bits_trained=6.4, kept=False,
-            )  # fmt: skip
+            self.the("prepare").done(prepared())
 
-    def answer_sample(self, shape: tuple[int, ...], **changes: object) -> None:
-        """``sample``: the PET is the age everywhere."""
+    def answer_sample(self, shape: tuple[int, ...], value: float | None = None, **changes: object) -> None:
+        """``sample``: the PET is the age everywhere, or this value."""
         asked = self.the("sample")
-        told = asked.arguments
-        many = told["samples"] > 1
-        mean = np.full(shape, told["age"] or 0, np.float32, order="F")
-        reply = {
-            "mean": mean, "sd": mean / 100 if many else None, "below": mean / 1000 if many else None, "grid_mean": None,
-            "regions": [_row(many)], "provenance": _provenance(told), "device": "cpu",
-        }  # fmt: skip
-        asked.done(**reply | changes)
-
-    def answer_one(self, shape: tuple[int, ...], value: float = 3.0) -> None:
-        """``one``: the same value everywhere."""
-        asked = self.the("one")
-        index = asked.arguments["index"]
-        about = _provenance(asked.arguments, **({"FirstSample": index} if index else {}))
-        sample = np.full(shape, value, np.float32, order="F")
-        asked.done(sample=sample, regions=[_row(False)], provenance=about, device="cpu")
+        mean = np.full(shape, (asked.question.covariates.get("age") or 0) if value is None else value, np.float32, "F")
+        made = sampled(asked.question, mean, provenance=provenance(asked.question, self.model))
+        asked.done(replace(made, **changes))
 
     def answer_frames(self, shape: tuple[int, ...] = (4, 4, 4)) -> None:
         """``keyframes``: the value is age + 1000 times temperature."""
@@ -131,60 +133,99 @@ class HandClient:
         for temperature in asked.arguments["temperatures"]:
             for age in asked.arguments["ages"]:
                 values = np.full(shape, age + 1000 * temperature, np.float32)
-                about = _provenance(asked.arguments, Age=age, Temperature=temperature)
+                about = provenance(replace(asked.question.at(age=age), temperature=temperature), self.model)
                 asked.event("keyframe", age=age, temperature=temperature, values=values, provenance=about)
-        asked.done()
+        asked.done(replies.Framed())
 
     def answer_sweep(self, shape: tuple[int, ...]) -> None:
         """``sweep``: each PET is its age everywhere; there is no montage."""
         asked = self.the("sweep")
-        ages, row = asked.arguments["ages"], _row(asked.arguments.get("samples", 1) > 1)
+        ages = asked.arguments["ages"]
         for age in ages:
-            mean, about = np.full(shape, age, np.float32, order="F"), _provenance(asked.arguments, Age=age)
-            asked.event("step", age=age, mean=mean, regions=[row], provenance=about, device="cpu")
-        asked.done(montage=None, provenance=_provenance(asked.arguments, Age=ages))
+            mean, about = np.full(shape, age, np.float32, "F"), provenance(asked.question.at(age=age), self.model)
+            asked.event("step", **vars(step(asked.question, age, mean, provenance=about)))
+        asked.done(replies.Swept(None, with_covariates(provenance(asked.question, self.model), {"age": ages})))
 
     def answer_compare(self, shape: tuple[int, ...], **changes: object) -> None:
         """``compare``: the PET is 1, and 0.5 above what is expected, with a standard deviation of 0.25, everywhere."""
         asked = self.the("compare")
-        told, verdict, transform = asked.arguments, {"status": "good", "reasons": []}, np.eye(4).tolist()
         pet = np.ones(shape, np.float32, order="F")
-        real = {
-            "RealPet": told["source"], "RealPetVoxelsSHA256": "b" * 64, "RealPetToT1": transform,
-            "RealPetVerdict": verdict, "RealPetQuality": {}, "RealPetReferenceValue": 1000.0, "RealPetResolution": None,
-        }  # fmt: skip
-        reply = {
-            "pet": pet, "difference": 0.5 * pet, "z": 2 * pet,
-            "metrics": {"mae": 0.5, "psnr": 20.0, "ssim": 0.9, "correlation": 0.95},
-            "regions": [{**_row(True), "real": 2.0, "z": 5.0}], "bits_per_dim": 3.5, "percentile": 50.0,
-            "verdict": verdict, "notes": [], "transform": transform, "device": "cpu",
-            "provenance": _provenance(told, Temperature=1.0, **real),
-        }  # fmt: skip
-        asked.done(**reply | changes)
+        found = compared(asked.question, pet, 0.5 * pet, 2 * pet, asked.arguments["source"], self.model)
+        asked.done(replace(found, **changes))
 
 
 BUNDLE = {
     "name": "hand made", "sha256": "a" * 64, "simulated": True, "licence": "Apache-2.0", "card": "", "training": {},
     "grid": {"name": "hand made", "shape": [4, 4, 4], "affine": np.eye(4).tolist()}, "reference": "pons",
-    "resolution": 8.0, "covariates": [{"name": "age", "kind": "continuous", "range": [40.0, 100.0]}],
-    "regions": ["left_frontal"],
+    "resolution": 8.0, "regions": ["left_frontal"], "covariates": [
+        {"name": "age", "kind": "numeric", "range": [40.0, 100.0]},
+        {"name": "sex", "kind": "categorical", "values": ["F", "M"]},
+        {"name": "diagnosis", "kind": "categorical", "values": ["CN", "MCI", "AD"]},
+    ],
 }  # fmt: skip
 
 
-def _row(many: bool) -> dict:
-    """Of the only region."""
-    low, high = (1.4, 1.6) if many else (None, None)
-    return {"region": "left_frontal", "mean": 1.5, "sd": 0.1 if many else None, "low": low, "high": high}
+ROW = {"region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None}
+"""Of the only region."""
+
+GOOD = {"status": "good", "reasons": []}
 
 
-def _provenance(told: dict, **more: object) -> dict:
-    """As the worker writes it about what was asked for, which is ``told``."""
-    return {
-        "Synthetic": True, "Description": "SYNTHETIC FDG-PET made by hand", "Units": "SUVR", "ReferenceRegion": "pons",
-        "TrainedOnSimulatedPET": True, "Age": told.get("age"), "Sex": told.get("sex"),
-        "Diagnosis": told.get("diagnosis"), "WithinTrainingRange": True, "Temperature": told.get("temperature"),
-        "Samples": told.get("samples", 1), "Antithetic": False, "Seed": told.get("seed", 0), "Bundle": "hand made",
-        "BundleSHA256": "a" * 64, "Source": "T1", "SourceVoxelsSHA256": "c" * 64, "ToTemplate": np.eye(4).tolist(),
-        "Quality": {}, "Verdict": {"status": "good", "reasons": []}, "DualGlowVersion": "0.1.0",
-        "TorchVersion": "2.0", "Device": "cpu", **more,
+def row(many: bool) -> dict:
+    return {**ROW, "sd": 0.1, "low": 1.4, "high": 1.6} if many else ROW
+
+
+def opened(bundle: dict = BUNDLE) -> replies.Opened:
+    return replies.Opened(bundle, "cpu", "There is no other.")
+
+
+def prepared(**changes: object) -> replies.Prepared:
+    grid = [[2.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]]
+    return replace(replies.Prepared(GOOD, {}, np.eye(4).tolist(), grid, picture=None, kept=False), **changes)
+
+
+def sampled(question: Question, mean: np.ndarray, **changes: object) -> replies.Sampled:
+    many = question.drawn > 1
+    sd, below = (mean / 100 if many else None), (None if question.below is None else mean / 1000)
+    made = replies.Sampled(mean, sd, below, [row(many)], provenance(question), "cpu")
+    return replace(made, **changes)
+
+
+def step(question: Question, age: float, mean: np.ndarray, **changes: object) -> replies.Step:
+    made = replies.Step(age, mean, [row(question.drawn > 1)], provenance(question.at(age=age)), "cpu")
+    return replace(made, **changes)
+
+
+def compared(
+    question: Question,
+    pet: np.ndarray,
+    difference: np.ndarray,
+    z: np.ndarray,
+    name: str = "PET",
+    model: dict = BUNDLE,
+    **changes: object,
+) -> replies.Compared:
+    transform, asked = np.eye(4).tolist(), replace(question, temperature=1.0)
+    about = {
+        **provenance(asked, model), "RealPet": name, "RealPetVoxelsSHA256": "b" * 64, "RealPetToT1": transform,
+        "RealPetVerdict": GOOD, "RealPetQuality": {}, "RealPetReferenceValue": 1000.0, "RealPetResolution": None,
     }  # fmt: skip
+    metrics = {"mae": 0.5, "psnr": 20.0, "ssim": 0.9, "correlation": 0.95}
+    rows = [{**row(True), "real": 2.0, "z": 5.0}]
+    found = replies.Compared(pet, difference, z, metrics, rows, 3.5, 50.0, GOOD, [], transform, about, "cpu")
+    return replace(found, **changes)
+
+
+def provenance(question: Question = Question(), model: dict = BUNDLE, **more: object) -> Provenance:  # noqa: B008
+    """As the worker writes it about what this model was asked for."""
+    about = {
+        "Synthetic": True, "Description": "SYNTHETIC FDG-PET made by hand", "Units": "SUVR", "ReferenceRegion": "pons",
+        "TrainedOnSimulatedPET": True, "WithinTrainingRange": True, "Temperature": question.temperature,
+        "Samples": question.drawn, "Antithetic": False, "Seed": question.seed,
+        **({"FirstSample": question.first} if question.first else {}), "Bundle": model["name"],
+        "BundleSHA256": model["sha256"], "Source": "T1", "SourceVoxelsSHA256": "c" * 64,
+        "ToTemplate": np.eye(4).tolist(), "Quality": {}, "Verdict": GOOD, "DualGlowVersion": "0.1.0",
+        "TorchVersion": "2.0", "Device": "cpu",
+    }  # fmt: skip
+    covariates = dict.fromkeys(one["name"] for one in model["covariates"]) | question.covariates
+    return {**with_covariates(about, covariates), **more}

@@ -81,7 +81,7 @@ def quick_case(job, progress) -> dict:
         target = np.linalg.inv(to_template) @ grid.affine
         share = resample(inside, scan.affine, grid.shape, target) > 0.5
         t1 = normalise_t1(resample(scan.data, scan.affine, grid.shape, target), share)
-        return t1s.Prepared(scan, grid, t1, share, inside, to_template, {"dice": 0.9, "bias": bias})
+        return t1s.Prepared(grid, t1, share, scan, inside, to_template, {"dice": 0.9, "bias": bias})
 
     def prepare_pet(pet, prepared, *, reference, resolution, source_resolution, registered, progress):
         progress("resampling", 0.5)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hand_client import HandClient
+from DualGlowLib.provenance import with_covariates
+from DualGlowLib.worker import replies
+from hand_client import HandClient, compared, opened, prepared, provenance, row, sampled, step
 from loaded import SYNTHESIS, slicer
 
 from DualGlowSynthesisLib.nodes import belonging, marks, results  # isort: skip
@@ -66,61 +69,55 @@ class CodedClient(HandClient):
         getattr(self, f"_{self.asked[0].do}")(self.asked[0])
         return True
 
-    def _image(self, asked, age) -> np.ndarray:
+    def _image(self, age) -> np.ndarray:
         return np.full(SHAPE, 1000 * self.patient + (age or 0), np.float32, order="F")
 
     def _rows(self, age) -> list[dict]:
         value = self.patient + (age or 0) / 1000
-        return [{"region": "pons", "mean": value, "low": None, "high": None, "real": value, "z": 0.0}]
+        return [{**row(False), "region": "pons", "mean": value, "real": value, "z": 0.0}]
 
-    def _about(self, asked, **changes) -> dict:
-        names = ("Age", "Sex", "Diagnosis", "Temperature", "Samples", "Seed")
-        about = {"Synthetic": True, **{name: asked.arguments.get(name.lower()) for name in names}}
-        return {**about, "Source": f"code {self.patient}", **changes}
+    def told(self, question, **changes) -> dict:
+        """What an answer says of its question and its patient."""
+        about = provenance(question, self.model, Source=f"code {self.patient}", **changes)
+        return {"regions": self._rows(question.covariates.get("age")), "provenance": about}
+
+    @property
+    def _verdict(self) -> dict:
+        return {"status": "doubtful", "reasons": [f"code {self.patient}"]}
 
     def _open(self, asked) -> None:
-        asked.done(bundle={"name": "coded"}, device="cpu", device_reason="There is no other.")
+        asked.done(opened(self.model))
 
     def _prepare(self, asked) -> None:
         self.patient = int(asked.arguments["voxels"].flat[0])
-        reasons = [f"code {self.patient}"]
-        verdict = {"status": "doubtful", "reasons": reasons}
-        asked.done(verdict=verdict, grid_affine=np.eye(4).tolist(), picture=None)
+        asked.done(prepared(verdict=self._verdict, grid_affine=np.eye(4).tolist()))
 
     def _sample(self, asked) -> None:
-        age, many = asked.arguments["age"], asked.arguments["samples"] > 1
-        other = self._image(asked, age) if many else None
-        below = None if asked.arguments["below"] is None else self._image(asked, age)
-        mean = self._image(asked, age)
-        rows, about = self._rows(age), self._about(asked)
-        asked.done(mean=mean, sd=other, below=below, grid_mean=None, regions=rows, provenance=about, device="cpu")
-
-    def _one(self, asked) -> None:
-        age = asked.arguments["age"]
-        asked.done(sample=self._image(asked, age), regions=self._rows(age), provenance=self._about(asked, Samples=1))
+        question = asked.question
+        mean = self._image(question.covariates.get("age"))
+        sd = mean.copy(order="F") if question.drawn > 1 else None
+        below = None if question.below is None else mean.copy(order="F")
+        asked.done(sampled(question, mean, sd=sd, below=below, **self.told(question)))
 
     def _keyframes(self, asked) -> None:
         for temperature in asked.arguments["temperatures"]:
             for age in asked.arguments["ages"]:
                 values = np.full((4, 4, 4), 1000 * self.patient + (age or 0), np.float32)
-                asked.event("keyframe", age=age, temperature=temperature, values=values)
-        asked.done()
+                about = self.told(replace(asked.question.at(age=age), temperature=temperature))["provenance"]
+                asked.event("keyframe", age=age, temperature=temperature, values=values, provenance=about)
+        asked.done(replies.Framed())
 
     def _sweep(self, asked) -> None:
-        for age in asked.arguments["ages"]:
-            about = self._about(asked, Age=age)
-            asked.event("step", age=age, mean=self._image(asked, age), regions=self._rows(age), provenance=about)
-        asked.done(montage=None)
+        ages = asked.arguments["ages"]
+        for age in ages:
+            question = asked.question.at(age=age)
+            asked.event("step", **vars(step(question, age, self._image(age), **self.told(question))))
+        asked.done(replies.Swept(None, with_covariates(self.told(asked.question)["provenance"], {"age": ages})))
 
     def _compare(self, asked) -> None:
-        age = asked.arguments["age"]
-        images = {kind: self._image(asked, age) for kind in ("pet", "difference", "z")}
-        verdict = {"status": "doubtful", "reasons": [f"code {self.patient}"]}
-        about = self._about(asked, Temperature=1.0, Samples=32)
-        asked.done(
-            **images, metrics={"mae": 0.1}, regions=self._rows(age), bits_per_dim=3.0, percentile=50.0, verdict=verdict,
-            notes=[], transform=np.eye(4).tolist(), provenance=about, device="cpu",
-        )  # fmt: skip
+        images = [self._image(asked.question.covariates.get("age")) for _ in range(3)]
+        told = self.told(replace(asked.question, temperature=1.0), RealPet=asked.arguments["source"])
+        asked.done(compared(asked.question, *images, verdict=self._verdict, **told))
 
 
 class Desk:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.atlas.regions import REGIONS, weights
+from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.atlas.template import load_template
+from DualGlowLib.bundle.bundle import load_bundle, save_bundle
 from DualGlowLib.preparation.adoption import adopt
 from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
 from DualGlowLib.synthesis.cache import Kept
 from DualGlowLib.synthesis.draws import Distribution
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.region_table import interval90, region_rows
 from DualGlowLib.synthesis.session import Cancelled, Session
 from DualGlowLib.volumes.grid import GRIDS, Grid
 from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.volumes.scan import Scan
+
+
+def ask(age: float | None = None, sex: str | None = None, diagnosis: str | None = None, **draws) -> Question:
+    return Question({"age": age, "sex": sex, "diagnosis": diagnosis}, **draws)
+
 
 STEP = 3.0  # millimetres: a small T1
 
@@ -64,7 +74,7 @@ def test_boxes_change_no_value(turned: bool) -> None:
     shape = (90, 90, 90)
     mask = resample(template.mask.data, template.mask.affine, shape, affine) > 0.5
     scan = Scan(np.zeros(shape, np.float32), affine)
-    prepared = Prepared(scan, grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.diag([1.1, 1, 0.9, 1]))
+    prepared = Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), scan, mask, np.diag([1.1, 1, 0.9, 1]))
     volume = np.random.default_rng(0).normal(1, 0.5, grid.shape).astype(np.float32)
     whole = resample(volume, grid.affine, shape, prepared.to_template @ affine, order=3)
     expected = np.clip(whole, volume.min(), volume.max()) * prepared.patient_edge
@@ -79,11 +89,11 @@ def test_boxes_change_no_value(turned: bool) -> None:
 def test_edge_of_a_mask_at_the_border_and_of_none() -> None:
     mask = np.zeros((20, 20, 20), bool)
     grid = GRIDS["small"]
-    empty = Prepared(Scan(mask, np.eye(4)), grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.eye(4))
+    empty = Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), Scan(mask, np.eye(4)), mask, np.eye(4))
     assert not to_patient(np.ones(grid.shape), empty).data.any()
     mask = mask.copy()
     mask[:5, 3:18, 19] = True
-    cut = Prepared(Scan(mask, np.eye(4)), grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), mask, np.eye(4))
+    cut = Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), Scan(mask, np.eye(4)), mask, np.eye(4))
     centres = np.argwhere(np.ones(mask.shape)).reshape(*mask.shape, 3)
     inside = np.argwhere(mask)
     for place in [(6, 10, 19), (2, 10, 16), (7, 10, 19), (0, 3, 19), (2, 1, 19), (2, 10, 10)]:
@@ -121,11 +131,12 @@ def test_nothing_without_model_or_patient() -> None:
     with pytest.raises(InputError, match="open one first"):
         session.prepare(template_scan()[0])
     with pytest.raises(InputError, match="open one first"):
-        session.sample()
+        session.sample(ask())
     session.open(None, "cpu")
-    for ask in (session.sample, lambda: session.keyframes([70], [0]), lambda: session.sweep([70])):
+    asked = ask(70)
+    for do in (session.sample, lambda one: session.keyframes(one, [70], [0]), lambda one: session.sweep(one, [70])):
         with pytest.raises(InputError, match="prepare a T1 first"):
-            ask()
+            do(asked)
 
 
 def test_refused_or_cancelled_t1_leaves_no_patient(session: Session) -> None:
@@ -143,14 +154,14 @@ def test_refused_or_cancelled_t1_leaves_no_patient(session: Session) -> None:
         session.prepare(scan, mask, key="other", progress=cancel)
     assert session.patient is None
     with pytest.raises(InputError, match="prepare a T1 first"):
-        session.sample(70)
+        session.sample(ask(70))
     # Two inputs in turn: the first one is still known by its key.
     assert session.prepare(lambda: pytest.fail("read again"), key="template") == (kept, True)
 
 
 def test_what_is_prepared_already_gives_what_preparing_gave(session: Session) -> None:
     direct = session.patient
-    expected = session.sample(70, "F", temperature=1.0, samples=2, seed=3)
+    expected = session.sample(ask(70, "F", temperature=1.0, samples=2, seed=3))
     grid = session.synthesizer.bundle.grid
     stages: list[str] = []
     patient, kept = session.prepare(
@@ -161,13 +172,12 @@ def test_what_is_prepared_already_gives_what_preparing_gave(session: Session) ->
     assert "registration" not in stages
     assert np.array_equal(patient.prepared.t1, direct.prepared.t1)
     assert np.array_equal(patient.prepared.to_template, np.eye(4))
-    assert patient.mri_bits == direct.mri_bits
-    found = session.sample(70, "F", temperature=1.0, samples=2, seed=3)
-    assert np.array_equal(found.synthesis.grid_mean, expected.synthesis.grid_mean)
+    found = session.sample(ask(70, "F", temperature=1.0, samples=2, seed=3))
+    assert np.array_equal(found.distribution.mean, expected.distribution.mean)
     assert found.regions == expected.regions
     # On the T1's own lattice, which here is the grid: nothing is moved.
     inside = patient.prepared.patient_mask
-    assert np.abs(found.synthesis.mean.data - found.synthesis.grid_mean)[inside].max() < 1e-4
+    assert np.abs(found.mean.data - found.distribution.mean)[inside].max() < 1e-4
 
 
 def test_prepared_on_another_lattice(session: Session) -> None:
@@ -210,35 +220,32 @@ def test_template_as_it_is_counts_as_prepared_only_after_scaling(session: Sessio
 
 def test_sample_is_the_synthesizers(session: Session) -> None:
     shares: list[float] = []
-    found = session.sample(
-        72, "M", "AD", temperature=0.7, samples=3, seed=5, below=1.0, progress=lambda stage, share: shares.append(share)
-    )
-    expected = session.synthesizer.sample(
-        session.patient.encoded, 72, "M", "AD", 0.7, 3, 5, below=1.0, regions=weights(session.synthesizer.bundle.grid)
-    )
-    assert np.array_equal(found.synthesis.mean.data, expected.mean.data)
-    assert np.array_equal(found.synthesis.sd.data, expected.sd.data)
-    assert np.array_equal(found.synthesis.below.data, expected.below.data)
-    assert found.synthesis.mean.shape == session.patient.prepared.scan.shape
-    assert found.synthesis.provenance == expected.provenance
+    question = ask(72, "M", "AD", temperature=0.7, samples=3, seed=5, below=1.0)
+    found = session.sample(question, lambda stage, share: shares.append(share))
+    expected = session.synthesizer.sample(session.patient.encoded, question)
+    assert np.array_equal(found.mean.data, expected.mean.data)
+    assert np.array_equal(found.sd.data, expected.sd.data)
+    assert np.array_equal(found.below.data, expected.below.data)
+    assert found.mean.shape == session.patient.prepared.scan.shape
+    assert found.provenance == expected.provenance
     assert [row["region"] for row in found.regions] == list(REGIONS)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     for row, values in zip(found.regions, expected.distribution.regions.T, strict=True):
         assert row["mean"] == pytest.approx(values.mean(), rel=1e-6)
         assert row["low"] < row["mean"] < row["high"]
-    alone = session.sample(72)
-    assert alone.synthesis.sd is None
+    alone = session.sample(ask(72))
+    assert alone.sd is None
     assert all(row["sd"] is row["low"] is row["high"] is None for row in alone.regions)
 
 
 def test_one_is_a_sample_of_the_many(session: Session) -> None:
-    many = session.sample(65, temperature=1.0, samples=3, seed=9)
-    ones = [session.one(index, 65, temperature=1.0, seed=9) for index in range(3)]
-    mean = np.mean([one.synthesis.grid_mean for one in ones], axis=0)
-    assert np.abs(mean - many.synthesis.grid_mean).max() < 1e-5
-    assert np.abs(ones[0].synthesis.grid_mean - ones[2].synthesis.grid_mean).max() > 0.05
-    assert ones[2].synthesis.provenance["FirstSample"] == 2
+    many = session.sample(ask(65, temperature=1.0, samples=3, seed=9))
+    ones = [session.sample(ask(65, temperature=1.0, samples=3, seed=9).one(index)) for index in range(3)]
+    mean = np.mean([one.distribution.mean for one in ones], axis=0)
+    assert np.abs(mean - many.distribution.mean).max() < 1e-5
+    assert np.abs(ones[0].distribution.mean - ones[2].distribution.mean).max() > 0.05
+    assert ones[2].provenance["FirstSample"] == 2
 
 
 def test_keyframes_are_kept_and_share_their_noise(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,44 +253,44 @@ def test_keyframes_are_kept_and_share_their_noise(session: Session, monkeypatch:
     original = type(session.synthesizer).distribution
 
     def counted(self, *arguments, **options) -> Distribution:
-        drawn.append(arguments[1]["age"])
+        drawn.append(arguments[1].covariates["age"])
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(type(session.synthesizer), "distribution", counted)
-    frames = list(session.keyframes([61, 71], [0.0, 1.0], "F", samples=2, seed=11))
+    frames = list(session.keyframes(ask(sex="F", samples=2, seed=11), [61, 71], [0.0, 1.0]))
     assert [(age, temperature) for age, temperature, _ in frames] == [(61, 0.0), (71, 0.0), (61, 1.0), (71, 1.0)]
     assert drawn == [61, 71, 61, 71]
-    again = list(session.keyframes([71, 61], [1.0], "F", samples=2, seed=11))
+    again = list(session.keyframes(ask(sex="F", samples=2, seed=11), [71, 61], [1.0]))
     assert drawn == [61, 71, 61, 71]
     assert again[0][2] is frames[3][2]
     # Where no noise is drawn, neither the seed nor the number of samples makes another frame.
-    assert next(session.keyframes([61], [0.0], "F", samples=5, seed=12))[2] is frames[0][2]
-    exact = session.sample(71, "F", temperature=1.0, samples=2, seed=11)
-    assert np.array_equal(exact.synthesis.grid_mean, frames[3][2])
+    assert next(session.keyframes(ask(sex="F", samples=5, seed=12), [61], [0.0]))[2] is frames[0][2]
+    exact = session.sample(ask(71, "F", temperature=1.0, samples=2, seed=11))
+    assert np.array_equal(exact.distribution.mean, frames[3][2])
     # And what was sampled is a frame from then on; another seed is not.
-    session.sample(66, "F", temperature=1.0, samples=2, seed=11)
+    session.sample(ask(66, "F", temperature=1.0, samples=2, seed=11))
     before = len(drawn)
-    list(session.keyframes([66], [1.0], "F", samples=2, seed=11))
+    list(session.keyframes(ask(sex="F", samples=2, seed=11), [66], [1.0]))
     assert len(drawn) == before
-    list(session.keyframes([66], [1.0], "F", samples=2, seed=12))
+    list(session.keyframes(ask(sex="F", samples=2, seed=12), [66], [1.0]))
     assert len(drawn) == before + 1
     with pytest.raises(ValueError, match="read-only"):
         frames[0][2][0, 0, 0] = 1
 
 
 def test_keyframes_of_another_patient_are_others(session: Session) -> None:
-    mine = next(session.keyframes([60], [0.0]))[2]
+    mine = next(session.keyframes(ask(), [60], [0.0]))[2]
     prepared = session.patient.prepared
     scan = Scan(np.where(prepared.t1 > 0.5, prepared.t1, 0.8 * prepared.t1), prepared.grid.affine)
     session.prepare(scan, prepared=True)
-    assert np.abs(next(session.keyframes([60], [0.0]))[2] - mine).max() > 0.01
+    assert np.abs(next(session.keyframes(ask(), [60], [0.0]))[2] - mine).max() > 0.01
 
 
 def test_keyframes_refuse_before_the_first(session: Session) -> None:
     with pytest.raises(InputError, match="age 200"):
-        session.keyframes([60, 200], [0.0])
+        session.keyframes(ask(), [60, 200], [0.0])
     with pytest.raises(InputError, match="temperature is 9"):
-        session.keyframes([60], [0.0, 9.0])
+        session.keyframes(ask(), [60], [0.0, 9.0])
 
 
 @pytest.mark.parametrize(
@@ -292,17 +299,18 @@ def test_keyframes_refuse_before_the_first(session: Session) -> None:
         ({"age": 300}, "age 300"),
         ({"sex": "X"}, "sex is 'X'"),
         ({"temperature": -1}, "temperature"),
-        ({"samples": 0}, "at least 1"),
-        ({"samples": 100000}, "at most"),
+        ({"temperature": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)}, "7 temperatures are given"),
+        ({"samples": 0}, "samples is 0"),
+        ({"samples": 100000}, "samples is 100000"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 1.5}, "seed is 1.5"),
         ({"below": 0}, "threshold"),
-        ({"first": -1}, "number of the sample"),
+        ({"first": -1}, "number of the first sample"),
     ],
 )
 def test_values_that_cannot_be(session: Session, values: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        session.sample(**values)
+        session.sample(ask(**values))
 
 
 def test_cancelled_sampling_leaves_the_session_usable(session: Session) -> None:
@@ -314,24 +322,34 @@ def test_cancelled_sampling_leaves_the_session_usable(session: Session) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        session.sample(70, temperature=1.0, samples=100, progress=cancel)
+        session.sample(ask(70, temperature=1.0, samples=100), cancel)
     assert len(shares) == 3
-    assert session.sample(70).device == "cpu"
+    assert session.sample(ask(70)).provenance["Device"] == "cpu"
 
 
 def test_sweep(session: Session) -> None:
     steps: list[tuple] = []
-    picture = session.sweep([55, 85], "F", step=lambda age, made: steps.append((age, made)))
+    picture = session.sweep(ask(sex="F"), [55, 85], lambda age, made: steps.append((age, made)))
     assert [age for age, _ in steps] == [55, 85]
     for age, made in steps:
-        assert np.array_equal(made.synthesis.grid_mean, session.sample(age, "F").synthesis.grid_mean)
+        assert np.array_equal(made.distribution.mean, session.sample(ask(age, "F")).distribution.mean)
     assert picture.dtype == np.uint8
     body = picture[48:, 20:-60].astype(int)
     young, old = body[:, : body.shape[1] // 2], body[:, body.shape[1] // 2 :]
     assert young.sum() > 1.02 * old.sum()  # uptake falls with age, in the same colours
     assert ((young.sum(2) > 60) == (old.sum(2) > 60)).mean() > 0.97  # and the brain stays where it is
     with pytest.raises(InputError, match="0 ages"):
-        session.sweep([])
+        session.sweep(ask(), [])
+
+
+def test_a_covariate_that_the_model_does_not_know_is_refused(session: Session) -> None:
+    """Provenance states what went into an image: what can't go in is not asked for in silence."""
+    known = r"doesn't know education, but age, sex, diagnosis"
+    question = Question({"age": 70, "education": 12})
+    for do in (session.sample, session.provenance, lambda one: session.sweep(one, [60])):
+        with pytest.raises(InputError, match=known):
+            do(question)
+    session.sample(Question({"age": 70, "education": None}))  # which says nothing
 
 
 # ---------------------------------------------------------------------------------------------------------- GPU and CPU
@@ -341,7 +359,7 @@ def test_sweep(session: Session) -> None:
     "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (MPS …)")]
 )
 def test_full_gpu_goes_on_with_the_cpu(session: Session, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    expected = session.sample(70, temperature=1.0, samples=2)
+    expected = session.sample(ask(70, temperature=1.0, samples=2))
     told, calls = [], []
     monkeypatch.setattr(session, "notice", told.append)
     monkeypatch.setattr(session, "device", "cuda:0")  # as if: there need be none here
@@ -355,15 +373,15 @@ def test_full_gpu_goes_on_with_the_cpu(session: Session, monkeypatch: pytest.Mon
         return draw(*arguments, **options)
 
     monkeypatch.setattr(model, "sample", full_at_the_second)
-    found = session.sample(70, temperature=1.0, samples=2)
+    found = session.sample(ask(70, temperature=1.0, samples=2))
     assert len(calls) == 4
-    assert found.device == session.device == "cpu"
+    assert found.provenance["Device"] == session.device == "cpu"
     assert len(told) == 1
     assert "cuda:0" in told[0]
     assert "out of memory" in session.device_reason
-    assert np.array_equal(found.synthesis.grid_mean, expected.synthesis.grid_mean)
+    assert np.array_equal(found.distribution.mean, expected.distribution.mean)
     assert session.patient.by is session.synthesizer
-    session.sample(70)
+    session.sample(ask(70))
     assert len(told) == 1
 
 
@@ -374,7 +392,7 @@ def test_faults_of_ours_are_not_taken_for_the_gpus(session: Session, monkeypatch
     monkeypatch.setattr(session, "device", "cuda:0")
     monkeypatch.setattr(session.synthesizer.model, "sample", fail)
     with pytest.raises(RuntimeError, match="must match"):
-        session.sample(70)
+        session.sample(ask(70))
     assert session.device == "cuda:0"
 
 
@@ -387,7 +405,7 @@ def pets(module_session: Session) -> tuple[Scan, Scan]:
     session = module_session
     session.prepare(lambda: pytest.fail("read again"), key="template")
     prepared, grid = session.patient.prepared, session.synthesizer.bundle.grid
-    drawn = session.one(0, 70, seed=4321).synthesis.grid_mean
+    drawn = session.sample(ask(70, temperature=1.0, seed=4321)).distribution.mean
     affine = np.linalg.inv(prepared.to_template) @ grid.affine
     moved = np.eye(4)
     moved[:3, 3] = 6, -4, 5
@@ -399,7 +417,7 @@ def pets(module_session: Session) -> tuple[Scan, Scan]:
 
 def test_pet_that_fits(session: Session, pets: tuple[Scan, Scan]) -> None:
     stages: list[tuple[str, float]] = []
-    found = session.compare(pets[0], 70, samples=6, progress=lambda *told: stages.append(told))
+    found = session.compare(pets[0], ask(70, samples=6), progress=lambda *told: stages.append(told))
     shift = found.prepared.pet_to_t1[:3, :3] @ (6, -4, 5) + found.prepared.pet_to_t1[:3, 3]
     assert np.abs(shift).max() < 1.5
     assert {"registration", "sampling", "likelihood"} <= {stage for stage, _ in stages}
@@ -413,13 +431,13 @@ def test_pet_that_fits(session: Session, pets: tuple[Scan, Scan]) -> None:
     assert np.median(np.abs([row["z"] for row in found.regions])) < 2.5
     assert found.metrics.correlation > 0.85
     assert 0 < found.percentile < 100
-    expected = session.sample(70, temperature=1.0, samples=6).synthesis.mean.data
+    expected = session.sample(ask(70, temperature=1.0, samples=6)).mean.data
     core = prepared.patient_edge == 1
     assert np.corrcoef((found.pet.data - expected)[core], found.difference.data[core])[0, 1] > 0.7
 
 
 def test_pet_that_does_not_fit(session: Session, pets: tuple[Scan, Scan]) -> None:
-    found = session.compare(pets[1], 70, samples=6, registered=True)
+    found = session.compare(pets[1], ask(70, samples=6), registered=True)
     rows = {row["region"]: row for row in found.regions}
     hit = rows["posterior_cingulate_precuneus"]
     assert hit["z"] < -2  # persons of one T1 differ by an eighth there
@@ -438,15 +456,34 @@ def test_pet_that_does_not_fit(session: Session, pets: tuple[Scan, Scan]) -> Non
 def test_registration_of_a_pet_is_kept(
     session: Session, pets: tuple[Scan, Scan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = session.compare(pets[1], 70, samples=2, registered=True)
+    first = session.compare(pets[1], ask(70, samples=2), registered=True)
     name = "DualGlowLib.synthesis.session.prepare_pet"
     monkeypatch.setattr(name, lambda *_, **options: pytest.fail("registered again"))
-    second = session.compare(pets[1], 80, samples=2, registered=True)
+    second = session.compare(pets[1], ask(80, samples=2), registered=True)
     assert second.prepared is first.prepared
     assert second.regions[0]["real"] == first.regions[0]["real"]
     assert second.regions[0]["mean"] != first.regions[0]["mean"]
     with pytest.raises(InputError, match="at least 2"):
-        session.compare(pets[1], samples=1)
+        session.compare(pets[1], ask())
+
+
+def test_a_model_with_another_reference_region_gets_its_own_suvr(
+    session: Session, pets: tuple[Scan, Scan], tmp_path: Path
+) -> None:
+    """The T1 stays prepared, since both models want it alike; the PET doesn't."""
+    shipped = load_bundle()
+    about = {**shipped.training, "preparation": {"reference": "brain", "resolution": 7.0}}
+    save_bundle(replace(shipped, training=about), tmp_path / "model", "# card\n")
+    session.open(None, "cpu")
+    first = session.compare(pets[1], 70, samples=2, registered=True)
+    patient = session.patient
+    try:
+        session.open(tmp_path / "model", "cpu")
+        assert session.patient is patient
+        second = session.compare(pets[1], 70, samples=2, registered=True)
+    finally:
+        session.open(None, "cpu")
+    assert (first.prepared.reference, second.prepared.reference) == ("pons", "brain")
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers

@@ -20,6 +20,7 @@ from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from DualGlowLib.model import DualGlow, Encoding, encode_covariates, preset
 from DualGlowLib.resources import resource
 from DualGlowLib.synthesis.draws import Draws
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.volumes.grid import Grid
 from DualGlowLib.volumes.reading import read_scan
@@ -75,7 +76,7 @@ def test_streams_are_those_of_seed_and_number(synthesizer: Synthesizer, encoding
         drawn = synthesizer.model.sample(encoding, code, 0.8, torch.Generator().manual_seed(5 * 1_000_003 + index))
         assert np.array_equal((drawn[0, 0] * 2.5).clamp_min(0), expected)
         if index == 0:
-            assert np.array_equal(synthesizer.sample_grid(encoding, CN, 0.8, 1, 5)[0], expected)
+            assert np.array_equal(synthesizer.distribution(encoding, Question(CN, 0.8, 1, 5)).mean, expected)
 
 
 def noise_of(synthesizer: Synthesizer, encoding: Encoding, covariates: dict, temperature, index: int = 0) -> list:
@@ -101,26 +102,29 @@ def test_noise_is_common_to_ages_and_temperatures(synthesizer: Synthesizer, enco
 
 
 def test_a_temperature_for_each_level(synthesizer: Synthesizer, encoding: Encoding) -> None:
-    one, _ = synthesizer.sample_grid(encoding, CN, 0.6)
-    assert np.array_equal(synthesizer.sample_grid(encoding, CN, (0.6, 0.6))[0], one)
-    mode, _ = synthesizer.sample_grid(encoding, CN, 0.0, samples=5)
-    assert np.array_equal(synthesizer.sample_grid(encoding, CN, (0.0, 0.0), samples=3, seed=4)[0], mode)
+    def image(*values) -> np.ndarray:
+        return synthesizer.distribution(encoding, Question(CN, *values)).mean
+
+    one = image(0.6)
+    assert np.array_equal(image((0.6, 0.6)), one)
+    mode = image(0.0, 5)
+    assert np.array_equal(image((0.0, 0.0), 3, 4), mode)
     with torch.no_grad():
         code = encode_covariates(synthesizer.bundle.config.covariates, [CN])
         mean = synthesizer.model.link.decode(encoding.features, code).image.mean
     np.testing.assert_allclose(mode, ((mean[0, 0] + 0.5) * 2.5).clamp_min(0), atol=1e-5)
-    fine, _ = synthesizer.sample_grid(encoding, CN, (0.6, 0.0))
+    fine = image((0.6, 0.0))
     assert 0 < np.abs(fine - mode).mean() < np.abs(one - mode).mean()
 
 
 @pytest.mark.parametrize(
     ("temperature", "samples", "says"),
     [((0.5, 0.8, 1.0), 1, "has 2 levels"), (-0.1, 1, "from 0 to 2"), ((0.5, 3.0), 1, "is 3"),
-     (float("nan"), 1, "is nan"), ((), 1, "0 temperatures"), (1.0, 0, "at least 1")],
+     (float("nan"), 1, "is nan"), ((), 1, "0 temperatures"), (1.0, 0, "samples is 0; take 1")],
 )  # fmt: skip
 def test_what_can_not_be_drawn(synthesizer: Synthesizer, encoding: Encoding, temperature, samples, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        synthesizer.sample_grid(encoding, CN, temperature, samples)
+        synthesizer.distribution(encoding, Question(CN, temperature, samples))
 
 
 def test_running_mean_and_spread_are_those_of_all_samples(synthesizer: Synthesizer, encoding: Encoding) -> None:
@@ -133,33 +137,29 @@ def test_running_mean_and_spread_are_those_of_all_samples(synthesizer: Synthesiz
     regions = np.zeros((2, *SHAPE), np.float32)
     regions[0, 3, 4, 5], regions[1, :8] = 1, 1 / (8 * 16 * 16)
     threshold = float(np.median(images))
-    found = synthesizer.distribution(encoding, CN, 1.0, 6, 2, below=threshold, regions=regions)
+    found = synthesizer.distribution(encoding, Question(CN, 1.0, 6, 2, threshold), regions=regions)
     np.testing.assert_allclose(found.mean, images.mean(0), atol=1e-5)
     np.testing.assert_allclose(found.sd, images.std(0, ddof=1), atol=1e-5)
     np.testing.assert_allclose(found.error, images.std(0, ddof=1) / 6**0.5, atol=1e-5)
     np.testing.assert_allclose(found.below, (images < threshold).mean(0), atol=1e-6)
     np.testing.assert_allclose(found.regions[:, 0], images[:, 3, 4, 5], atol=1e-6)
     np.testing.assert_allclose(found.regions[:, 1], images[:, :8].mean((1, 2, 3)), atol=1e-5)
-    mean, sd = synthesizer.sample_grid(encoding, CN, 1.0, 6, 2)
-    assert np.array_equal(mean, found.mean)
-    assert np.array_equal(sd, found.sd)
     with pytest.raises(ValueError, match="don't lie on"):
-        synthesizer.distribution(encoding, CN, regions=regions[:, 1:])
+        synthesizer.distribution(encoding, Question(CN), regions=regions[:, 1:])
 
 
 def test_antithetic_pairs(synthesizer: Synthesizer, encoding: Encoding) -> None:
     """The even samples are the usual ones; the mean of pairs has less error, and its own estimate of it is right."""
-    first = synthesizer.distribution(encoding, CN, 1.0, 2, 3, antithetic=True)
-    single, _ = synthesizer.sample_grid(encoding, CN, 1.0, 1, 3)
+    first = synthesizer.distribution(encoding, Question(CN, 1.0, 2, 3, antithetic=True))
+    single = synthesizer.distribution(encoding, Question(CN, 1.0, 1, 3)).mean
     other = 2 * first.mean - single  # the second of the pair
     code = encode_covariates(synthesizer.bundle.config.covariates, [CN])
     raw = synthesizer.model.sample(encoding, code, 1.0, torch.Generator().manual_seed(3 * 1_000_003), negate=True)
     np.testing.assert_allclose(other, (raw[0, 0] * 2.5).clamp_min(0), atol=1e-5)
 
     def means(antithetic: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        runs = [
-            synthesizer.distribution(encoding, CN, 1.0, 6, seed, antithetic=antithetic) for seed in range(16)
-        ]  # fmt: skip
+        asked = [Question(CN, 1.0, 6, seed, antithetic=antithetic) for seed in range(16)]
+        runs = [synthesizer.distribution(encoding, question) for question in asked]
         return tuple(np.stack([getattr(run, name) for run in runs]) for name in ("mean", "sd", "error"))
 
     plain, paired = means(False), means(True)
@@ -169,7 +169,7 @@ def test_antithetic_pairs(synthesizer: Synthesizer, encoding: Encoding) -> None:
     for kind in (plain, paired):
         assert np.sqrt((kind[2] ** 2).mean()) == pytest.approx(np.sqrt((kind[0].var(0, ddof=1)).mean()), rel=0.1)
     with pytest.raises(InputError, match="pairs"):
-        synthesizer.sample_grid(encoding, CN, 1.0, 3, antithetic=True)
+        Question(CN, 1.0, 3, antithetic=True)
 
 
 def test_spread_of_pairs_is_unbiased_whatever_they_share() -> None:
@@ -195,8 +195,8 @@ def test_nothing_that_is_not_finite_leaves(value: float) -> None:
     t1 = pet = np.random.default_rng(0).random(SHAPE)
     encoding = synthesizer.encode_prepared(t1)
     asked = (
-        lambda: synthesizer.sample_grid(encoding, CN),
-        lambda: synthesizer.distribution(encoding, CN, 1.0, 4, below=1.0, regions=np.ones((1, *SHAPE)) / 16**3),
+        lambda: synthesizer.distribution(encoding, Question(CN)),
+        lambda: synthesizer.distribution(encoding, Question(CN, 1.0, 4, 0, 1.0), regions=np.ones((1, *SHAPE)) / 16**3),
         lambda: synthesizer.counterfactual(encoding, pet, CN, AD),
         lambda: synthesizer.log_likelihood(encoding, pet, CN, samples=2),
         lambda: synthesizer.mri_log_likelihood(t1),
@@ -273,7 +273,9 @@ def test_command_line_writes_the_distribution(tmp_path: Path, capsys: pytest.Cap
     below, _, mean = (read_scan(next(folder.glob(f"*desc-{name}"))).data for name in pets)
     assert below[mean > 1.6].mean() < 0.2 < 0.8 < below[(mean > 0.5) & (mean < 0.9)].mean()
     table = [line.split("\t") for line in next(folder.glob("*.tsv")).read_text().splitlines()]
-    assert table[0] == ["region", "mean", "sd"]  # four samples tell no interval
+    assert table[0] == ["region", "mean", "sd", "low90", "high90"]
+    means, low, high = (np.array([float(row[i]) for row in table[1:]]) for i in (1, 3, 4))
+    assert ((low < means) & (means < high)).all()
     assert [row[0] for row in table[1:]] == list(REGIONS)
     about = json.loads(next(folder.glob("*desc-synthetic_pet.json")).read_text())
     assert (about["Temperature"], about["Samples"], about["Antithetic"]) == ([0.5, 0.8, 1.0], 4, True)

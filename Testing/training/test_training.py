@@ -20,6 +20,7 @@ from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.model import preset
 from DualGlowLib.simulate.cohort import simulate_cohort
+from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.training.checkpoints import Checkpoints
 from DualGlowLib.training.data import Cohort, split_subjects
@@ -98,7 +99,8 @@ def test_the_run_learns_and_bundles(whole: Path, cases: Path) -> None:
     case = read_cases(cases)[0]
     cohort = Cohort.load([case], bundle.grid, bundle.pet_scale)
     synthesizer = Synthesizer(bundle)
-    pet, _ = synthesizer.sample_grid(synthesizer.encode_prepared(cohort.t1[0, 0].float().numpy() * 1.5), {"age": 60})
+    encoding = synthesizer.encode_prepared(cohort.t1[0, 0].float().numpy() * 1.5)
+    pet = synthesizer.distribution(encoding, Question({"age": 60})).mean
     truth = cohort.pet[0, 0].float().numpy() * bundle.pet_scale
     # Nine steps only: it has to know the mean PET by then, in the right place and the right unit.
     assert np.corrcoef(pet.ravel(), truth.ravel())[0, 1] > 0.9
@@ -175,7 +177,7 @@ def test_a_damaged_checkpoint_is_noted(whole: Path, cases: Path, settings: Path,
     (run / f"checkpoint-{STEPS}.safetensors").write_bytes(data)
     done = train(cases, settings, run, "--resume")
     assert done.returncode == 0, done.stderr
-    notes = [event["message"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "note"]
+    notes = [event["message"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "notice"]
     assert len(notes) == 1
     assert f"step {STEPS} is damaged" in notes[0]
     assert "the run goes on from step 8." in notes[0]

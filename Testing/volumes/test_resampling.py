@@ -99,7 +99,7 @@ def prepared() -> Prepared:
     scan = Scan(np.zeros((48, 60, 38), np.float32), affine.astype(np.float32))
     to_template = _affine((0.1, -0.05, 0.2), (1.05, 0.97, 1.1), (3, -9, 12))
     inside = np.linalg.norm((_points(scan.shape, to_template @ scan.affine) - grid.centre) / (60, 75, 60), axis=-1) < 1
-    return Prepared(scan, grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), inside, to_template)
+    return Prepared(grid, np.zeros(grid.shape), np.zeros(grid.shape, bool), scan, inside, to_template)
 
 
 def test_to_patient_puts_values_where_they_belong(prepared: Prepared) -> None:

@@ -24,6 +24,7 @@ from DualGlowLib import InputError
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.preparation.intensity import normalise_t1
+from DualGlowLib.provenance import Provenance
 from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.worker.requests import Commands
 from DualGlowLib.worker.server import Worker, _number_in, _plain
@@ -100,6 +101,12 @@ class Asking:
         self.process.wait(PATIENCE)
         self.process.stdout.close()
         self.log.close()
+
+
+def asking(**values) -> dict:
+    """The keywords of a question, covariates given beside the rest."""
+    covariates = {name: values.pop(name) for name in ("age", "sex", "diagnosis") if name in values}
+    return {"question": {"covariates": covariates, **values}}
 
 
 def small_t1() -> tuple[np.ndarray, list]:
@@ -229,9 +236,9 @@ def test_lines_that_are_no_requests(open_worker: Asking, line: bytes, words: str
 
 def test_a_number_that_waits_is_not_taken_twice(worker: Asking) -> None:
     """Nor is the request that has it ended by the answer to the other."""
-    first = worker.send("sample", age=70, temperature=1, samples=250)
+    first = worker.send("sample", **asking(age=70, temperature=1, samples=250))
     worker.until(working(first))
-    second = worker.send("sample", age=71)
+    second = worker.send("sample", **asking(age=71))
     for again in (first, second):
         for line in ({"id": again, "do": "devices"}, {"id": again}, {"id": again, "do": "cancel", "cancel": None}):
             worker.write(json.dumps(line).encode() + b"\n")
@@ -249,31 +256,47 @@ def test_a_number_that_waits_is_not_taken_twice(worker: Asking) -> None:
         ("dance", {}, "no command 'dance'"),
         ("_scan_file", {}, "no command"),
         ("run", {}, "no command"),
-        ("sample", {"aeg": 70}, "unexpected keyword argument 'aeg'"),
-        ("one", {}, "missing a required argument: 'index'"),
-        ("sample", {"age": "old"}, "age must be a number, not 'old'"),
-        ("sample", {"age": 400}, "age 400 is outside the range"),
-        ("sample", {"samples": 1.5}, "samples must be a whole number, not 1.5"),
-        ("sample", {"temperature": [1, 1]}, "2 temperatures"),
-        ("sample", {"temperature": "hot"}, "temperature must be a number or a list of numbers, not 'hot'"),
-        ("keyframes", {"ages": [], "temperatures": [0]}, "ages must be a list of numbers"),
+        ("sample", {**asking(), "aeg": 70}, "unexpected keyword argument 'aeg'"),
+        ("sample", {}, "missing a required argument: 'question'"),
+        ("sample", {"question": [70]}, "question must be an object, not [70]"),
+        ("sample", asking(aeg=70), "'aeg' is no setting; there are covariates"),
+        (
+            "sample",
+            {"question": {"covariates": 70}},
+            "covariates must be an object of a number or text by name, not 70",
+        ),
+        ("sample", {"question": {"covariates": {"education": 12}}}, "doesn't know education, but age, sex, diagnosis"),
+        ("sample", asking(age="old"), "age must be a number, not 'old'"),
+        ("sample", asking(age=400), "age 400 is outside the range"),
+        ("sample", asking(samples=1.5), "samples must be a whole number, not 1.5"),
+        ("sample", asking(temperature=[1, 1]), "2 temperatures"),
+        ("sample", asking(temperature="hot"), "temperature must be a number or a list of numbers, not 'hot'"),
+        ("keyframes", {**asking(), "ages": [], "temperatures": [0]}, "ages must be a list of numbers"),
         ("open", {"bundle": "/nowhere/at/all"}, "is no DualGlow model"),
         ("open", {"device": "cuda:77"}, "'cuda:77' can't be used"),
-        ("compare", {"voxels": "/nowhere.npy", "affine": np.eye(4).tolist()}, "nowhere.npy can't be read"),
-        ("compare", {"voxels": "/nowhere.npy", "affine": [[1, 2], [3, 4]]}, "affine"),
-        ("compare", {"voxels": "/nowhere.npy", "affine": (1000 * np.eye(4)).tolist()}, "affine"),
-        ("compare", {"voxels": "/nowhere.npy", "affine": np.diag([1000, 1, 1, 1]).tolist()}, "1e+03×1×1 mm"),
-        ("compare", {"voxels": "/dev/zero", "affine": np.eye(4).tolist()}, "can't be read"),
-        ("compare", {"voxels": "\0", "affine": np.eye(4).tolist()}, "can't be read"),
+        ("compare", {**asking(), "voxels": "/nowhere.npy", "affine": np.eye(4).tolist()}, "nowhere.npy can't be read"),
+        ("compare", {**asking(), "voxels": "/nowhere.npy", "affine": [[1, 2], [3, 4]]}, "affine"),
+        ("compare", {**asking(), "voxels": "/nowhere.npy", "affine": (1000 * np.eye(4)).tolist()}, "affine"),
+        (
+            "compare",
+            {**asking(), "voxels": "/nowhere.npy", "affine": np.diag([1000, 1, 1, 1]).tolist()},
+            "1e+03×1×1 mm",
+        ),
+        ("compare", {**asking(), "voxels": "/dev/zero", "affine": np.eye(4).tolist()}, "can't be read"),
+        ("compare", {**asking(), "voxels": "\0", "affine": np.eye(4).tolist()}, "can't be read"),
         ("open", {"bundle": 5000 * "x"}, "can't be read"),
-        ("sample", {"age": 10**30}, "age must be a number"),
-        ("sample", {"age": float("nan")}, "age must be a number, not nan"),
-        ("sample", {"seed": 10**400}, "seed must be a whole number, not inf"),
-        ("sample", {"samples": 10**12}, "at most 256"),
-        ("sample", {"sex": functools.reduce(lambda inner, _: [inner], range(500), 1)}, "sex must be text, not [["),
-        ("sample", {100 * "x": 1}, "unexpected keyword argument"),
+        ("sample", asking(age=10**30), "covariates must be an object"),
+        ("sample", asking(age=float("nan")), "covariates must be an object"),
+        ("sample", asking(seed=10**400), "seed must be a whole number, not inf"),
+        ("sample", asking(samples=10**12), "take 1 to 10000"),
+        (
+            "sample",
+            asking(sex=functools.reduce(lambda inner, _: [inner], range(500), 1)),
+            "covariates must be an object",
+        ),
+        ("sample", {**asking(), 100 * "x": 1}, "unexpected keyword argument"),
         (500 * "x", {}, "no command"),
-        ("keyframes", {"ages": 3000 * [70], "temperatures": 3000 * [0]}, "at most 1000"),
+        ("keyframes", {**asking(), "ages": 3000 * [70], "temperatures": 3000 * [0]}, "at most 1000"),
     ],
 )
 def test_refused_with_one_sentence_and_usable(worker: Asking, do: str, values: dict, words: str) -> None:
@@ -281,7 +304,7 @@ def test_refused_with_one_sentence_and_usable(worker: Asking, do: str, values: d
     assert (reply["event"], reply.get("traceback")) == ("refused", None)
     assert words in reply["message"]
     assert "\n" not in reply["message"]
-    reply = worker.ask("keyframes", ages=[70], temperatures=[0])  # made once for all of these
+    reply = worker.ask("keyframes", **asking(), ages=[70], temperatures=[0])  # made once for all of these
     assert reply["event"] == "done"
 
 
@@ -330,11 +353,11 @@ GOOD = [
     {"id": 1, "do": "devices"},
     {"id": 2, "do": "open", "bundle": "/nowhere", "device": "cpu"},
     {"id": 3, "do": "prepare", "voxels": "/nowhere.npy", "affine": np.eye(4).tolist(), "source": "T1", "mask": None},
-    {"id": 4, "do": "sample", "age": 70.0, "sex": "F", "temperature": 1.0, "samples": 2, "seed": 3, "below": 1.0},
-    {"id": 5, "do": "one", "index": 1, "age": None, "temperature": [1.0, 0.5], "seed": 3},
-    {"id": 6, "do": "keyframes", "ages": [60, 70], "temperatures": [0, 1], "diagnosis": "AD", "samples": 2},
-    {"id": 7, "do": "sweep", "ages": [60, 70]},
-    {"id": 8, "do": "compare", "voxels": "/nowhere.npy", "affine": np.eye(4).tolist(), "registered": True},
+    {"id": 4, "do": "sample", **asking(age=70.0, sex="F", temperature=1.0, samples=2, seed=3, below=1.0)},
+    {"id": 5, "do": "sample", **asking(age=None, temperature=[1.0, 0.5], seed=3, first=1, antithetic=True)},
+    {"id": 6, "do": "keyframes", "ages": [60, 70], "temperatures": [0, 1], **asking(diagnosis="AD", samples=2)},
+    {"id": 7, "do": "sweep", "ages": [60, 70], **asking()},
+    {"id": 8, "do": "compare", "voxels": "/nowhere.npy", "affine": np.eye(4).tolist(), "registered": True, **asking()},
     {"id": 9, "do": "cancel", "cancel": 4},
 ]
 ODD = [
@@ -479,13 +502,11 @@ def test_prepare_answers_and_keeps(worker: Asking) -> None:
     assert np.allclose(reply["to_template"], np.eye(4))
     grid = worker.ask("open", device="cpu")["bundle"]["grid"]
     assert np.allclose(reply["grid_affine"], grid["affine"])
-    assert reply["mri_bits"] > 0
-    assert reply["mri_bits_trained"] > 0
     assert Path(reply["picture"]).read_bytes()[1:4] == b"PNG"
 
 
-def test_sample_and_one(worker: Asking) -> None:
-    reply = worker.ask("sample", age=70, sex="F", temperature=1, samples=2, seed=3, below=1.0)
+def test_samples_and_one_of_them(worker: Asking) -> None:
+    reply = worker.ask("sample", **asking(age=70, sex="F", temperature=1, samples=2, seed=3, below=1.0))
     mean, sd, below = (worker.array(reply[name]) for name in ("mean", "sd", "below"))
     assert mean.shape == sd.shape == below.shape == worker.shape
     assert mean.dtype == np.float32
@@ -493,20 +514,19 @@ def test_sample_and_one(worker: Asking) -> None:
     assert set(np.unique(np.round(below[below > 0.98]))) == {1}
     assert reply["provenance"]["Synthetic"] is True
     assert reply["device"] == "cpu"
-    worker.array(reply["grid_mean"])
-    samples = [worker.ask("one", index=index, age=70, sex="F", temperature=1, seed=3) for index in (0, 1)]
+    samples = [worker.ask("sample", **asking(first=index, age=70, sex="F", temperature=1, seed=3)) for index in (0, 1)]
     # Each is cut to its own range, so that their mean is the mean's but for little.
-    off = np.abs(np.mean([worker.array(one["sample"]) for one in samples], axis=0) - mean)
+    off = np.abs(np.mean([worker.array(one["mean"]) for one in samples], axis=0) - mean)
     assert off.max() < 0.1
     assert off.mean() < 1e-3
     for row, *ones in zip(reply["regions"], *(one["regions"] for one in samples), strict=True):
         assert row["mean"] == pytest.approx(np.mean([one["mean"] for one in ones]), abs=1e-5)
-    alone = worker.ask("sample", age=70)
+    alone = worker.ask("sample", **asking(age=70))
     assert alone["sd"] is alone["below"] is alone["regions"][0]["low"] is None
 
 
 def test_keyframes_are_the_samples_means(worker: Asking) -> None:
-    asked = {"ages": [60, 80], "temperatures": [1], "samples": 2, "seed": 4}
+    asked = {"ages": [60, 80], "temperatures": [1], **asking(samples=2, seed=4)}
     frames = []
     for _ in range(2):
         number = worker.send("keyframes", **asked)
@@ -516,12 +536,12 @@ def test_keyframes_are_the_samples_means(worker: Asking) -> None:
         assert [(event["age"], event["temperature"]) for event in made] == [(60, 1), (80, 1)]
         frames.append([worker.array(event["values"]) for event in made])
     assert np.array_equal(frames[0], frames[1])
-    reply = worker.ask("sample", age=80, temperature=1, samples=2, seed=4)
-    assert np.array_equal(worker.array(reply["grid_mean"]), frames[0][1])
+    mean = worker.array(worker.ask("sample", **asking(age=80, temperature=1, samples=2, seed=4))["mean"])
+    assert mean[mean > 0].mean() == pytest.approx(frames[0][1][frames[0][1] > 0.3].mean(), rel=0.1)
 
 
 def test_sweep(worker: Asking) -> None:
-    number = worker.send("sweep", ages=[60, 90])
+    number = worker.send("sweep", **asking(), ages=[60, 90])
     heard = worker.until(lambda event: event["event"] in ENDS)
     assert {event["id"] for event in heard} == {number}
     assert heard[-1]["event"] == "done"
@@ -536,10 +556,12 @@ def test_sweep(worker: Asking) -> None:
 
 
 def test_compare(worker: Asking) -> None:
-    reply = worker.ask("one", index=0, age=70, temperature=1, seed=99)
-    pet, (_, affine) = worker.array(reply["sample"]), small_t1()
+    reply = worker.ask("sample", **asking(age=70, temperature=1, seed=99))
+    pet, (_, affine) = worker.array(reply["mean"]), small_t1()
     path = worker.save("pet", 7 * pet)
-    reply = worker.ask("compare", voxels=path, affine=affine, source="PET", age=70, samples=2, registered=True)
+    reply = worker.ask(
+        "compare", voxels=path, affine=affine, source="PET", registered=True, **asking(age=70, samples=2)
+    )
     assert reply["event"] == "done"
     found = {name: worker.array(reply[name]) for name in ("pet", "difference", "z")}
     assert all(array.shape == worker.shape for array in found.values())
@@ -553,8 +575,8 @@ def test_compare(worker: Asking) -> None:
 
 ABOUT = {
     "Synthetic", "Description", "Units", "ReferenceRegion", "TrainedOnSimulatedPET", "Age", "Sex", "Diagnosis",
-    "WithinTrainingRange", "Temperature", "Samples", "Antithetic", "Seed", "Bundle", "BundleSHA256", "Source",
-    "SourceVoxelsSHA256", "ToTemplate", "Quality", "Verdict", "DualGlowVersion", "TorchVersion", "Device",
+    "Covariates", "WithinTrainingRange", "Temperature", "Samples", "Antithetic", "Seed", "Bundle", "BundleSHA256",
+    "Source", "SourceVoxelsSHA256", "ToTemplate", "Quality", "Verdict", "DualGlowVersion", "TorchVersion", "Device",
 }  # fmt: skip
 
 
@@ -562,24 +584,27 @@ def test_every_image_comes_with_what_went_into_it(worker: Asking) -> None:
     data, affine = small_t1()
     noise = {"samples": 2, "seed": 5, "sex": "F", "diagnosis": "AD"}
     asked = {
-        "sample": {"age": 70, "temperature": 0.5, "below": 1.25, **noise},
-        "one": {"age": 70, "temperature": 0.5, "index": 3, "seed": 5, "sex": "F", "diagnosis": "AD"},
-        "keyframes": {"ages": [60, 70], "temperatures": [0, 0.5], **noise},
-        "sweep": {"ages": [60, 70], "temperature": 0.5, **noise},
+        "sample": asking(age=70, temperature=0.5, below=1.25, **noise),
+        "one": asking(age=70, temperature=0.5, first=3, **{**noise, "samples": 1}),
+        "keyframes": {"ages": [60, 70], "temperatures": [0, 0.5], **asking(**noise)},
+        "sweep": {"ages": [60, 70], **asking(temperature=0.5, **noise)},
     }
     told: dict[str, list[dict]] = {}
     for do, values in asked.items():
-        number = worker.send(do, **values)
+        number = worker.send("sample" if do == "one" else do, **values)
         heard = worker.until(lambda event, number=number: event["id"] == number and event["event"] in ENDS)
         told[do] = [event for event in heard if event["event"] in ("done", "keyframe", "step") and len(event) > 2]
-    pet = worker.array(told["one"][0]["sample"])
+    pet = worker.array(told["one"][0]["mean"])
     path = worker.save("pet", pet)
     told["compare"] = [
-        worker.ask("compare", voxels=path, affine=affine, source="real.nii.gz", registered=True, age=70, **noise)
+        worker.ask(
+            "compare", voxels=path, affine=affine, source="real.nii.gz", registered=True, **asking(age=70, **noise)
+        )
     ]
     found = {do: [event["provenance"] for event in events] for do, events in told.items()}
     for do, abouts in found.items():
         assert all(set(about) >= ABOUT for about in abouts), do
+        assert all(set(about) <= Provenance.__annotations__.keys() for about in abouts), do
         assert {about["Seed"] for about in abouts} == {5}
         assert {(about["Sex"], about["Diagnosis"]) for about in abouts} == {("F", "AD")}
         assert {about["SourceVoxelsSHA256"] for about in abouts} == {hashlib.sha256(data).hexdigest()}
@@ -617,20 +642,19 @@ def keys(value: object) -> object:
 
 def test_the_worker_that_tests_play_by_hand_answers_with_the_same_keys(worker: Asking) -> None:
     data, affine = small_t1()
-    pet = {"voxels": worker.ask("one", index=0, age=70)["sample"], "affine": affine, "source": "PET"}
-    person = {"age": 70.0, "sex": None, "diagnosis": None}
+    pet = {"voxels": worker.ask("sample", **asking(age=70, temperature=1))["mean"], "affine": affine, "source": "PET"}
+    many = asking(age=70.0, temperature=1, samples=2, below=1.0)
     hand = HandClient()
     asked = [
         ("devices", {}, hand.answer_devices),
         ("open", {"bundle": None, "device": "cpu"}, hand.answer_readying),
         ("prepare", {"voxels": worker.save("t1", data), "affine": affine, "prepared": True}, hand.answer_readying),
-        ("sample", {**person, "temperature": 1, "samples": 2, "below": 1.0}, lambda: hand.answer_sample((2, 2, 2))),
-        ("sample", {**person, "samples": 1}, lambda: hand.answer_sample((2, 2, 2))),
-        ("one", {**person, "index": 0}, lambda: hand.answer_one((2, 2, 2))),
-        ("one", {**person, "index": 2}, lambda: hand.answer_one((2, 2, 2))),
-        ("keyframes", {"ages": [60], "temperatures": [0]}, hand.answer_frames),
-        ("sweep", {"ages": [60], "samples": 2, "temperature": 1}, lambda: hand.answer_sweep((2, 2, 2))),
-        ("compare", {**person, **pet, "samples": 2, "registered": True}, lambda: hand.answer_compare((2, 2, 2))),
+        ("sample", many, lambda: hand.answer_sample((2, 2, 2))),
+        ("sample", asking(sex="F"), lambda: hand.answer_sample((2, 2, 2))),
+        ("sample", asking(age=70.0, temperature=1, first=2), lambda: hand.answer_sample((2, 2, 2))),
+        ("keyframes", {"ages": [60], "temperatures": [0], **asking()}, hand.answer_frames),
+        ("sweep", {"ages": [60], **many}, lambda: hand.answer_sweep((2, 2, 2))),
+        ("compare", {**pet, "registered": True, **many}, lambda: hand.answer_compare((2, 2, 2))),
     ]
     assert {do for do, _, _ in asked} == {name for name in vars(Commands) if not name.startswith("_")} - {"run"}
     for do, values, answer in asked:
@@ -652,19 +676,19 @@ def working(number: int) -> Callable[[dict], bool]:
 
 def test_cancel_in_the_middle_of_a_sample(worker: Asking) -> None:
     before = set(worker.folder.iterdir())
-    number = worker.send("sample", age=70, temperature=1, samples=250)
+    number = worker.send("sample", **asking(age=70, temperature=1, samples=250))
     worker.until(working(number))
     worker.send("cancel", cancel=number)
     heard = worker.until(lambda event: event["event"] in ENDS)
     assert (heard[-1]["id"], heard[-1]["event"]) == (number, "cancelled")
     assert all(event["fraction"] < 0.9 for event in heard[:-1])
     assert set(worker.folder.iterdir()) == before
-    assert worker.ask("sample", age=70)["event"] == "done"
+    assert worker.ask("sample", **asking(age=70))["event"] == "done"
 
 
 def test_cancel_of_what_waits_is_answered_at_once(worker: Asking) -> None:
-    first = worker.send("sample", age=70, temperature=1, samples=250)
-    second, third = worker.send("sample", age=71), worker.send("sample", age=72)
+    first = worker.send("sample", **asking(age=70, temperature=1, samples=250))
+    second, third = worker.send("sample", **asking(age=71)), worker.send("sample", **asking(age=72))
     worker.until(working(first))
     worker.send("cancel", cancel=second)
     worker.send("cancel", cancel=12345)  # there is none: no answer
@@ -676,10 +700,10 @@ def test_cancel_of_what_waits_is_answered_at_once(worker: Asking) -> None:
 
 
 def test_newer_request_does_not_wait_for_keyframes(worker: Asking) -> None:
-    running = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[1], samples=16)
+    running = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[1], **asking(samples=16))
     worker.until(working(running))
     assert worker.send("devices")
-    newer = worker.send("sample", age=70)
+    newer = worker.send("sample", **asking(age=70))
     ends = {}
     while newer not in ends:
         event = worker.until(lambda event: event["event"] in ENDS)[-1]
@@ -697,7 +721,7 @@ def test_cancel_in_the_middle_of_preparation(worker: Asking) -> None:
     heard = worker.until(lambda event: event["event"] in ENDS)
     assert (heard[-1]["id"], heard[-1]["event"]) == (number, "cancelled")
     assert "encoding" not in [event.get("stage") for event in heard]
-    reply = worker.ask("sample", age=70)
+    reply = worker.ask("sample", **asking(age=70))
     assert reply["event"] == "refused"
     assert "prepare a T1 first" in reply["message"]
 
@@ -797,7 +821,7 @@ def test_end_of_input_ends_the_process_at_once(tmp_path: Path) -> None:
     worker.ask("open", device="cpu")
     data, affine = small_t1()
     worker.ask("prepare", voxels=worker.save("t1", data), affine=affine, prepared=True)
-    number = worker.send("sample", age=70, temperature=1, samples=250)
+    number = worker.send("sample", **asking(age=70, temperature=1, samples=250))
     worker.until(working(number))
     worker.process.stdin.close()
     rest = worker.until(lambda event: event is None)[:-1]

@@ -8,14 +8,16 @@ moves each voxel in units of its standard deviation in the training cohort, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..flow import FlowConfig, MultiScaleFlow, initialize
-from ..training.data import Cohort
+from ..preparation.t1 import PreparedT1
+from ..training.data import T1_SCALE, Cohort
 
 __all__ = ["IGLOW", "IGlow"]
 
@@ -33,9 +35,10 @@ def _cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int = 1) -> to
 class IGlow(nn.Module):
     """One flow over the channels of T1 and PET, N(0, I) on all its latents.
 
-    Images are ``(B, channels, *spatial)`` in the units of a ``data.Cohort``, 0..1. Training adds the noise that
-    ``model.ModelConfig`` adds by default in the preset ``standard``. Its state is that of a module, mean PET and
-    standard deviation included: ``state_dict`` holds all.
+    Images are ``(B, channels, *spatial)`` in the units of a ``data.Cohort``, 0..1; only ``predict``, which makes it a
+    ``Predictor``, takes and gives volumes. Training adds the noise that ``model.ModelConfig`` adds by default in the
+    preset ``standard``. Its state is that of a module, the PETs' mean, standard deviation and scale included:
+    ``state_dict`` holds all.
 
     Args:
         shape: spatial, 2 or 3 sides.
@@ -43,10 +46,13 @@ class IGlow(nn.Module):
         channels: of the T1 and of the PET.
         noise: standard deviations of what is added to T1 and PET in training.
         seed: of the starting weights, the order of cases, augmentation and noise.
+        ascent: steps up the gradient that ``predict`` takes.
 
     Raises:
         InputError: if the shape does not divide by 2^levels.
     """
+
+    name = "iGlow"
 
     def __init__(
         self,
@@ -55,8 +61,10 @@ class IGlow(nn.Module):
         channels: tuple[int, int] = (1, 1),
         noise: tuple[float, float] = (0.01, 0.008),
         seed: int = 0,
+        ascent: int = 200,
     ) -> None:
         super().__init__()
+        self.ascent = ascent
         self.shape, self.channels, self.noise, self.seed = tuple(shape), channels, noise, seed
         if any(side % 2 ** len(flow.depths) for side in self.shape):
             raise InputError(f"The grid {self.shape} does not divide by {2 ** len(flow.depths)}; take fewer levels.")
@@ -66,9 +74,10 @@ class IGlow(nn.Module):
         self.flow.to(memory_format=torch.channels_last_3d if len(self.shape) == 3 else torch.channels_last)
         self.register_buffer("mean", torch.zeros(channels[1], *self.shape))
         self.register_buffer("sd", torch.ones(channels[1], *self.shape))
+        self.register_buffer("pet_scale", torch.tensor(1.0))
         self.register_buffer("fitted", torch.tensor(False))
 
-    def log_prob(self, t1: Tensor, pet: Tensor) -> Tensor:
+    def joint_log_prob(self, t1: Tensor, pet: Tensor) -> Tensor:
         """log p(x_m, x_p), ``(B,)``."""
         latents, log_det = self.flow(torch.cat([t1, pet], 1) - 0.5)
         squares = sum(z.square().flatten(1).sum(1) for z in latents)
@@ -76,7 +85,7 @@ class IGlow(nn.Module):
 
     def bits(self, t1: Tensor, pet: Tensor) -> Tensor:
         """Bits per dimension of both images together (nominally 8-bit), ``(B,)``."""
-        return 8.0 - self.log_prob(t1, pet) / (math.log(2) * self._dimensions)
+        return 8.0 - self.joint_log_prob(t1, pet) / (math.log(2) * self._dimensions)
 
     @property
     def _dimensions(self) -> int:
@@ -100,7 +109,8 @@ class IGlow(nn.Module):
         """Maximise the likelihood of the cohort's pairs; a further call goes on from the weights, with a new optimiser.
 
         Args:
-            cohort: a ``data.Cohort``, or what has its ``batch`` and ``statistics`` (``photos.PhotoPairs``).
+            cohort: a ``data.Cohort``, or what has its ``batch``, ``statistics`` and ``pet_scale``, as
+                ``photos.PhotoPairs``.
             steps: of Adam, each on ``batch`` cases; one whose loss or gradient is not finite is skipped.
             learning_rate: at its highest; it rises over a tenth of the steps and falls to 0 along a cosine.
             augment: as ``Cohort.batch`` does it: flips, intensities.
@@ -108,10 +118,11 @@ class IGlow(nn.Module):
         """
         generator = torch.Generator().manual_seed(self.seed)
         mean, sd = cohort.statistics()
+        self.pet_scale.fill_(cohort.pet_scale)
         self.mean.copy_(mean)
         self.sd.copy_((sd.square() + self.noise[1] ** 2).sqrt())
         first = torch.randperm(len(cohort), generator=generator)[:16].tolist()
-        initialize(self, [tuple(self._batch(cohort, first, generator, augment))], "log_prob")
+        initialize(self, [tuple(self._batch(cohort, first, generator, augment))], "joint_log_prob")
         self.requires_grad_(True)
         optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         schedule = _cosine(optimizer, steps, max(1, steps // 10))
@@ -135,7 +146,17 @@ class IGlow(nn.Module):
         self.fitted.fill_(True)
         return self.eval()
 
-    def predict(self, t1: Tensor, steps: int = 200, rate: float = 0.1) -> Tensor:
+    def predict(self, prepared: PreparedT1, covariates: Mapping[str, object], /) -> np.ndarray:
+        """The PET that ``ascend`` finds in ``ascent`` steps, SUVR, float32, ``[x, y, z]``; covariates are not used.
+
+        Raises:
+            InputError: before ``fit``, or for a T1 on a grid of another shape.
+        """
+        image = torch.from_numpy(np.ascontiguousarray(prepared.t1, dtype=np.float32))[None, None] / T1_SCALE
+        pet = self.ascend(image, self.ascent)[0, 0] * float(self.pet_scale)
+        return pet.clamp_min(0).float().cpu().numpy()
+
+    def ascend(self, t1: Tensor, steps: int = 200, rate: float = 0.1) -> Tensor:
         """The PET ``(B, channels, *spatial)`` of the highest log p(t1, ·) that ``steps`` steps of Adam find.
 
         The search starts at the cohort's mean PET, draws nothing at random and never ends below its start.
@@ -161,7 +182,7 @@ class IGlow(nn.Module):
         for step in range(steps + 1):
             with torch.enable_grad():
                 pet = self.mean + self.sd * offset
-                values = self.log_prob(t1, pet)
+                values = self.joint_log_prob(t1, pet)
             better = values.detach() > highest  # never where the value is not a number
             highest[better], best[better] = values.detach()[better], pet.detach()[better]
             if step < steps:

@@ -13,10 +13,22 @@ from .. import __version__
 from ..errors import InputError
 from ..files import hash_file, write_whole
 from ..model import DualGlow, ModelConfig
+from ..preparation.settings import Preparation
 from ..resources import resource
 from ..sealed import not_finite, write_sealed
 from ..volumes.grid import Grid
-from .files import CARD, CONFIG, DEFAULT_BUNDLE, FORMAT, WEIGHTS, check_numbers, check_weights, read_config, reading
+from .files import (
+    CARD,
+    CONFIG,
+    DEFAULT_BUNDLE,
+    FORMAT,
+    WEIGHTS,
+    check_numbers,
+    check_weights,
+    preparation_of,
+    read_config,
+    reading,
+)
 
 __all__ = ["DEFAULT_BUNDLE", "Bundle", "check_bundle_folder", "load_bundle", "save_bundle", "unsound_tensor"]
 
@@ -48,9 +60,9 @@ class Bundle:
     digest: str = ""
 
     @property
-    def preparation(self) -> dict:
-        """How the scans that it learned from were prepared: ``bias`` (bool), ``reference`` and ``resolution``."""
-        return self.training.get("preparation", {})
+    def preparation(self) -> Preparation:
+        """How the scans that it learned from were prepared, and new ones are to be."""
+        return preparation_of(self.training, f"The model {self.name}")
 
     @property
     def config(self) -> ModelConfig:
@@ -169,6 +181,8 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
         grid = Grid.from_dict(values["grid"])
         config = ModelConfig.from_dict(values["model"])
         t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
+        training = values.get("training", {})
+        preparation_of(training, str(folder / CONFIG))
     weights = check_weights(folder, values)
     with reading(folder / CONFIG):
         model = DualGlow(config)
@@ -182,6 +196,4 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{weights} does not fit the configuration beside it; get the model again.") from error
     model.eval().requires_grad_(False)
-    return Bundle(
-        model, grid, t1_scale, pet_scale, values["name"], values.get("training", {}), hash_file(folder / CONFIG)
-    )
+    return Bundle(model, grid, t1_scale, pet_scale, values["name"], training, hash_file(folder / CONFIG))

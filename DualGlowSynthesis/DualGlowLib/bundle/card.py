@@ -13,9 +13,6 @@ _SIMULATED = (
 )
 
 
-_TASK = "T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, pons = 1)"
-
-
 def model_card(bundle: Bundle) -> str:
     """Markdown text: what the model is, what it was trained on, what it is for and what it is not for."""
     grid, training, config = bundle.grid, bundle.training, bundle.config
@@ -28,10 +25,11 @@ def model_card(bundle: Bundle) -> str:
     millions = sum(parameter.numel() for parameter in bundle.model.parameters()) / 1e6
     spacing = "×".join(f"{side:g}" for side in grid.spacing)
     place = f"voxels of {spacing} mm, MNI152" if config.dims == 3 else "pixels"
+    task = f"T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, {bundle.preparation.reference} = 1)"
     lines = [
         f"# {bundle.name}",
         "",
-        f"DUAL-GLOW model: {training.get('task', _TASK)}.",
+        f"DUAL-GLOW model: {training.get('task', task)}.",
         "",
         "**Research use only. Not a medical device; its output is synthetic and must not be used for diagnosis or "
         "treatment.**",

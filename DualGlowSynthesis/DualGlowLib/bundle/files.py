@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import hash_file
+from ..preparation.settings import Preparation
 from ..resources import resource
 from ..sealed import CHECKSUMS, is_sealed, parse_json
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_numbers",
     "check_weights",
     "describe",
+    "preparation_of",
     "read_config",
     "reading",
     "shipped_bundles",
@@ -89,6 +91,15 @@ def check_numbers(values: Mapping) -> None:
         raise ValueError(f"the voxels of its grid measure {spacing}, about {centre}")
 
 
+def preparation_of(training: Mapping, where: str) -> Preparation:
+    """How the scans that a model learned from were prepared, from what its configuration says of its training.
+
+    Raises:
+        InputError: if that can't be; it names ``where``.
+    """
+    return Preparation.from_dict(training.get("preparation", {}), where)
+
+
 def check_weights(folder: Path | str, values: dict) -> Path:
     """The weights' file, after its checksum was found to be the one that the configuration states.
 
@@ -109,8 +120,8 @@ def describe(folder: Path | str) -> dict:
     Returns:
         ``name``, ``sha256`` (of the configuration), ``simulated``, ``licence`` (a name such as ``"Apache-2.0"``, a
         licence's text, or empty if none is stated), ``card`` (Markdown), ``grid`` (``name``, ``shape``, ``affine``:
-        voxels to MNI152 RAS+ millimetres), ``reference`` and ``resolution`` (of its SUVR, in millimetres; where
-        they aren't stated, what ``prepare_pet`` takes by itself), ``training``, and ``covariates``: each with ``name``,
+        voxels to MNI152 RAS+ millimetres), ``reference`` and ``resolution`` (of its SUVR, in millimetres, see
+        ``Preparation``), ``training``, and ``covariates``: each with ``name``,
         ``kind`` and ``range`` (lowest and highest of the training cases, or None) or ``values``.
 
     Raises:
@@ -125,7 +136,7 @@ def describe(folder: Path | str) -> dict:
         grid, training = Grid.from_dict(values["grid"]), values.get("training", {})
         if len(grid.shape) != 3:
             raise InputError(f"{folder} is a model of two-dimensional images; choose one of brains.")
-        preparation = training.get("preparation", {})
+        preparation = preparation_of(training, str(folder / CONFIG))
         return {
             "name": str(values["name"]),
             "sha256": hash_file(folder / CONFIG),
@@ -133,8 +144,8 @@ def describe(folder: Path | str) -> dict:
             "licence": _licence(folder, values),
             "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
             "grid": {"name": grid.name, "shape": list(grid.shape), "affine": grid.affine.tolist()},
-            "reference": preparation.get("reference", "pons"),
-            "resolution": preparation.get("resolution", 8.0),
+            "reference": preparation.reference,
+            "resolution": preparation.resolution,
             "training": training,
             "covariates": [_covariate(one) for one in values["model"].get("covariates", [])],
         }

@@ -1,42 +1,47 @@
-"""How a cohort on the grid was prepared, from its sidecars; a model prepares new scans in the same way."""
+"""How a cohort on the grid was prepared, in its sidecars; a model prepares new scans in the same way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ..errors import InputError
+from ..preparation.settings import Preparation
 from .case import Case
 from .files import sidecar
 
-__all__ = ["preparation_of"]
+__all__ = ["preparation_of", "t1_keys"]
+
+_BIAS, _DEFORMABLE, _REFERENCE = "BiasCorrected", "Deformable", "ReferenceRegion"
 
 
-def preparation_of(cases: Sequence[Case]) -> dict:
-    """The settings that all cases share: ``bias`` (bool), ``reference`` (name of the region), ``resolution`` (mm).
+def t1_keys(preparation: Preparation) -> dict[str, bool]:
+    """What the sidecar of a prepared T1 says of its preparation."""
+    return {_BIAS: preparation.bias, **({_DEFORMABLE: True} if preparation.deformable else {})}
 
-    ``deformable`` is True if a deformation followed the affine, and left out otherwise. A setting that no sidecar
-    states is left out, and so is a resolution that differs between cases.
+
+def preparation_of(cases: Sequence[Case]) -> Preparation:
+    """What all cases share; what no sidecar states, and a resolution that differs between cases, is as by default.
 
     Raises:
-        InputError: if cases differ in any other setting: one model can't learn from both.
+        InputError: if cases differ in anything but the resolution, since one model can't learn from both; or if a
+            sidecar states what can't be used.
     """
-    cases_by_value: dict[str, dict[object, str]] = {"bias": {}, "reference": {}, "resolution": {}, "deformable": {}}
+    cases_by_value: dict[str, dict[object, Case]] = {name: {} for name in ("bias", "deformable", "reference")}
+    resolutions = {case.pet_resolution for case in cases}
     for case in cases:
         t1, pet = sidecar(case.t1), sidecar(case.pet) if case.pet else {}
-        values = {
-            "bias": t1.get("BiasCorrected"),
-            "reference": pet.get("ReferenceRegion"),
-            "resolution": pet.get("ResolutionFWHM"),
-            "deformable": t1.get("Deformable"),
-        }
-        for setting, value in values.items():
-            cases_by_value[setting].setdefault(value, case.name)
-    for setting in ("bias", "reference", "deformable"):
-        if len(cases_by_value[setting]) > 1:
-            (one, first), (other, second) = list(cases_by_value[setting].items())[:2]
+        values = {"bias": t1.get(_BIAS), "deformable": t1.get(_DEFORMABLE), "reference": pet.get(_REFERENCE)}
+        Preparation.from_dict(values, f"The sidecars of {case.name}")
+        for name, value in values.items():
+            cases_by_value[name].setdefault(value, case)
+    for name, by_value in cases_by_value.items():
+        if len(by_value) > 1:
+            (one, first), (other, second) = list(by_value.items())[:2]
             raise InputError(
-                f"{first} and {second} differ in how they were prepared ({setting}: {one} and {other}); prepare all "
-                "cases alike."
+                f"{first.name} and {second.name} differ in how they were prepared ({name}: {one} and {other}); prepare "
+                "all cases alike."
             )
-    shared = {setting: list(by_value) for setting, by_value in cases_by_value.items() if len(by_value) == 1}
-    return {setting: value for setting, (value,) in shared.items() if value is not None}
+    shared = {name: value for name, by_value in cases_by_value.items() for value in by_value}
+    return Preparation.from_dict(
+        {**shared, "resolution": resolutions.pop() if len(resolutions) == 1 else None}, "The sidecars of the PETs"
+    )

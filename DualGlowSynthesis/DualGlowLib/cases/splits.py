@@ -15,7 +15,7 @@ from ..outputs import FOLD_TABLE, FOLDS, Output, generated_by
 from .case import Case
 from .tables import read_table, table_text
 
-__all__ = ["Splits", "make_splits", "read_splits", "splits_output", "write_splits"]
+__all__ = ["Splits", "make_splits", "read_splits", "sides_of", "splits_output", "write_splits"]
 
 _THIRDS = ("youngest third", "middle third", "oldest third")
 
@@ -161,6 +161,17 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
     if folds < 2 or empty or min(assignment.values()) < 0:
         raise InputError(f"{path} must number its folds 0, 1, 2, … without a gap, and have at least 2; correct it.")
     return Splits(tuple(cases), folds, assignment, strata, seed)
+
+
+def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -> tuple[list[Case], list[Case]] | None:
+    """Cases to train on and to test on, by a file of folds and the fold that is held out; None if neither is given.
+
+    Raises:
+        InputError: if one is given without the other, or as ``read_splits`` and ``Splits.fold``.
+    """
+    if (path is None) != (fold is None):
+        raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
+    return None if path is None else read_splits(path, cases).fold(fold)
 
 
 def _from_json(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:

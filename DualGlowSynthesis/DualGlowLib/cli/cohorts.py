@@ -3,41 +3,58 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
+from .options import add_command, add_layout, add_preparation, preparation_chosen
 from .protection import case_inputs, check
 
-if TYPE_CHECKING:
-    from ..cases.case import Case
-    from ..cases.splits import Splits
-    from ..volumes.grid import Grid
-
-__all__ = ["grid_named", "prepare", "simulate", "splits_of", "validate"]
+__all__ = ["add_commands", "prepare", "simulate", "validate"]
 
 
-def grid_named(name: str) -> Grid:
-    from ..volumes.grid import GRIDS
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``simulate``, ``validate`` and ``prepare``."""
+    command = add_command(
+        commands, "simulate", simulate, "make a paired T1/FDG-PET cohort whose conditional law is known"
+    )
+    command.add_argument("output", metavar="OUT", help="folder to write to (BIDS, and truth/)")
+    command.add_argument("--cases", type=int, required=True, metavar="N")
+    command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--anatomy", action="append", metavar="DIR", help="folder of T1s with region labels; repeatable"
+    )
+    command.add_argument(
+        "--independent-anatomy", action="store_true", help="age and diagnosis act on uptake alone, not on anatomy"
+    )
+    command.add_argument("--jobs", type=int, default=1, help="processes")
 
-    if name not in GRIDS:
-        raise InputError(f"There is no grid {name!r}; there are {', '.join(GRIDS)}.")
-    return GRIDS[name]
+    text = "say which cases of a directory can be used, and why others can't"
+    command = add_command(commands, "validate", validate, text, force=True)
+    add_layout(command)
+    command.add_argument("--deep", action="store_true", help="read every voxel, not the headers alone")
+    command.add_argument(
+        "--splits", metavar="FILE", help="also divide the subjects into folds and write them here (JSON)"
+    )
+    command.add_argument("--folds", type=int, default=5, metavar="K")
+    command.add_argument("--seed", type=int, default=0)
 
-
-def splits_of(arguments: argparse.Namespace, cases: Sequence[Case]) -> Splits | None:
-    """The folds that ``--splits`` names, if it was given; ``--fold`` goes with it."""
-    from ..cases.splits import read_splits
-
-    if (arguments.splits is None) != (arguments.fold is None):
-        raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
-    return read_splits(arguments.splits, cases) if arguments.splits else None
+    text = "bring every T1 and PET of a directory to a grid, ready for training"
+    command = add_command(commands, "prepare", prepare, text)
+    add_layout(command)
+    text = "folder to write to (a BIDS derivative); goes on where it stopped"
+    command.add_argument("output", metavar="OUT", help=text)
+    command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
+    add_preparation(command)
+    text = "leave out the pictures for checking"
+    command.add_argument("--no-pictures", dest="pictures", action="store_false", help=text)
+    command.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
 
 
 def simulate(arguments: argparse.Namespace, console: Console) -> int:
     from ..simulate.cohort import simulate_cohort
+    from ..volumes.grid import grid_named
 
     simulate_cohort(
         arguments.output,
@@ -77,20 +94,18 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
 
 def prepare(arguments: argparse.Namespace, console: Console) -> int:
     from ..cohorts.cohort import prepare_cohort
+    from ..volumes.grid import grid_named
 
     with Stop() as stop:
         result = prepare_cohort(
             arguments.cases,
             arguments.output,
             grid_named(arguments.grid),
+            preparation_chosen(arguments),
             jobs=arguments.jobs,
             layout=arguments.layout,
-            reference=arguments.reference,
-            resolution=arguments.resolution,
-            bias=arguments.bias,
             pictures=arguments.pictures,
             t1_only=arguments.t1_only,
-            deformable=arguments.deformable,
             progress=lambda name, fraction: console.progress("preparing", fraction, name),
             stop=lambda: stop.asked,
         )
@@ -98,6 +113,5 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
     if result.interrupted:
         console.note("Interrupted; the same command goes on.")
         return 1
-    if not result.having("good", "doubtful"):
-        raise InputError(f"No case of {arguments.cases} could be prepared; {arguments.output}/manifest.json says why.")
+    result.check_any(arguments.cases)
     return 1 if result.having("failed") else 0

@@ -6,6 +6,8 @@ import json
 import sys
 import time
 
+from ..progress import Clock
+
 __all__ = ["Console"]
 
 
@@ -23,6 +25,7 @@ class Console:
         self.machine = machine
         self._last = 0.0
         self._moving = False
+        self._clock = Clock()
 
     def event(self, **values: object) -> None:
         """Something for programs only."""
@@ -51,10 +54,12 @@ class Console:
         if now - self._last < wait and fraction < 1:
             return
         self._last = now
+        told = self._clock.event(stage, fraction)
         if self.machine:
-            self.event(event="progress", stage=stage, progress=round(fraction, 4))
+            self.event(event="progress", **told)
             return
-        line = f"{stage} {100 * fraction:3.0f} %  {detail}".rstrip()
+        left = "" if told["seconds_left"] is None else f"  {_duration(told['seconds_left'])} left"
+        line = f"{stage} {100 * fraction:3.0f} %  {detail}".rstrip() + left
         if terminal:
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
             self._moving = True
@@ -65,3 +70,9 @@ class Console:
         if self._moving:
             print(file=sys.stderr)
             self._moving = False
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -10,9 +10,14 @@ __all__ = ["Stop"]
 class Stop:
     """Within the ``with`` block the first SIGINT or SIGTERM sets ``asked``; a second raises KeyboardInterrupt.
 
-    >>> with Stop() as stop:      # doctest: +SKIP
+    >>> steps = 0
+    >>> with Stop() as stop:
     ...     while not stop.asked:
-    ...         work()
+    ...         steps += 1
+    ...         if steps == 3:
+    ...             signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+    >>> steps
+    3
     """
 
     def __init__(self) -> None:

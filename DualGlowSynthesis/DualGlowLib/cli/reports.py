@@ -5,36 +5,64 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .cohorts import splits_of
 from .console import Console
+from .options import add_command, add_device, add_splits
 from .protection import case_inputs, check
 
-__all__ = ["benchmark", "evaluate"]
+__all__ = ["add_commands", "benchmark", "evaluate"]
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``evaluate`` and ``benchmark``."""
+    text = "compare a model with the PETs of cases that it has not seen"
+    command = add_command(commands, "evaluate", evaluate, text, force=True)
+    command.add_argument("bundle", metavar="BUNDLE")
+    command.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
+    add_splits(command, "evaluate on this fold alone")
+    command.add_argument("--output", required=True, metavar="REPORT.json")
+    command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
+    text = "also probe what the MRI's latents still tell of the covariates"
+    command.add_argument("--leakage", action="store_true", help=text)
+    command.add_argument("--seed", type=int, default=0)
+    add_device(command)
+
+    command = add_command(commands, "benchmark", benchmark, "time a synthesis on this machine, stage by stage")
+    text = "T1 to use (default: the template that ships with DualGlow)"
+    command.add_argument("t1", metavar="T1", nargs="?", help=text)
+    command.add_argument("--bundle", metavar="DIR")
+    add_device(command)
 
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..baselines.mean import MeanPET
     from ..cases.layouts import read_cases
+    from ..cases.splits import sides_of
     from ..evaluation.tables import evaluate as run
     from ..evaluation.tables import report_output, write_report
+    from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
     inputs = [arguments.bundle, *filter(None, [arguments.splits]), *case_inputs(arguments.cases)]
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    bundle = synthesizer.bundle
+    predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
     cases = read_cases(arguments.cases)
-    if splits := splits_of(arguments, cases):
-        cases = splits.fold(arguments.fold)[1]
+    if sides := sides_of(arguments.splits, arguments.fold, cases):
+        cases = sides[1]
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table
         from ..training.data import Cohort
 
-        cohort = Cohort.load(cases, synthesizer.bundle.grid, synthesizer.bundle.pet_scale)
+        cohort = Cohort.load(cases, bundle.grid, bundle.pet_scale)
         told = leakage(synthesizer.model, cohort, progress=lambda done, all_: console.progress("probing", done / all_))
         probed = {"leakage": told}
-    result = run(
-        synthesizer,
+    result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
+        predictors,
         cases,
+        bundle.grid,
+        bundle.pet_scale,
         arguments.samples,
         arguments.seed,
         lambda done, total: console.progress("evaluating", done / total),
@@ -48,7 +76,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:
-    from ..evaluation.benchmark import benchmark as run
+    from ..synthesis.benchmark import benchmark as run
     from ..synthesis.synthesizer import Synthesizer
     from ..volumes.reading import read_scan
 

@@ -9,62 +9,136 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..synthesis.question import MAX_AGES, Question
 from .console import Console
+from .options import add_command, add_device
 from .protection import check
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..synthesis.draws import Distribution
-    from ..synthesis.synthesizer import PatientEncoding, Synthesis, Synthesizer
+    from ..preparation.t1 import Prepared
+    from ..synthesis.session import Session
+    from ..synthesis.synthesizer import Synthesis
     from ..volumes.scan import Scan
 
-__all__ = ["sweep", "synthesize"]
+__all__ = ["add_commands", "sweep", "synthesize"]
 
-_MAX_AGES = 60
-_SAMPLES_OF_90 = 19  # of a central 90 % interval, see ``Distribution.interval``
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``synthesize`` and ``sweep``."""
+    command = add_command(commands, "synthesize", synthesize, "synthesize the FDG-PET of a T1", force=True)
+    _add_t1(command)
+    command.add_argument("--output", required=True, metavar="PET.nii.gz", help="file, or folder that exists")
+    command.add_argument("--age", type=float, help="years; if left out what DICOM says, else unknown")
+    command.add_argument("--dicom", metavar="DIR", help="also write a derived DICOM series (the T1 must be DICOM)")
+    _add_question(command)
+
+    text = "synthesize the FDG-PET of a T1 at several ages, and draw them"
+    command = add_command(commands, "sweep", sweep, text, force=True)
+    _add_t1(command)
+    command.add_argument("--output", required=True, metavar="DIR")
+    command.add_argument("--ages", required=True, metavar="FROM:TO:STEP", help="e.g. 50:100:10, TO included")
+    _add_question(command)
+
+
+def _add_t1(command: argparse.ArgumentParser) -> None:
+    command.add_argument("t1", metavar="T1", help="T1-weighted MRI of a head: a file, or a folder of DICOM files")
+    text = "which series of a DICOM folder: its number, UID or part of its description"
+    command.add_argument("--series", help=text)
+
+
+def _add_question(command: argparse.ArgumentParser) -> None:
+    """What both commands take, but the age; and what they write besides PETs."""
+    command.add_argument("--sex", help="F or M; unknown if left out")
+    command.add_argument("--diagnosis", help="one that the model knows, e.g. CN, MCI, AD; unknown if left out")
+    command.add_argument("--covariate", action="append", metavar="NAME=VALUE", help="any other that the model knows")
+    command.add_argument(
+        "--temperature", type=_temperatures, default=[0.0], metavar="T[,T…]",
+        help="factor on the latent noise, 0: the mode; or one for each level, the finest first",
+    )  # fmt: skip
+    command.add_argument("--samples", type=int, default=1, metavar="K", help="mean (and _sd) of K samples")
+    command.add_argument("--antithetic", action="store_true", help="take samples in pairs of opposite noise")
+    command.add_argument("--below", type=float, metavar="SUVR", help="also write the share of samples below this")
+    command.add_argument(
+        "--regions", action="store_true", help="also write region means, of several samples with intervals"
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--mask", metavar="FILE", help="brain mask in the T1's space (default: found)")
+    command.add_argument("--transform", metavar="FILE", help="also write the affine to the template (.h5 or .tfm)")
+    command.add_argument("--qc", metavar="FILE.png", help="also draw the preparation for checking")
+    command.add_argument("--bundle", metavar="DIR", help="trained model (default: the one that ships with DualGlow)")
+    add_device(command)
+
+
+def _temperatures(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers separated by commas, not {text!r}") from None
 
 
 def synthesize(arguments: argparse.Namespace, console: Console) -> int:
     path = _output_file(arguments)
-    _check_files(arguments, [path])
-    synthesizer, scan = _load(arguments, console, [arguments.age])
-    patient = _encode(arguments, console, synthesizer, scan)
-    result = _sample(arguments, synthesizer, patient, arguments.age)
-    _write(result, path, console, arguments)
+    question = _question(arguments)
+    _check_files(arguments, question, [path])
+    session = _open(arguments, console)
+    session.check(question)
+    scan, question = _read(arguments, console, session, question)
+    _note_extrapolation(session, question, console)
+    prepared = _prepare(arguments, console, session, scan)
+    result = session.sample(question, console.progress)
+    _write(result, question, path, console, arguments)
     if arguments.dicom:
         from ..volumes.dicom.export import export_dicom
 
         files = export_dicom(result.mean, arguments.t1, arguments.dicom, "", result.provenance, arguments.series)
         console.result(f"{len(files)} DICOM files in {arguments.dicom}", event="output", path=str(arguments.dicom))
-    _finish(patient, console)
+    _finish(prepared, console)
     return 0
 
 
 def sweep(arguments: argparse.Namespace, console: Console) -> int:
     from ..pictures.drawing import write_png
-    from ..pictures.montage import montage
     from ..volumes.marking import output_name
 
     ages = _ages(arguments.ages)
     folder = Path(arguments.output)
-    paths = [folder / output_name(arguments.t1, f"syntheticAge{age:g}") for age in ages]
-    picture = folder / "sweep.png"
-    _check_files(arguments, paths, picture)
-    synthesizer, scan = _load(arguments, console, ages)
-    patient = _encode(arguments, console, synthesizer, scan)
+    paths = {age: folder / output_name(arguments.t1, f"syntheticAge{age:g}") for age in ages}
+    picture, question = folder / "sweep.png", _question(arguments)
+    _check_files(arguments, question, list(paths.values()), picture)
+    session = _open(arguments, console)
+    session.check_sweep(question, ages)
+    scan, question = _read(arguments, console, session, question)
+    for one in session.check_sweep(question, ages):
+        _note_extrapolation(session, one, console)
+    prepared = _prepare(arguments, console, session, scan)
     _make_folder(folder)
-    means = []
-    for number, (age, path) in enumerate(zip(ages, paths, strict=True)):
-        result = _sample(arguments, synthesizer, patient, age)
-        means.append(result.grid_mean)
-        _write(result, path, console, arguments)
-        console.progress("sampling", (number + 1) / len(ages))
-    shown = montage(patient.prepared, means, [f"age {age:g}" for age in ages])
+
+    def step(age: float, made: Synthesis) -> None:
+        _write(made, question, paths[age], console, arguments)
+
+    shown = session.sweep(question, ages, step, console.progress)
     write_png(shown, picture, force=arguments.force)
     console.result(f"picture: {picture}", event="output", path=str(picture))
-    _finish(patient, console)
+    _finish(prepared, console)
     return 0
+
+
+def _question(arguments: argparse.Namespace) -> Question:
+    """What the arguments ask.
+
+    Raises:
+        InputError: for a value that can't be.
+    """
+    covariates = {name: getattr(arguments, name, None) for name in ("age", "sex", "diagnosis")}
+    for text in arguments.covariate or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--covariate is {text!r}; give NAME=VALUE, e.g. education=12.")
+        covariates[name.strip()] = value.strip()
+    return Question(
+        covariates, tuple(arguments.temperature), arguments.samples, arguments.seed, arguments.below,
+        antithetic=arguments.antithetic,
+    )  # fmt: skip
 
 
 def _ages(text: str) -> list[float]:
@@ -75,8 +149,8 @@ def _ages(text: str) -> list[float]:
     if not (step > 0 and last >= first and all(map(math.isfinite, (first, last, step)))):
         raise InputError(f"--ages {text!r} holds no age; give FROM:TO:STEP with FROM ≤ TO and STEP > 0.")
     count = int((last - first) / step + 1e-9) + 1
-    if count > _MAX_AGES:
-        raise InputError(f"--ages {text!r} are {count} ages; take at most {_MAX_AGES}.")
+    if count > MAX_AGES:  # before a list of them is made
+        raise InputError(f"--ages {text!r} are {count} ages; take at most {MAX_AGES}.")
     return [first + i * step for i in range(count)]
 
 
@@ -92,11 +166,14 @@ def _output_file(arguments: argparse.Namespace) -> Path:
     return path
 
 
-def _check_files(arguments: argparse.Namespace, pets: list[Path], picture: Path | None = None) -> None:
+def _check_files(
+    arguments: argparse.Namespace, question: Question, pets: list[Path], picture: Path | None = None
+) -> None:
     """Refuse what must not be written, before anything is done.
 
     Args:
         arguments: of the command.
+        question: what they ask.
         pets: the mean PETs that it will write; their folder is made if a picture goes there too.
         picture: of a sweep.
     """
@@ -112,7 +189,7 @@ def _check_files(arguments: argparse.Namespace, pets: list[Path], picture: Path 
     outputs: list[Output] = []
     for path in pets:
         outputs += scan_outputs(path, SYNTHETIC)
-        if arguments.samples > 1 and any(arguments.temperature):
+        if question.drawn > 1:
             outputs += scan_outputs(_beside(path, "Sd"), SYNTHETIC_SD)
         if arguments.below is not None:
             outputs += scan_outputs(_beside(path, "Below"), SYNTHETIC_BELOW)
@@ -142,52 +219,51 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"The folder {folder} can't be made ({error.strerror}).") from error
 
 
-def _load(arguments: argparse.Namespace, console: Console, ages: list[float | None]) -> tuple[Synthesizer, Scan]:
-    """The model and the T1, after everything that can be wrong with the arguments was checked.
+def _open(arguments: argparse.Namespace, console: Console) -> Session:
+    from ..synthesis.session import Session
 
-    What DICOM says of the patient's age and sex holds where the arguments say nothing.
-    """
-    from ..synthesis.synthesizer import Synthesizer
+    session = Session(notice=console.note)
+    session.open(arguments.bundle, arguments.device)
+    return session
+
+
+def _read(
+    arguments: argparse.Namespace, console: Console, session: Session, question: Question
+) -> tuple[Scan, Question]:
+    """The T1; what DICOM says of the patient's age and sex holds where the arguments say nothing."""
     from ..volumes.reading import read_scan
 
-    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
-    _check_covariates(arguments, console, synthesizer, ages)
-    synthesizer.check(arguments.temperature, arguments.samples, arguments.antithetic)
-    if arguments.below is not None and not arguments.below > 0:
-        raise InputError(f"--below is {arguments.below:g}; give an SUVR above 0.")
     scan = read_scan(arguments.t1, arguments.series)
-    known = {covariate.name: covariate for covariate in synthesizer.bundle.config.covariates}
+    known = {one["name"] for one in session.describe()["covariates"]}
     for name in ("age", "sex"):
         stated = scan.meta.get(name)
-        if stated is None or name not in known or getattr(arguments, name, "") is not None:
+        is_swept = name == "age" and not hasattr(arguments, "age")
+        if stated is None or name not in known or name in question.covariates or is_swept:
             continue
         said = f"{name} {stated:g}" if name == "age" else f"{name} {stated}"
+        more = question.at(**{name: stated})
         try:
-            known[name].is_trained(stated)
+            session.check(more)
         except InputError as error:
             console.note(f"{said} of the DICOM header is not used: {error}")
         else:
-            setattr(arguments, name, stated)
+            question = more
             console.note(f"{said} taken from the DICOM header; --{name} overrides it")
-    return synthesizer, scan
+    return scan, question
 
 
-def _check_covariates(
-    arguments: argparse.Namespace, console: Console, synthesizer: Synthesizer, ages: list[float | None]
-) -> None:
-    for age in ages:
-        values = {**vars(arguments), "age": age}
-        for covariate in synthesizer.bundle.config.covariates:
-            if not covariate.is_trained(values.get(covariate.name)):  # refuses what can't be used
-                console.note(f"{covariate.name} {age:g} lies outside the training range; the model extrapolates")
+def _note_extrapolation(session: Session, question: Question, console: Console) -> None:
+    for name in session.untrained(question):
+        value = question.covariates[name]
+        console.note(f"{name} {value} lies outside the training range; the model extrapolates")
 
 
-def _encode(arguments: argparse.Namespace, console: Console, synthesizer: Synthesizer, scan: Scan) -> PatientEncoding:
+def _prepare(arguments: argparse.Namespace, console: Console, session: Session, scan: Scan) -> Prepared:
     from ..preparation.transforms import write_transform
     from ..volumes.reading import read_scan
 
     mask = read_scan(arguments.mask) if arguments.mask else None
-    patient = synthesizer.encode(scan, mask, console.progress)
+    patient, _ = session.prepare(scan, mask, progress=console.progress)
     for reason in patient.prepared.verdict.reasons:
         console.note(f"look at this: {reason}")
     if arguments.transform:
@@ -195,37 +271,13 @@ def _encode(arguments: argparse.Namespace, console: Console, synthesizer: Synthe
         console.result(str(path), event="output", path=str(path))
     if arguments.qc:
         from ..pictures.drawing import write_png
-        from ..pictures.quality import t1_picture
 
-        path = write_png(t1_picture(patient.prepared), arguments.qc, arguments.force)
+        path = write_png(patient.picture, arguments.qc, arguments.force)
         console.result(str(path), event="output", path=str(path))
-    return patient
+    return patient.prepared
 
 
-def _sample(
-    arguments: argparse.Namespace, synthesizer: Synthesizer, patient: PatientEncoding, age: float | None
-) -> Synthesis:
-    return synthesizer.sample(
-        patient,
-        age=age,
-        sex=arguments.sex,
-        diagnosis=arguments.diagnosis,
-        temperature=arguments.temperature,
-        samples=arguments.samples,
-        seed=arguments.seed,
-        antithetic=arguments.antithetic,
-        below=arguments.below,
-        regions=_regions(synthesizer) if arguments.regions else None,
-    )
-
-
-def _regions(synthesizer: Synthesizer) -> np.ndarray:
-    from ..atlas.regions import weights
-
-    return weights(synthesizer.bundle.grid)
-
-
-def _write(result: Synthesis, path: Path, console: Console, arguments: argparse.Namespace) -> None:
+def _write(result: Synthesis, question: Question, path: Path, console: Console, arguments: argparse.Namespace) -> None:
     from ..volumes.marking import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD
     from ..volumes.writing import write_scan
 
@@ -234,10 +286,10 @@ def _write(result: Synthesis, path: Path, console: Console, arguments: argparse.
     if result.sd is not None:
         written.append(write_scan(result.sd, _beside(path, "Sd"), SYNTHETIC_SD, result.provenance, force))
     if result.below is not None:
-        about = {**result.provenance, "Units": "share of samples", "BelowSUVR": arguments.below}
+        about = {**result.provenance, "Units": "share of samples", "BelowSUVR": question.below}
         written.append(write_scan(result.below, _beside(path, "Below"), SYNTHETIC_BELOW, about, force))
-    if result.distribution.regions is not None:
-        written.append(_write_regions(result.distribution, _beside(path, "Regions", ".tsv"), force))
+    if arguments.regions:
+        written.append(_write_regions(result.regions, _beside(path, "Regions", ".tsv"), force))
     for item in written:
         console.result(str(item), event="output", path=str(item))
 
@@ -251,21 +303,16 @@ def _beside(path: Path, what: str, ending: str = "") -> Path:
     return path.with_name(f"{stem}_{what.lower()}" + (ending or own))
 
 
-def _write_regions(found: Distribution, path: Path, force: bool) -> Path:
-    """A table of the mean SUVR of each region over the samples; with their interval where there are enough of them."""
-    from ..atlas.regions import REGIONS
+def _write_regions(rows: list[dict], path: Path, force: bool) -> Path:
+    """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several."""
     from ..files import write_whole
 
-    columns = {"mean": found.regions.mean(0)}
-    if found.samples > 1:
-        columns["sd"] = found.regions.std(0, ddof=1)
-    if found.samples >= _SAMPLES_OF_90:
-        columns["low90"], columns["high90"] = found.interval(0.9)
-    rows = zip(REGIONS, *columns.values(), strict=True)
-    lines = [("region", *columns), *((name, *(f"{value:.4f}" for value in values)) for name, *values in rows)]
+    titles = {"region": "region", "mean": "mean", "sd": "sd", "low": "low90", "high": "high90"}
+    shown = [key for key in titles if rows[0][key] is not None]
+    lines = [[titles[key] for key in shown]]
+    lines += [[row["region"], *(f"{row[key]:.4f}" for key in shown[1:])] for row in rows]
     return write_whole(path, "".join("\t".join(line) + "\n" for line in lines), force)
 
 
-def _finish(patient: PatientEncoding, console: Console) -> None:
-    prepared = patient.prepared
+def _finish(prepared: Prepared, console: Console) -> None:
     console.event(event="done", quality=prepared.quality, verdict=prepared.verdict.to_dict())

@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..atlas.reference import REFERENCES
 from ..cases.case import Case, Findings
 from ..cases.layouts import LAYOUTS, find_cases, is_simulated
 from ..cases.records import record_names
 from ..errors import InputError
 from ..locks import only_one
+from ..preparation.settings import Preparation
 from ..processes import Work, work_off
 from ..volumes.grid import Grid
 from .derivative import about_case, begin, check_files, check_folder, finish, update
@@ -47,6 +47,15 @@ class CohortResult:
         """Names of the cases with one of these statuses."""
         return [name for name, about in self.cases.items() if about["status"] in statuses]
 
+    def check_any(self, source: Path | str) -> None:
+        """Refuse a cohort of which no case can be used.
+
+        Raises:
+            InputError: naming ``source``, where the cases come from.
+        """
+        if not self.having("good", "doubtful"):
+            raise InputError(f"No case of {source} could be prepared; {self.out / 'manifest.json'} says why.")
+
     def counts(self) -> dict[str, int]:
         return dict(sorted(Counter(about["status"] for about in self.cases.values()).items()))
 
@@ -75,15 +84,12 @@ def prepare_cohort(
     cases_folder: Path | str,
     out: Path | str,
     grid: Grid,
+    preparation: Preparation | None = None,
     *,
     jobs: int = 1,
     layout: str | None = None,
-    reference: str = "pons",
-    resolution: float = 8.0,
-    bias: bool = True,
     pictures: bool = True,
     t1_only: bool = False,
-    deformable: bool = False,
     progress: Callable[[str, float], None] | None = None,
     stop: Callable[[], bool] | None = None,
     work: Work = prepare_case,
@@ -109,15 +115,12 @@ def prepare_cohort(
         cases_folder: see ``read_cases``.
         out: made if it doesn't exist.
         grid: where to.
+        preparation: how; by default as ``Preparation`` has it.
         jobs: how many processes; each computes in one thread. They are spawned, so a script that calls this needs the
             usual ``if __name__ == "__main__"``.
         layout: see ``read_cases``.
-        reference: region that SUVR is relative to.
-        resolution: full width at half maximum that PETs are smoothed to, in millimetres.
-        bias: correct T1s for shading.
         pictures: draw pictures for checking.
         t1_only: also take cases without a PET.
-        deformable: follow the affine to the template by a deformation (see ``t1.prepare``).
         progress: called with a message and how much of the whole is done.
         stop: asked several times a second; when it says True, work ends at once and can be resumed.
         work: what is done with a case; see ``workers.work_off``.
@@ -128,14 +131,10 @@ def prepare_cohort(
     out = Path(out)
     if jobs < 1:
         raise InputError(f"jobs must be at least 1, not {jobs}.")
-    if not 0 < resolution < 30:
-        raise InputError(f"The PET resolution must be between 0 and 30 mm, not {resolution:g}.")
-    if reference not in REFERENCES:
-        raise InputError(f"There is no reference region {reference!r}; choose one of {', '.join(REFERENCES)}.")
     found = find_cases(cases_folder, layout)
     if out.resolve() == found.folder.resolve():
         raise InputError(f"{out} holds the cases themselves; give another folder for what is made of them.")
-    settings = Settings(grid, reference, float(resolution), bias, pictures, deformable)
+    settings = Settings(grid, preparation or Preparation(), pictures)
     simulated = is_simulated(found.folder)
     planned, refused = _plan(found, out, settings, simulated, t1_only)
     report = progress or (lambda message, fraction: None)

@@ -15,8 +15,10 @@ import numpy as np
 from .. import __version__
 from ..cases.case import Case
 from ..cases.records import digest, hash_file, hash_input, is_whole, read_record, record_path, write_record
+from ..cases.sidecars import t1_keys
 from ..errors import InputError
 from ..outputs import kind_of_file
+from ..preparation.settings import Preparation
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
@@ -41,24 +43,17 @@ class Settings:
 
     Attributes:
         grid: where to.
-        reference: region that SUVR is relative to.
-        resolution: full width at half maximum in millimetres that PETs are smoothed to.
-        bias: whether T1s are corrected for shading.
+        preparation: how.
         pictures: whether pictures for checking are drawn.
-        deformable: whether a deformation follows the affine.
     """
 
     grid: Grid
-    reference: str = "pons"
-    resolution: float = 8.0
-    bias: bool = True
+    preparation: Preparation
     pictures: bool = True
-    deformable: bool = False
 
     def to_dict(self) -> dict:
-        """Fit for JSON; what a cohort is recognised by, so that an option that came later is named only when used."""
-        values = {**vars(self), "grid": self.grid.to_dict()}
-        return values if self.deformable else {key: value for key, value in values.items() if key != "deformable"}
+        """Fit for JSON; what a case is recognised by, see ``Preparation.to_dict``."""
+        return {"grid": self.grid.to_dict(), **self.preparation.to_dict(), "pictures": self.pictures}
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,8 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     share = 0.9 if case.pet is None else 0.6
     t1 = read_scan(case.t1)
     mask = None if case.mask is None else read_scan(case.mask)
-    options = {"bias": settings.bias} | ({"deformable": True} if settings.deformable else {})
+    chosen = settings.preparation
+    options = {"bias": chosen.bias} | ({"deformable": True} if chosen.deformable else {})
     prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
@@ -211,8 +207,8 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
         pet = prepare_pet(
             scan,
             prepared,
-            reference=settings.reference,
-            resolution=settings.resolution,
+            reference=chosen.reference,
+            resolution=chosen.resolution,
             source_resolution=case.pet_resolution,
             registered=case.registered,
             progress=lambda stage, done: progress(f"PET {stage}", share + 0.3 * done),
@@ -267,8 +263,7 @@ def _write_all(
         "Modality": "MR",
         "SkullStripped": True,
         "IntensityScale": "white matter 1, fluid 0",
-        "BiasCorrected": job.settings.bias,
-        **({"Deformable": True} if job.settings.deformable else {}),
+        **t1_keys(job.settings.preparation),
         "Sources": [inputs[role]["path"] for role in ("t1", "mask") if role in inputs],
         "Preparation": {**prepared.to_dict(), "source": inputs["t1"]["path"]},
     }

@@ -1,72 +1,78 @@
-"""How good a model is on cases with a real (or simulated) PET: image metrics in the brain, beside a baseline."""
+"""How good methods are on cases with an acquired (or simulated) PET: image metrics in the brain, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
+from ..errors import InputError
 from ..files import write_json
 from ..metrics.images import image_metrics
 from ..outputs import EVALUATION, Output, check_outputs, generated_by
+from ..preparation.t1 import PreparedT1
 from ..simulate.cohort import truth_file
-from ..synthesis.synthesizer import Synthesizer
+from ..synthesis.draws import Draws
+from ..synthesis.predictor import Predictor, SamplingPredictor
+from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 
 __all__ = ["evaluate", "report_output", "write_report"]
 
 
 def evaluate(
-    synthesizer: Synthesizer,
+    predictors: Sequence[Predictor],
     cases: Sequence[Case],
+    grid: Grid,
+    data_range: float,
     samples: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Compare the model with the PETs of cases that lie on its grid.
+    """Compare what methods predict with the PETs of cases that lie on a grid.
 
-    The baseline is to copy the training cohort's mean PET for everybody. Where the cases are simulated, their
-    ``truth/`` gives a third row, the conditional mean: no prediction from the MRI can be better on average.
+    Where the cases are simulated, their truth gives a further row, the conditional mean: no prediction from the MRI
+    can be better on average.
 
     Args:
-        synthesizer: the model.
-        cases: not used in training.
-        samples: K > 1 also measures the spread of K samples at temperature 1: how many voxels of the brain lie in
-            the central 90 % of a normal law with the samples' mean and standard deviation.
+        predictors: the methods, a model or a baseline; each with a name of its own. They never see the PETs.
+        cases: not used in their training.
+        grid: that the cases lie on.
+        data_range: of PSNR and SSIM, SUVR; one constant for all methods that are to be compared.
+        samples: K > 1 also draws K samples from each method that can (``SamplingPredictor``), and measures their mean
+            and their spread: how many voxels of the brain lie in the central 90 % of a normal law with the samples'
+            mean and standard deviation.
         seed: of the samples.
         progress: called with the number done and the number to do.
 
     Returns:
-        ``summary`` (means over cases, by method) and ``cases`` (each one's numbers).
+        ``data_range_suvr``, ``summary`` (means over cases, by method; for samples with ``coverage_90``) and ``cases``
+        (each one's numbers).
 
     Raises:
-        InputError: for a case that does not lie on the model's grid.
+        InputError: if there are no cases or no methods, or two of one name; for a case that does not lie on the grid;
+            and for a method that gives anything but finite numbers on it, or too few samples.
     """
-    bundle = synthesizer.bundle
-    base = getattr(bundle.model.link, "base_mean", None)
-    mean_pet = None if base is None else (base[0, 0].cpu().numpy() + 0.5) * bundle.pet_scale
+    if not cases or not predictors:
+        raise InputError(f"There are {len(predictors)} methods and {len(cases)} cases; give at least one of each.")
     rows = []
     for done, case in enumerate(cases):
-        t1, pet, mask = read_on_grid(case, bundle.grid)
-        encoding = synthesizer.encode_prepared(t1)
-        methods = {"model, T=0": synthesizer.sample_grid(encoding, case.attributes)[0]}
-        row: dict = {"case": case.name}
-        if samples > 1:
-            mean, sd = synthesizer.sample_grid(encoding, case.attributes, 1.0, samples, seed)
-            methods[f"model, mean of {samples}"] = mean
-            row["coverage_90"] = float((np.abs(pet - mean) <= 1.645 * sd)[mask].mean())
-        if mean_pet is not None:
-            methods["mean PET"] = mean_pet
-        truth = truth_file(case.t1, f"{case.name}_mean.nii.gz")
-        if truth is not None:
-            methods["conditional mean (truth)"] = read_scan(truth).data
-        row["methods"] = {
-            name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in methods.items()
-        }
-        rows.append(row)
+        t1, pet, mask = read_on_grid(case, grid)
+        methods: dict[str, dict[str, float]] = {}
+        for name, image, sd in _images(predictors, PreparedT1(grid, t1, mask), case, samples, seed):
+            if name in methods:
+                raise InputError(
+                    f"Two rows of the report would be called {name!r}; give each method a name of its own."
+                )
+            methods[name] = {**vars(image_metrics(image, pet, mask, data_range))}
+            if sd is not None:
+                methods[name]["coverage_90"] = float((np.abs(pet - image) <= 1.645 * sd)[mask].mean())
+        rows.append({"case": case.name, "methods": methods})
         if progress:
             progress(done + 1, len(cases))
     common = [name for name in rows[0]["methods"] if all(name in row["methods"] for row in rows)]
@@ -74,10 +80,35 @@ def evaluate(
         name: {key: float(np.mean([row["methods"][name][key] for row in rows])) for key in rows[0]["methods"][name]}
         for name in common  # of a merged cohort only some may be simulated
     }
-    result = {"bundle": bundle.name, "bundle_sha256": bundle.digest, "data_range_suvr": bundle.pet_scale}
-    if samples > 1:
-        result["coverage_90"] = float(np.mean([row["coverage_90"] for row in rows]))
-    return {**result, "summary": summary, "cases": rows}
+    return {"data_range_suvr": data_range, "summary": summary, "cases": rows}
+
+
+def _images(
+    predictors: Sequence[Predictor], prepared: PreparedT1, case: Case, samples: int, seed: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    """What to compare with the PET of a case: name, SUVR on the grid, and the standard deviation of samples."""
+
+    def checked(predictor: Predictor, image: np.ndarray) -> np.ndarray:
+        image, shape = np.asarray(image), tuple(prepared.grid.shape)
+        if image.shape != shape:
+            raise InputError(f"{predictor.name} gives a PET of the shape {image.shape} for {case.name}, not {shape}.")
+        if not np.isfinite(image).all():
+            raise InputError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case.name}.")
+        return image
+
+    for predictor in predictors:
+        yield predictor.name, checked(predictor, predictor.predict(prepared, case.attributes)), None
+        if samples > 1 and isinstance(predictor, SamplingPredictor):
+            draws = Draws()
+            for image in islice(predictor.sample(prepared, case.attributes, samples, seed), samples):
+                draws.add(torch.tensor(checked(predictor, image), dtype=torch.float32))
+            if draws.images.count < samples:
+                raise InputError(f"{predictor.name} draws {draws.images.count} PETs for {case.name}, not {samples}.")
+            found = draws.result()
+            yield f"{predictor.name}, mean of {samples}", found.mean, found.sd
+    truth = truth_file(case, "mean")
+    if truth is not None:
+        yield "conditional mean (truth)", read_scan(truth).data, None
 
 
 def report_output(path: Path | str) -> Output:
@@ -105,6 +136,9 @@ def write_report(result: dict, path: Path, force: bool = False) -> str:
             f"| {name} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['mae']:.4f} | {row['correlation']:.4f} |"
         )
     lines.append(f"\n{len(result['cases'])} cases, data range {result['data_range_suvr']:g} SUVR.")
-    if "coverage_90" in result:
-        lines.append(f"Voxels inside the central 90 % of the samples: {100 * result['coverage_90']:.1f} %.")
+    for name, row in result["summary"].items():
+        if "coverage_90" in row:
+            lines.append(
+                f"{name}: {100 * row['coverage_90']:.1f} % of the voxels lie inside the samples' central 90 %."
+            )
     return "\n".join(lines)

@@ -10,36 +10,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..outputs import generator
+from ..provenance import ORIGIN_TITLES, QUESTION_TITLES, covariate_title, covariates_of
 from .sheet import value_text
 
 __all__ = ["RESEARCH_ONLY", "report_html", "split_provenance", "warnings_of"]
 
 RESEARCH_ONLY = "Synthetic image, computed from an MRI and not acquired. Research use only, not for diagnosis."
 
-# Keys of ``Synthesis.provenance`` and their words, in the order of the page. What is in neither list is left out:
-# numbers of the registration that the sidecar of the image holds.
-_PARAMETERS = {
-    "Age": "Age (years)",
-    "Sex": "Sex",
-    "Diagnosis": "Diagnosis",
-    "Temperature": "Temperature",
-    "Samples": "Samples",
-    "SampleNumber": "Sample number",
-    "Seed": "Seed",
-    "Units": "Unit",
-    "ReferenceRegion": "Reference region",
-    "WithinTrainingRange": "Within the training range",
-}
-_MODEL = {
-    "Bundle": "Model",
-    "BundleSHA256": "SHA-256 of the model",
-    "TrainedOnSimulatedPET": "Trained on simulated PET",
-    "Source": "MRI",
-    "SourceVoxelsSHA256": "SHA-256 of the MRI's voxels",
-    "DualGlowVersion": "DualGlow version",
-    "TorchVersion": "PyTorch version",
-    "Device": "Device",
-}
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
 @media (prefers-color-scheme: dark) { :root { --good: #4cc26a; --doubtful: #f0a040; --refused: #ff7b72; } }
@@ -96,11 +73,13 @@ def report_html(
 
 
 def split_provenance(provenance: Mapping) -> tuple[dict, dict]:
-    """What the user chose, and what it was made with and from; both by the words of the page."""
-    chosen, made = (
-        {word: provenance[key] for key, word in words.items() if key in provenance} for words in (_PARAMETERS, _MODEL)
-    )
-    return chosen, made
+    """What the user chose, and what it was made with and from; both by the words of the page.
+
+    The rest is left out: numbers of the registration that the sidecar of the image holds.
+    """
+    chosen = {covariate_title(name): value for name, value in covariates_of(provenance).items()}
+    chosen |= {title: provenance[key] for key, title in QUESTION_TITLES.items() if key in provenance}
+    return chosen, {title: provenance[key] for key, title in ORIGIN_TITLES.items() if key in provenance}
 
 
 def warnings_of(provenance: Mapping, verdict: Mapping) -> list[str]:
@@ -109,7 +88,7 @@ def warnings_of(provenance: Mapping, verdict: Mapping) -> list[str]:
     if provenance.get("TrainedOnSimulatedPET"):
         found.append("The model was trained on simulated PET, not on patients.")
     if provenance.get("WithinTrainingRange") is False:
-        found.append("Age, sex or diagnosis lie outside the training range: the model extrapolates.")
+        found.append("What is said of the person lies outside the training range: the model extrapolates.")
     if verdict.get("status", "good") != "good":
         found.append(f"The quality check of the MRI says: {verdict['status']}.")
     return found

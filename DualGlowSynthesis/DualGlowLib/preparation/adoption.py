@@ -61,7 +61,7 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
             f"{where} is not prepared: {mask.mean():.0%} of it is above 0, and that overlaps with the template's brain "
             f"by {dice:.2f} (at least {_MIN_DICE:.2f} expected); {ask}."
         )
-    if clean.shape == tuple(grid.shape) and np.allclose(clean.affine, grid.affine, atol=1e-3):
+    if grid.holds(clean.shape, clean.affine):
         t1 = np.ascontiguousarray(clean.data, np.float32)
     else:
         brain = resample(clean.data, clean.affine, grid.shape, grid.affine)
@@ -87,4 +87,4 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
         "brain_ml": round(volume, 1),
         "prepared": True,
     }
-    return Prepared(scan, grid, t1, inside, mask, np.eye(4), quality, Verdict("doubtful" if doubts else "good", doubts))
+    return Prepared(grid, t1, inside, scan, mask, np.eye(4), quality, Verdict("doubtful" if doubts else "good", doubts))

@@ -21,7 +21,7 @@ from .deformable import Warp, deform, to_grid
 from .intensity import normalise_t1
 from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
 
-__all__ = ["Prepared", "prepare", "to_patient"]
+__all__ = ["Prepared", "PreparedT1", "prepare", "to_patient"]
 
 _HINT = 0.2  # correlation below which a fit doesn't even tell how the head lies
 _SLAB = 16  # planes of the patient's lattice that are resampled at once: the fewer, the closer the boxes fit the brain
@@ -35,14 +35,26 @@ _BLIND_POSES = 2
 
 
 @dataclass
-class Prepared:
+class PreparedT1:
+    """A T1 on a model's grid: what a method that predicts a PET gets of it.
+
+    Attributes:
+        grid: the lattice in template space.
+        t1: float32, the grid's shape; white matter near 1, fluid near 0, 0 outside the brain.
+        mask: bool, the grid's shape; the patient's brain.
+    """
+
+    grid: Grid
+    t1: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass
+class Prepared(PreparedT1):
     """A T1 on the model's grid, and the way back.
 
     Attributes:
         scan: the T1 it came from.
-        grid: the lattice in template space.
-        t1: float32, the grid's shape; white matter near 1, fluid near 0, 0 outside the brain.
-        mask: bool, the grid's shape; the patient's brain.
         patient_mask: bool, the scan's shape; the patient's brain.
         to_template: 4×4, patient RAS millimetres to template RAS millimetres.
         quality: what the preparation found, see ``prepare``.
@@ -51,9 +63,6 @@ class Prepared:
     """
 
     scan: Scan
-    grid: Grid
-    t1: np.ndarray
-    mask: np.ndarray
     patient_mask: np.ndarray
     to_template: np.ndarray
     quality: dict = field(default_factory=dict)
@@ -157,7 +166,7 @@ def prepare(
     if warp is not None:
         quality |= warp.stated()
     report("resampling", 1.0)
-    return Prepared(scan, grid, t1, grid_mask, found.mask, found.fit.to_template, quality, verdict, warp)
+    return Prepared(grid, t1, grid_mask, scan, found.mask, found.fit.to_template, quality, verdict, warp)
 
 
 @dataclass(frozen=True)

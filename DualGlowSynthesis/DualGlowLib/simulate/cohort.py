@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..atlas.regions import PONS, REGIONS
+from ..cases.case import Case
 from ..errors import InputError
 from ..files import json_text, write_json, write_whole
 from ..locks import only_one
@@ -242,18 +243,19 @@ def _volumes(name: str) -> dict[str, str]:
     }
 
 
-def truth_file(t1: Path, name: str) -> Path | None:
+def truth_file(case: Case, what: str) -> Path | None:
     """A file of what the simulator knows about a case, in ``truth/`` of its cohort.
 
     Args:
-        t1: the case's T1.
-        name: e.g. ``sub-0001_mean.nii.gz``.
+        case: one whose T1 lies where the simulator writes it.
+        what: ``"mean"`` or ``"sd"`` for the volume of the PET's law given the T1 and the covariates, SUVR, or ``"law"``
+            for the JSON file with the means of regions and the person.
 
     Returns:
         Its path; None if there is none, as for every case that was not simulated.
     """
-    for cohort in t1.absolute().parents[2:3]:  # a file near the root has fewer
-        path = cohort / "truth" / name
+    for cohort in case.t1.absolute().parents[2:3]:  # a file near the root has fewer
+        path = _truth_file(cohort, case.name) if what == "law" else cohort / _volumes(case.name)[what]
         if path.is_file():
             return path
     return None

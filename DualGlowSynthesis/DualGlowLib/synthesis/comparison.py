@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..atlas.regions import weights
+from ..errors import InputError
 from ..metrics.images import ImageMetrics, image_metrics
 from ..preparation.deformable import to_grid
 from ..preparation.pet import PreparedPet
 from ..preparation.rigid import measured
 from ..preparation.t1 import to_patient
+from ..provenance import Provenance
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from .question import Question
 from .region_table import region_rows
 from .synthesizer import PatientEncoding, Synthesizer
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "comparing"]
 
-_TEMPERATURE = 1.0  # at which a PET is a draw from the model's law
 _LEAST_SD = 1e-4  # SUVR: where the samples vary less, nothing is expected and no z given
 _SEEN = 0.9  # share of a region that the PET must have measured
 
@@ -41,10 +43,7 @@ class Comparison:
             ``Synthesizer.log_likelihood`` (``within``).
         prepared: the PET's registration with its verdict.
         device: where the samples were drawn.
-        provenance: that of the samples (``Synthesizer.provenance``), and of the PET ``RealPet`` (its name),
-            ``RealPetVoxelsSHA256``, ``RealPetToT1`` (4×4, RAS millimetres), ``RealPetVerdict`` and ``RealPetQuality``
-            (of the registration), ``RealPetReferenceValue`` (uptake that is 1 SUVR, in its own units) and
-            ``RealPetResolution`` (mm, None if unknown).
+        provenance: that of the samples (``Synthesizer.provenance``), and of the PET the keys ``RealPet…``.
     """
 
     pet: Scan
@@ -56,16 +55,14 @@ class Comparison:
     percentile: float
     prepared: PreparedPet
     device: str
-    provenance: dict
+    provenance: Provenance
 
 
 def compare(
     synthesizer: Synthesizer,
     patient: PatientEncoding,
     pet: PreparedPet,
-    covariates: dict,
-    samples: int,
-    seed: int = 0,
+    question: Question,
     progress: Callable[[str, float], None] | None = None,
     *,
     pet_sha256: str,
@@ -76,24 +73,23 @@ def compare(
         synthesizer: the model.
         patient: the T1.
         pet: of the same person.
-        covariates: by name; one that is left out is unknown.
-        samples: at least 2.
-        seed: of the samples.
+        question: covariates, seed, and at least 2 samples; the temperature is 1, at which a PET is a draw from the
+            model's law.
         progress: called with a stage and the share done of all.
         pet_sha256: of the PET's voxels as they were given.
 
     Raises:
         InputError: for covariates or numbers that can't be.
     """
+    question = comparing(question)
     tell, prepared, grid = progress or (lambda stage, share: None), patient.prepared, synthesizer.bundle.grid
     kernels, seen = weights(grid), _seen(pet, patient)
     found = synthesizer.distribution(
-        patient.encoding, covariates, _TEMPERATURE, samples, seed,
-        regions=kernels, progress=lambda share: tell("sampling", 0.35 * share),
-    )  # fmt: skip
+        patient.encoding, question, regions=kernels, progress=lambda share: tell("sampling", 0.35 * share)
+    )
     fit = synthesizer.log_likelihood(
-        patient.encoding, pet.suvr, covariates,
-        within=prepared.mask & seen, samples=samples, seed=seed,
+        patient.encoding, pet.suvr, question.covariates,
+        within=prepared.mask & seen, samples=question.samples, seed=question.seed,
         progress=lambda share: tell("likelihood", 0.35 + 0.5 * share),
     )  # fmt: skip
 
@@ -118,7 +114,7 @@ def compare(
         prepared=pet,
         device=str(synthesizer.device),
         provenance={
-            **synthesizer.provenance(patient, covariates, _TEMPERATURE, samples, seed),
+            **synthesizer.provenance(patient, question),
             "RealPet": Path(own.source).name,
             "RealPetVoxelsSHA256": pet_sha256,
             "RealPetToT1": np.asarray(pet.pet_to_t1).tolist(),
@@ -130,6 +126,17 @@ def compare(
     )
     tell("resampling", 1.0)
     return result
+
+
+def comparing(question: Question) -> Question:
+    """The question whose samples a PET is compared with.
+
+    Raises:
+        InputError: for fewer than 2 samples, which have no spread.
+    """
+    if question.samples < 2:
+        raise InputError("A PET is compared with the spread of samples; take at least 2.")
+    return replace(question, temperature=1.0, below=None, first=0, antithetic=False)
 
 
 def _seen(pet: PreparedPet, patient: PatientEncoding) -> np.ndarray:

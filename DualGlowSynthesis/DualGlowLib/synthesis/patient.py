@@ -1,10 +1,11 @@
-"""A T1 with all that sampling needs of it, and what a reader should see first."""
+"""A T1 with all that sampling needs of it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from typing import TypeVar
 
@@ -28,17 +29,11 @@ class Patient:
 
     Attributes:
         encoded: what sampling needs.
-        mri_bits: bits per dimension of the T1 under the model's MRI flow.
-        mri_bits_trained: of the training's validation cases, or None.
-        picture: template contour on the T1, uint8, rows × columns × 3.
         by: the model, on its device, that encoded it.
         number: another one for each patient.
     """
 
     encoded: PatientEncoding
-    mri_bits: float
-    mri_bits_trained: float | None
-    picture: np.ndarray
     by: Synthesizer
     number: int = field(default_factory=count().__next__)
 
@@ -46,12 +41,15 @@ class Patient:
     def prepared(self) -> Prepared:
         return self.encoded.prepared
 
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """Template contour on the T1, uint8, rows × columns × 3."""
+        return t1_picture(self.prepared)
+
     def encode(self, by: Synthesizer) -> None:
         """Encode the same T1 by another model, or on another device; no work if that is done."""
         if by is not self.by:
-            self.encoded = replace(self.encoded, encoding=by.encode_prepared(self.prepared.t1))
-            bits = by.mri_log_likelihood(self.prepared.t1)
-            self.mri_bits, self.mri_bits_trained, self.by = bits["bits_per_dim"], bits["trained"], by
+            self.encoded, self.by = replace(self.encoded, encoding=by.encode_prepared(self.prepared.t1)), by
 
 
 def make_patient(
@@ -62,7 +60,7 @@ def make_patient(
     tell: Callable[[str, float], None],
     on_device: Callable[[Callable[[Synthesizer], _Result]], _Result],
 ) -> Patient:
-    """Prepare a T1, encode it, judge it.
+    """Prepare a T1 and encode it.
 
     Args:
         synthesizer: the model.
@@ -78,20 +76,17 @@ def make_patient(
         tell("checking", 0.0)
         found = adopt(scan, bundle.grid)
     else:
-        bias, deformable = bundle.preparation.get("bias", True), bundle.preparation.get("deformable", False)
+        chosen = bundle.preparation
         found = prepare(
-            scan, bundle.grid, mask, lambda stage, share: tell(stage, 0.85 * share), bias=bias, deformable=deformable
-        )
+            scan, bundle.grid, mask, lambda stage, share: tell(stage, 0.85 * share), bias=chosen.bias,
+            deformable=chosen.deformable,
+        )  # fmt: skip
     tell("encoding", 0.86)
     weights(bundle.grid)  # kept for all that follows
     tell("encoding", 0.88)
     encoding, by = on_device(lambda model: (model.encode_prepared(found.t1), model))
-    tell("encoding", 0.9)
-    bits = on_device(lambda model: model.mri_log_likelihood(found.t1))
-    tell("drawing", 0.94)
-    picture = t1_picture(found)
-    tell("drawing", 0.97)
+    tell("resampling", 0.95)
     _ = found.patient_slabs  # of the soft edge: both are kept in ``found``
     digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
-    tell("drawing", 1.0)
-    return Patient(PatientEncoding(found, encoding, digest), bits["bits_per_dim"], bits["trained"], picture, by)
+    tell("resampling", 1.0)
+    return Patient(PatientEncoding(found, encoding, digest), by)

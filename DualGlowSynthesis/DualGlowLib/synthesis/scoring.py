@@ -12,6 +12,7 @@ from ..bundle.bundle import Bundle
 from ..errors import InputError
 from ..model import DualGlow, Encoding, LinkOutput, encode_covariates, mri_likelihood, pet_likelihood, transport
 from .fit import all_finite, numbers, rank
+from .question import Question
 
 __all__ = ["Scoring"]
 
@@ -83,7 +84,7 @@ class Scoring:
         if noise:
             image = self.model.add_noise(image, image[:0], torch.Generator().manual_seed(_NOISE + seed))[0]
         code = encode_covariates(self.bundle.config.covariates, [covariates], self.device)
-        ones = self.check(1.0, max(samples, 1))
+        ones = self.check(Question(temperature=1.0, samples=max(samples, 1)))
         kept, elsewhere = torch.ones((), dtype=torch.bool, device=self.device), image
         if within is not None:
             kept = self._on_grid(np.asarray(within, dtype=bool), "mask") > 0.5
@@ -138,7 +139,7 @@ class Scoring:
         training = self.bundle.training
         result["trained"] = training.get("validation_mri_bits", training.get("mri_bits"))
         if samples:
-            self.check(1.0, samples)
+            Question(samples=samples)  # refuses what can't be
             others = []
             for index in range(samples):
                 generator = torch.Generator().manual_seed(seed * 1_000_003 + index)

@@ -8,55 +8,48 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from .. import devices
-from ..atlas.regions import REGIONS, weights
+from ..atlas.regions import REGIONS
 from ..bundle.bundle import load_bundle
 from ..bundle.files import DEFAULT_BUNDLE, describe
 from ..errors import Cancelled, InputError
-from ..model import encode_covariates
 from ..pictures.montage import montage
 from ..preparation.pet import PreparedPet, prepare_pet
+from ..provenance import Provenance
 from ..resources import resource
 from ..volumes.scan import Scan
 from .cache import Kept
-from .comparison import Comparison, compare
-from .draws import Distribution
+from .comparison import Comparison, compare, comparing
 from .patient import Patient, make_patient
-from .region_table import region_rows
+from .question import MAX_AGES, Question
 from .synthesizer import PatientEncoding, Synthesis, Synthesizer
 
-__all__ = ["Cancelled", "Patient", "Sampled", "Session"]
+__all__ = ["Cancelled", "Patient", "Session"]
 
 Progress = Callable[[str, float], None]
 _Result = TypeVar("_Result")
 
-_MAX_SAMPLES, _MAX_AGES, _MAX_FRAMES = 256, 60, 1000
+_MAX_FRAMES = 1000
 _PATIENTS = 2  # kept: two inputs in turn are prepared once each
 _FRAME_BYTES = 256 << 20  # of keyframes kept
-
-
-@dataclass
-class Sampled:
-    """A synthesis, the rows of its regions (``regional.region_rows``), and the device that it was made on."""
-
-    synthesis: Synthesis
-    regions: list[dict]
-    device: str
 
 
 class Session:
     """A model and a patient.
 
-    >>> session = Session()                                       # doctest: +SKIP
-    >>> session.open(None, "auto")                                # doctest: +SKIP
-    >>> session.prepare(read_scan("t1.nii.gz"), key="first")      # doctest: +SKIP
-    >>> session.sample(age=72.0, samples=8, temperature=1.0)      # doctest: +SKIP
+    >>> from DualGlowLib.volumes.reading import read_scan
+    >>> session = Session()
+    >>> model = session.open()
+    >>> patient = session.prepare(read_scan("t1.nii.gz"), key="first")
+    >>> sampled = session.sample(Question({"age": 72.0}, temperature=1.0, samples=2))
+    >>> [row["mean"] > 0.5 for row in sampled.regions[:2]]
+    [True, True]
 
     Args:
         notice: called with a sentence where something goes on otherwise than was asked, e.g. on the CPU because the
@@ -112,7 +105,7 @@ class Session:
         """What the model is, for a reader: ``bundle_files.describe`` and the names of the ``regions``."""
         self._model()
         about = describe(self._folder)
-        return {**about, "resolution": about["resolution"] or 8.0, "regions": list(REGIONS)}
+        return {**about, "regions": list(REGIONS)}
 
     # ---- the patient
 
@@ -161,73 +154,43 @@ class Session:
 
     # ---- PETs
 
-    def sample(
-        self,
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float | Sequence[float] = 0.0,
-        samples: int = 1,
-        seed: int = 0,
-        *,
-        below: float | None = None,
-        first: int = 0,
-        progress: Progress | None = None,
-    ) -> Sampled:
-        """Draw PETs and bring their mean, spread and share below a SUVR to the T1's lattice.
-
-        Args:
-            age, sex, diagnosis: None for unknown.
-            temperature, samples, seed: as ``Synthesizer.sample``.
-            below: SUVR.
-            first: number of the first sample.
-            progress: called with a stage and the share done of all.
+    def check(self, question: Question) -> None:
+        """Refuse what this model can't answer, before any work; a patient isn't needed.
 
         Raises:
-            InputError: without a patient, and for values that can't be.
+            InputError: see ``Synthesizer.check``.
         """
-        who = {"age": age, "sex": sex, "diagnosis": diagnosis}
-        self._check(who, temperature, samples, seed, below, first)
+        self._model().check(question)
+
+    def untrained(self, question: Question) -> list[str]:
+        """Covariates whose values lie outside those of the training cases, though near enough to be used."""
+        known = self._model().bundle.config.covariates
+        return [one.name for one in known if not one.is_trained(question.covariates.get(one.name))]
+
+    def sample(self, question: Question, progress: Progress | None = None) -> Synthesis:
+        """Draw PETs and bring their mean, spread and share below a SUVR to the T1's lattice.
+
+        Raises:
+            InputError: without a patient, and as ``check``.
+        """
+        self._check(question)
         tell = progress or _silent
         tell("sampling", 0.0)
 
         def work(model: Synthesizer) -> Synthesis:
-            return model.sample(
-                self._encoded(model), **who, temperature=temperature, samples=samples, seed=seed, below=below,
-                first=first, regions=weights(model.bundle.grid), progress=lambda share: tell("sampling", 0.9 * share),
-            )  # fmt: skip
+            return model.sample(self._encoded(model), question, progress=lambda share: tell("sampling", 0.9 * share))
 
         made = self._on_device(work)
         tell("resampling", 1.0)
-        if not first:
-            self._frames.put(self._frame_key(who, temperature, samples, seed), _read_only(made.grid_mean))
-        return Sampled(made, region_rows(made.distribution), self.device)
-
-    def one(
-        self,
-        index: int,
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float | Sequence[float] = 1.0,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Sampled:
-        """Sample number ``index`` of those that ``sample`` draws with the same values.
-
-        Raises:
-            InputError: as ``sample``.
-        """
-        return self.sample(age, sex, diagnosis, temperature, 1, seed, first=index, progress=progress)
+        if not question.first:
+            self._frames.put(self._frame_key(question), _read_only(made.distribution.mean))
+        return made
 
     def keyframes(
         self,
+        question: Question,
         ages: Sequence[float | None],
         temperatures: Sequence[float],
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        samples: int = 1,
-        seed: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[tuple[float | None, float, np.ndarray]]:
         """Means of the samples on the grid at every age and temperature, from the same noise, as they are made.
@@ -240,82 +203,71 @@ class Session:
         Raises:
             InputError: as ``sample``, before the first frame.
         """
-        tell = progress or _silent
-        if len(ages) * len(temperatures) > _MAX_FRAMES:
+        tell, count = progress or _silent, len(ages) * len(temperatures)
+        if count > _MAX_FRAMES:
             text = "A preview of {} ages at {} temperatures can't be made; take at most {} of both together."
             raise InputError(text.format(len(ages), len(temperatures), _MAX_FRAMES))
-        wanted = [(age, temperature) for temperature in temperatures for age in ages]
-        if None in temperatures:
-            raise InputError("A preview needs temperatures; one is unknown.")
-        for age, temperature in wanted:
-            self._check({"age": age, "sex": sex, "diagnosis": diagnosis}, temperature, samples, seed)
+        wanted = [self.frame(question, age, temperature) for temperature in temperatures for age in ages]
+        for one in wanted:
+            self._check(one)
 
         def frames() -> Iterator[tuple[float | None, float, np.ndarray]]:
-            for number, (age, temperature) in enumerate(wanted):
-                who = {"age": age, "sex": sex, "diagnosis": diagnosis}
-                tell("keyframes", number / len(wanted))
-                yield age, temperature, self._frame(who, temperature, samples, seed, tell, number, len(wanted))
+            for number, one in enumerate(wanted):
+
+                def share(done: float, number: int = number) -> None:
+                    tell("keyframes", (number + done) / count)
+
+                share(0.0)
+                yield one.covariates.get("age"), one.temperature, self._frame(one, share)
             tell("keyframes", 1.0)
 
         return frames()
 
-    def _frame(
-        self, who: dict, temperature: float, samples: int, seed: int, tell: Progress, number: int, count: int
-    ) -> np.ndarray:
-        key = self._frame_key(who, temperature, samples, seed)
+    @staticmethod
+    def frame(question: Question, age: float | None, temperature: float) -> Question:
+        """What a keyframe answers."""
+        return replace(question.at(age=age), temperature=temperature, below=None)
+
+    def _frame(self, question: Question, share: Callable[[float], None]) -> np.ndarray:
+        key = self._frame_key(question)
         frame = self._frames.get(key)
         if frame is None:
-
-            def work(model: Synthesizer) -> Distribution:
-                return model.distribution(
-                    self._encoded(model).encoding, who, temperature, samples, seed,
-                    progress=lambda share: tell("keyframes", (number + share) / count),
-                )  # fmt: skip
-
-            frame = _read_only(self._on_device(work).mean)
+            made = self._on_device(
+                lambda model: model.distribution(self._encoded(model).encoding, question, progress=share)
+            )
+            frame = _read_only(made.mean)
             self._frames.put(key, frame)
         return frame
 
-    def _frame_key(self, who: dict, temperature: float | Sequence[float], samples: int, seed: int) -> tuple:
-        temperatures = self._model().check(temperature, samples)
-        drawn = (samples, seed) if any(temperatures) else ()  # without noise, neither makes a difference
-        return (self.patient.number, *who.values(), temperatures, drawn)
+    def _frame_key(self, question: Question) -> tuple:
+        temperatures = self._model().check(question)
+        noise = (question.samples, question.seed, question.antithetic) if any(temperatures) else ()
+        return (self.patient.number, *sorted(question.covariates.items()), temperatures, noise)
 
-    def provenance(
-        self,
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float | Sequence[float] = 0.0,
-        samples: int = 1,
-        seed: int = 0,
-    ) -> dict:
-        """What goes into a PET with these values, see ``Synthesizer.provenance``.
+    def provenance(self, question: Question) -> Provenance:
+        """What goes into a PET, see ``Synthesizer.provenance``.
 
         Raises:
             InputError: as ``sample``.
         """
-        who = {"age": age, "sex": sex, "diagnosis": diagnosis}
-        self._check(who, temperature, samples, seed)
+        self._check(question)
         model = self._model()
-        return model.provenance(self._encoded(model), who, temperature, samples, seed)
+        return model.provenance(self._encoded(model), question)
 
     def sweep(
         self,
+        question: Question,
         ages: Sequence[float],
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float = 0.0,
-        samples: int = 1,
-        seed: int = 0,
-        step: Callable[[float, Sampled], None] | None = None,
+        step: Callable[[float, Synthesis], None] | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """PETs at many ages, from the same noise.
 
         Args:
+            question: its age doesn't count.
             ages: years, at most 60 of them.
             step: called with the age and what ``sample`` returns for it, as they are made.
+            progress: called with a stage and the share done of all.
 
         Returns:
             The montage, uint8, rows × columns × 3: axial, coronal and sagittal rows, a column for each age.
@@ -324,67 +276,75 @@ class Session:
             InputError: as ``sample``, before the first step.
         """
         tell, count = progress or _silent, len(ages)
-        if not 0 < count <= _MAX_AGES:
-            raise InputError(f"A sweep over {count} ages can't be made; take 1 to {_MAX_AGES}.")
-        if None in ages:
-            raise InputError("A sweep needs ages; one is unknown.")
-        for age in ages:
-            self._check({"age": age, "sex": sex, "diagnosis": diagnosis}, temperature, samples, seed)
+        for one in self.check_sweep(question, ages):
+            self._check(one)
         means = []
         for number, age in enumerate(ages):
 
             def share(stage: str, done: float, number: int = number) -> None:
                 tell("sampling", 0.95 * (number + done) / count)
 
-            made = self.sample(age, sex, diagnosis, temperature, samples, seed, progress=share)
-            means.append(made.synthesis.grid_mean)
+            made = self.sample(question.at(age=age), share)
+            means.append(made.distribution.mean)
             if step:
                 step(age, made)
         tell("drawing", 0.95)
-        picture = montage(self.patient.prepared, means, [f"{age:g}" for age in ages])
+        picture = montage(self.patient.prepared, means, [f"age {age:g}" for age in ages])
         tell("drawing", 1.0)
         return picture
+
+    def check_sweep(self, question: Question, ages: Sequence[float]) -> list[Question]:
+        """The questions of a sweep, after a look at whether this model can answer them; a patient isn't needed.
+
+        Raises:
+            InputError: if it can't.
+        """
+        if not 0 < len(ages) <= MAX_AGES:
+            raise InputError(f"A sweep over {len(ages)} ages can't be made; take 1 to {MAX_AGES}.")
+        if None in ages:
+            raise InputError("A sweep needs ages; one is unknown.")
+        questions = [question.at(age=age) for age in ages]
+        for one in questions:
+            self.check(one)
+        return questions
 
     # ---- a PET that is there already
 
     def compare(
         self,
         pet: Scan,
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        samples: int = 16,
-        seed: int = 0,
+        question: Question,
         *,
         source_resolution: float | None = None,
         registered: bool = False,
         progress: Progress | None = None,
     ) -> Comparison:
-        """Does this PET fit this T1? See ``comparison.compare``, which draws ``samples`` PETs at temperature 1.
+        """Does this PET fit this T1? See ``comparison.compare``, which draws samples at temperature 1.
 
         The registration of the last PET is kept: another age costs only the samples.
 
         Args:
             pet: FDG-PET of the same person, in any units and place.
+            question: covariates, samples and seed.
             source_resolution, registered: as ``preparation.pet.prepare_pet``.
+            progress: called with a stage and the share done of all.
 
         Raises:
             InputError: see ``preparation.pet.prepare_pet`` and ``sample``.
         """
-        who, tell, model = {"age": age, "sex": sex, "diagnosis": diagnosis}, progress or _silent, self._model()
-        self._check(who, 1.0, samples, seed)
-        if samples < 2:
-            raise InputError("A PET is compared with the spread of samples; take at least 2.")
+        tell, model, question = progress or _silent, self._model(), comparing(question)
+        self._check(question)
         digest = hashlib.sha256(np.ascontiguousarray(pet.data)).hexdigest()
-        key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered)
+        chosen = model.bundle.preparation
+        key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered, chosen)
         if self._pet is None or self._pet[0] != key:
             self._pet = (
                 key,
                 prepare_pet(
                     pet,
                     self.patient.prepared,
-                    reference=model.bundle.preparation.get("reference", "pons"),
-                    resolution=model.bundle.preparation.get("resolution", 8.0),
+                    reference=chosen.reference,
+                    resolution=chosen.resolution,
                     source_resolution=source_resolution,
                     registered=registered,
                     progress=lambda stage, share: tell(stage, 0.5 * share),
@@ -394,7 +354,7 @@ class Session:
 
         def work(model: Synthesizer) -> Comparison:
             later = lambda stage, share: tell(stage, 0.5 + 0.5 * share)  # noqa: E731
-            return compare(model, self._encoded(model), found, who, samples, seed, later, pet_sha256=digest)
+            return compare(model, self._encoded(model), found, question, later, pet_sha256=digest)
 
         return self._on_device(work)
 
@@ -405,28 +365,12 @@ class Session:
             raise InputError("There is no model yet; open one first.")
         return self.synthesizer
 
-    def _check(
-        self,
-        who: dict,
-        temperature: float | Sequence[float],
-        samples: int,
-        seed: int,
-        below: float | None = None,
-        first: int = 0,
-    ) -> None:
+    def _check(self, question: Question) -> None:
         """Refuse what can't be, before any work."""
         model = self._model()
         if self.patient is None:
             raise InputError("There is no patient yet; prepare a T1 first.")
-        model.check(temperature, samples)
-        encode_covariates(model.bundle.config.covariates, [who])
-        if samples > _MAX_SAMPLES:
-            raise InputError(f"The number of samples is {samples}; take at most {_MAX_SAMPLES}.")
-        for name, value in (("seed", seed), ("number of the sample", first)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
-                raise InputError(f"The {name} is {value!r}; take a whole number from 0 to {(1 << 31) - 1}.")
-        if below is not None and not 0 < below < 100:
-            raise InputError(f"The SUVR threshold is {below:g}; take one above 0.")
+        model.check(question)
 
     def _on_device(self, work: Callable[[Synthesizer], _Result]) -> _Result:
         """Do it; if the GPU's memory is full, or it can't do a part of it, once more on the CPU, which then stays."""
@@ -457,5 +401,5 @@ def _read_only(frame: np.ndarray) -> np.ndarray:
 
 def _preparation(model: Synthesizer) -> tuple:
     """What of a model decides how a T1 is prepared for it."""
-    settings = model.bundle.preparation
-    return model.bundle.grid, settings.get("bias", True), settings.get("deformable", False)
+    chosen = model.bundle.preparation
+    return model.bundle.grid, chosen.bias, chosen.deformable

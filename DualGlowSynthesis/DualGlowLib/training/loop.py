@@ -26,7 +26,7 @@ from .data import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
 from .settings import TrainingSettings
 
-__all__ = ["Interrupted", "Trainer", "check_run"]
+__all__ = ["Interrupted", "Trainer", "begin_run", "check_run"]
 
 _OUTLIER = 20.0
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
@@ -48,9 +48,10 @@ def check_run(folder: Path | str, resume: bool) -> None:
     bundle = folder / _BUNDLE
     has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
     is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
-    is_begun = (folder / _HISTORY).exists()
+    history = folder / _HISTORY
+    is_begun = history.exists()
     if not resume:
-        if has_model or is_saved or is_begun:
+        if has_model or is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
             raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
         return
     if not is_saved and not is_begun:
@@ -60,8 +61,34 @@ def check_run(folder: Path | str, resume: bool) -> None:
     check_bundle_folder(bundle)
 
 
+def begin_run(folder: Path | str) -> None:
+    """From now on there is a run to resume in the folder, which is made; what is there stays.
+
+    Raises:
+        InputError: if the folder can't be written.
+    """
+    _make(Path(folder))
+    if not (history := Path(folder) / _HISTORY).exists():
+        write_whole(history, "", force=True)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be made: {error.strerror or error}.") from None
+
+
 class Interrupted(Exception):
-    """Training was asked to stop; a checkpoint of the last step was written."""
+    """Training was asked to stop; a checkpoint of the last step was written.
+
+    Attributes:
+        step: that step, 0 before the first.
+    """
+
+    def __init__(self, message: str, step: int = 0) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 def _parts(objective: Objective) -> dict[str, torch.Tensor]:
@@ -248,7 +275,8 @@ class Trainer:
         while self.step < self.settings.steps:
             if self.stop():
                 self._save()
-                raise Interrupted(f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume.")
+                text = f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume."
+                raise Interrupted(text, self.step)
             if not self.joint and self.step >= self.settings.image_share * self.settings.steps:
                 self._begin_joint()
             event = self._take_step()
@@ -266,10 +294,7 @@ class Trainer:
 
     def _start(self, resume: bool) -> None:
         check_run(self.folder, resume)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{self.folder} can't be made: {error.strerror or error}.") from None
+        _make(self.folder)
         for folder in (self.folder, self.folder / _BUNDLE):
             for left in folder.glob(".*.part"):  # by a process that was killed, see ``files.write_whole``
                 left.unlink(missing_ok=True)

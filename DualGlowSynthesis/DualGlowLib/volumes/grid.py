@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
 from .lattices import lattice_about
 
-__all__ = ["GRIDS", "Grid"]
+__all__ = ["GRIDS", "Grid", "grid_named"]
 
 # Middle of the MNI152 brain's bounding box (x -72..72, y -107..73, z -72..82 mm), in RAS+ millimetres.
 _BRAIN_CENTRE = (0.0, -17.0, 5.0)
@@ -34,6 +36,10 @@ class Grid:
     def affine(self) -> np.ndarray:
         """4×4, voxel indices to RAS+ millimetres; axes run to the right, the front and up."""
         return lattice_about(self.centre, self.shape, self.spacing)
+
+    def holds(self, shape: Sequence[int], affine: np.ndarray) -> bool:
+        """Whether a volume of this shape and affine lies on the grid, to a micrometre or so."""
+        return tuple(shape) == tuple(self.shape) and np.allclose(affine, self.affine, atol=1e-3)
 
     def to_dict(self) -> dict:
         return {
@@ -61,3 +67,14 @@ GRIDS = {
 }
 """The named grids. The paper prints 64×96×64 at 1.5 mm, which can't hold a brain; ``paper`` keeps its shape and
 takes the voxel size that does. ``medium`` has the shape of the authors' released program."""
+
+
+def grid_named(name: str) -> Grid:
+    """One of ``GRIDS``.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if name not in GRIDS:
+        raise InputError(f"There is no grid {name!r}; there are {', '.join(GRIDS)}.")
+    return GRIDS[name]

@@ -16,9 +16,13 @@ import numpy as np
 from ..devices import check_devices
 from ..errors import InputError
 from ..pictures.drawing import write_png
-from ..synthesis.session import Sampled, Session
+from ..provenance import Provenance, with_covariates
+from ..synthesis.question import Question
+from ..synthesis.session import Session
+from ..synthesis.synthesizer import Synthesis
 from ..values import check_value
 from ..volumes.scan import Scan
+from .replies import Compared, Devices, Framed, Keyframe, Opened, Prepared, Sampled, Step, Swept
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -27,7 +31,8 @@ __all__ = ["Commands"]
 
 
 class Commands:
-    """Each public method is a command; its keywords are the request's, what it returns is the ``done`` event.
+    """Each public method is a command; its keywords are the request's, what it returns the fields of the ``done`` event
+    (``replies``).
 
     Args:
         worker: which hears of progress and events, and has the folder for files.
@@ -46,29 +51,28 @@ class Commands:
         names = [name for name in vars(Commands) if not name.startswith("_") and name != "run"]
         if do not in names:
             raise InputError(f"There is no command {reprlib.repr(do)}; there are {', '.join(names)}, cancel and quit.")
-        command: Callable[..., dict] = getattr(self, do)
+        command: Callable[..., object] = getattr(self, do)
         try:
             inspect.signature(command).bind(**arguments)
         except TypeError as error:
             raise InputError(f"The request {do!r} can't be understood: {shorten(str(error), 200)}.") from None
         hints = get_type_hints(command)
-        return command(**{name: _value(value, hints[name], name) for name, value in arguments.items()})
+        return vars(command(**{name: _value(value, hints[name], name) for name, value in arguments.items()}))
 
     # ---- commands
 
-    def devices(self) -> dict:
-        """``devices`` (``name``, ``title``, ``usable``, ``reason``, ``memory_free``, ``memory_total``), ``auto`` and
-        ``auto_reason``."""
-        return check_devices().to_dict()
+    def devices(self) -> Devices:
+        """What there is to compute on."""
+        return Devices(**check_devices().to_dict())
 
-    def open(self, *, bundle: str | None = None, device: str = "auto") -> dict:
-        """``bundle`` (see ``Session.describe``), ``device`` and ``device_reason``."""
+    def open(self, *, bundle: str | None = None, device: str = "auto") -> Opened:
+        """Load a model: a folder, or None for the one that ships."""
         try:
             about = self._session.open(bundle, device, self._worker.progress)
         except OSError as error:
             where = bundle or "that ships"
             raise InputError(f"The model {where} can't be read ({error.strerror or error}); get it again.") from None
-        return {"bundle": about, "device": self._session.device, "device_reason": self._session.device_reason}
+        return Opened(about, self._session.device, self._session.device_reason)
 
     def prepare(
         self,
@@ -79,9 +83,8 @@ class Commands:
         mask: str | None = None,
         prepared: bool = False,
         key: str = "",
-    ) -> dict:
-        """``verdict``, ``quality``, ``to_template``, ``grid_affine`` (voxels of the model's grid to the patient's RAS),
-        ``picture``, ``mri_bits``, ``mri_bits_trained`` and ``kept``.
+    ) -> Prepared:
+        """Make a T1 the patient of the questions that follow.
 
         The files are not read for a patient that is kept, and never after this request.
         """
@@ -92,96 +95,46 @@ class Commands:
 
         patient, kept = self._session.prepare(scan, brain, prepared=prepared, key=key, progress=self._worker.progress)
         found = patient.prepared
-        return {
-            "verdict": found.verdict.to_dict(),
-            "quality": found.quality,
-            "to_template": found.to_template,
-            "grid_affine": np.linalg.inv(found.to_template) @ found.grid.affine,
-            "picture": self._picture(patient.picture, "preparation"),
-            "mri_bits": patient.mri_bits,
-            "mri_bits_trained": patient.mri_bits_trained,
-            "kept": kept,
-        }
-
-    def sample(
-        self,
-        *,
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float | list[float] = 0.0,
-        samples: int = 1,
-        seed: int = 0,
-        below: float | None = None,
-    ) -> dict:
-        """``mean``, ``sd``, ``below`` (on the T1's lattice, or null), ``grid_mean``, ``regions``, ``provenance`` and
-        ``device``."""
-        made = self._session.sample(
-            age, sex, diagnosis, temperature, samples, seed, below=below, progress=self._worker.progress
+        return Prepared(
+            verdict=found.verdict.to_dict(),
+            quality=found.quality,
+            to_template=found.to_template,
+            grid_affine=np.linalg.inv(found.to_template) @ found.grid.affine,
+            picture=self._picture(patient.picture, "preparation"),
+            kept=kept,
         )
-        found = made.synthesis
-        return {
-            **{name: self._scan_file(getattr(found, name), name) for name in ("mean", "sd", "below")},
-            "grid_mean": self._array(found.grid_mean, "grid"),
-            **_about(made),
-        }
 
-    def one(
-        self,
-        *,
-        index: int,
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float | list[float] = 1.0,
-        seed: int = 0,
-    ) -> dict:
-        """``sample`` (on the T1's lattice), ``regions``, ``provenance`` and ``device``."""
-        made = self._session.one(index, age, sex, diagnosis, temperature, seed, self._worker.progress)
-        return {"sample": self._scan_file(made.synthesis.mean, "sample"), **_about(made)}
-
-    def keyframes(
-        self,
-        *,
-        ages: list[float | None],
-        temperatures: list[float],
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        samples: int = 1,
-        seed: int = 0,
-    ) -> dict:
-        """Events ``keyframe`` (``age``, ``temperature``, ``values``: on the grid, and ``provenance``), then nothing
-        more."""
-        frames = self._session.keyframes(ages, temperatures, sex, diagnosis, samples, seed, self._worker.progress)
-        for age, temperature, values in frames:
-            about = self._session.provenance(age, sex, diagnosis, temperature, samples, seed)
-            file = self._array(values, "keyframe")
-            self._worker.event("keyframe", age=age, temperature=temperature, values=file, provenance=about)
-        return {}
-
-    def sweep(
-        self,
-        *,
-        ages: list[float],
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        temperature: float | list[float] = 0.0,
-        samples: int = 1,
-        seed: int = 0,
-    ) -> dict:
-        """Events ``step`` (``age``, ``mean``: on the T1's lattice, ``regions``, ``provenance``, ``device``), then
-        ``montage`` and its ``provenance``, of which ``Age`` is all ages."""
-        steps: list[dict] = []
-
-        def step(age: float, made: Sampled) -> None:
-            self._worker.event("step", age=age, mean=self._scan_file(made.synthesis.mean, "step"), **_about(made))
-            steps.append(made.synthesis.provenance)
-
-        picture = self._session.sweep(
-            ages, sex, diagnosis, temperature, samples, seed, step=step, progress=self._worker.progress
+    def sample(self, *, question: dict) -> Sampled:
+        """Draw PETs; ``question``: the attributes of ``Question``."""
+        made = self._session.sample(Question.of(question), self._worker.progress)
+        return Sampled(
+            *(self._scan_file(getattr(made, name), name) for name in ("mean", "sd", "below")),
+            made.regions,
+            made.provenance,
+            self._session.device,
         )
-        about = {**steps[0], "Age": ages, "WithinTrainingRange": all(one["WithinTrainingRange"] for one in steps)}
-        return {"montage": self._picture(picture, "montage"), "provenance": about}
+
+    def keyframes(self, *, question: dict, ages: list[float | None], temperatures: list[float]) -> Framed:
+        """Means on the grid at each age and temperature, as events ``keyframe``."""
+        asked = Question.of(question)
+        for age, temperature, values in self._session.keyframes(asked, ages, temperatures, self._worker.progress):
+            about = self._session.provenance(self._session.frame(asked, age, temperature))
+            self._tell("keyframe", Keyframe(age, temperature, self._array(values, "keyframe"), about))
+        return Framed()
+
+    def sweep(self, *, question: dict, ages: list[float]) -> Swept:
+        """PETs at each age, as events ``step``, and a picture of all."""
+        steps: list[Provenance] = []
+
+        def step(age: float, made: Synthesis) -> None:
+            mean = self._scan_file(made.mean, "step")
+            self._tell("step", Step(age, mean, made.regions, made.provenance, self._session.device))
+            steps.append(made.provenance)
+
+        picture = self._session.sweep(Question.of(question), ages, step=step, progress=self._worker.progress)
+        about = with_covariates(steps[0], {"age": ages})
+        about["WithinTrainingRange"] = all(one["WithinTrainingRange"] for one in steps)
+        return Swept(self._picture(picture, "montage"), about)
 
     def compare(
         self,
@@ -189,33 +142,30 @@ class Commands:
         voxels: str,
         affine: list,
         source: str = "",
-        age: float | None = None,
-        sex: str | None = None,
-        diagnosis: str | None = None,
-        samples: int = 16,
-        seed: int = 0,
+        question: dict,
         source_resolution: float | None = None,
         registered: bool = False,
-    ) -> dict:
-        """``pet``, ``difference``, ``z`` (on the T1's lattice), ``metrics``, ``regions``, ``bits_per_dim``,
-        ``percentile``, ``verdict`` (of the registration), ``notes`` (on the PET's resolution), ``transform`` (PET to
-        T1, RAS), ``provenance`` (of the samples and of the PET, see ``comparison.Comparison``) and ``device``."""
+    ) -> Compared:
+        """An acquired PET beside the samples that the question draws at temperature 1."""
         found = self._session.compare(
-            _scan(voxels, affine, source), age, sex, diagnosis, samples, seed,
+            _scan(voxels, affine, source), Question.of(question),
             source_resolution=source_resolution, registered=registered, progress=self._worker.progress,
         )  # fmt: skip
-        return {
+        return Compared(
             **{name: self._scan_file(getattr(found, name), name) for name in ("pet", "difference", "z")},
-            "metrics": vars(found.metrics),
-            "regions": found.regions,
-            "bits_per_dim": found.bits_per_dim,
-            "percentile": found.percentile,
-            "verdict": found.prepared.verdict.to_dict(),
-            "notes": found.prepared.quality["notes"],
-            "transform": found.prepared.pet_to_t1,
-            "provenance": found.provenance,
-            "device": found.device,
-        }
+            metrics=vars(found.metrics),
+            regions=found.regions,
+            bits_per_dim=found.bits_per_dim,
+            percentile=found.percentile,
+            verdict=found.prepared.verdict.to_dict(),
+            notes=found.prepared.quality["notes"],
+            transform=found.prepared.pet_to_t1,
+            provenance=found.provenance,
+            device=found.device,
+        )
+
+    def _tell(self, event: str, values: Keyframe | Step) -> None:
+        self._worker.event(event, **vars(values))
 
     # ---- files
 
@@ -237,10 +187,6 @@ class Commands:
 
     def _picture(self, picture: np.ndarray, what: str) -> str:
         return str(write_png(picture, self._path(what, ".png")))
-
-
-def _about(made: Sampled) -> dict:
-    return {"regions": made.regions, "provenance": made.synthesis.provenance, "device": made.device}
 
 
 def _scan(voxels: str, affine: np.ndarray, source: str) -> Scan:
@@ -278,7 +224,13 @@ _SIDES = (0.01, 100.0)  # of a voxel, millimetres
 
 
 def _value(value: Any, hint: Any, name: str) -> Any:
-    return _affine(value) if name == "affine" else check_value(value, hint, name)
+    if name == "affine":
+        return _affine(value)
+    if name == "question":  # ``Question.of`` looks at what is in it
+        if not isinstance(value, dict):
+            raise InputError(f"question must be an object, not {reprlib.repr(value)}.")
+        return value
+    return check_value(value, hint, name)
 
 
 def _affine(value: Any) -> np.ndarray:

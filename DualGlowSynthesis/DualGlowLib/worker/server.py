@@ -7,12 +7,13 @@ else that a library prints goes to standard error. Arrays are exchanged as .npy 
 .png. Affines are 4×4 lists, voxel indices to RAS millimetres.
 
 The first line is ``{"event": "hello", "pid", "version"}``. A request is ``{"id": int, "do": name, …}`` with the
-keywords of the method of that name below; ``Commands`` says what each answers. Its events carry its id: any number of
-``progress`` (``stage``, ``fraction`` 0..1 or null), ``notice`` (``message``: it goes on otherwise than was asked) and
-those of the command, then one of ``done``, ``refused`` (``message``: one sentence on what is wrong with the input),
-``cancelled``, or ``failed`` (``message``, ``traceback``: a fault of ours). After any of them the worker can be used
-further, and so it can after a line that is no request, which is refused: with its id if that can be read, and with null
-if not, or if a request of that id has not ended yet, whose end the answer would seem to be.
+keywords of the method of that name of ``requests.Commands``; ``replies`` has what each answers. Its events carry its
+id: any number of ``progress`` (``stage``, ``fraction`` 0..1 or null, ``seconds_left`` or null), ``notice``
+(``message``: it goes on otherwise than was asked) and those of the command, then one of ``done``, ``refused``
+(``message``: one sentence on what is wrong with the input), ``cancelled``, or ``failed`` (``message``, ``traceback``: a
+fault of ours). After any of them the worker can be used further, and so it can after a line that is no request, which
+is refused: with its id if that can be read, and with null if not, or if a request of that id has not ended yet, whose
+end the answer would seem to be.
 
 Requests are worked off in order. ``{"id", "do": "cancel", "cancel": id}`` ends another one and has no answer itself;
 whoever asks for anything but ``devices`` cancels all ``keyframes`` that were asked for before. ``{"do": "quit"}`` and
@@ -48,6 +49,7 @@ from typing import IO, Any
 
 from .. import InputError, __version__
 from ..errors import Cancelled
+from ..progress import Clock
 from .exchange import Exchange
 
 __all__ = ["Worker", "main"]
@@ -79,6 +81,7 @@ class Worker:
         self._cancelled = False
         self._commands: Any = None
         self._told = (0.0, "")
+        self._clock = Clock()  # of the request
         self.made: list[Path] = []  # files of which no event has told yet
 
     def end(self, status: int = 0) -> None:
@@ -168,6 +171,7 @@ class Worker:
                 self._current, request = self._waiting.popitem(last=False)
                 self._current_do, self._cancelled = request["do"], False
                 self._told = (0.0, "")
+            self._clock = Clock()
             event, values = self._answer(**request)
             # From here on a request to cancel this one comes too late.
             with self._changed:
@@ -211,7 +215,7 @@ class Worker:
         now = time.monotonic()
         if stage != self._told[1] or now - self._told[0] >= _PAUSE:
             self._told = now, stage
-            self.send(self._current, "progress", stage=stage, fraction=fraction)
+            self.send(self._current, "progress", **self._clock.event(stage, fraction))
 
     def event(self, event: str, **values: object) -> None:
         """Tell something of the request that is being worked on."""

@@ -18,6 +18,7 @@ __all__ = [
     "identityOf",
     "inputOf",
     "isAbout",
+    "isClaimed",
     "patientTitle",
     "reasonAgainstOutput",
     "recall",
@@ -54,6 +55,11 @@ def claim(node, inputVolume) -> None:
     node.SetNodeReferenceID(_INPUT, inputVolume.GetID())
     node.SetAttribute(_INPUT_IDENTITY, identityOf(inputVolume))
     node.SetAttribute(_INPUT_NAME, patientTitle(inputVolume))
+
+
+def isClaimed(node) -> bool:
+    """Whether it is written on a node which input it was made from."""
+    return node.GetNodeReferenceID(_INPUT) is not None or node.GetAttribute(_INPUT_IDENTITY) is not None
 
 
 def inputOf(node):

@@ -10,7 +10,11 @@ __all__ = ["companion", "companionOf", "removeCompanion"]
 
 def companionOf(inputVolume, role: str):
     """The input's node of this role, or None; not one that a copy of an input took over from the original."""
-    node = inputVolume.GetNodeReference(f"DualGlow.{role}")
+    reference = f"DualGlow.{role}"
+    node = inputVolume.GetNodeReference(reference)
+    if node is not None and not belonging.isClaimed(node):  # scenes of earlier versions
+        owners = slicer.util.getNodesByClass("vtkMRMLVolumeNode")  # the original before its copies
+        return node if next(one for one in owners if one.GetNodeReference(reference) is node) is inputVolume else None
     return node if belonging.belongsTo(node, inputVolume) else None
 
 
@@ -20,8 +24,8 @@ def companion(inputVolume, role: str, className: str, name: str):
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
         inputVolume.SetNodeReferenceID(f"DualGlow.{role}", node.GetID())
-        belonging.claim(node, inputVolume)
         placeBeside(node, inputVolume)
+    belonging.claim(node, inputVolume)
     return node
 
 

@@ -1,12 +1,12 @@
 """A real PET beside what the model expects of this MRI: difference, z-map, numbers, and what they mean in words."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from DualGlowLib.worker.replies import Compared
 from DualGlowSlicerLib import volumes
 
 from . import belonging, display
@@ -39,63 +39,54 @@ class ComparisonNodes(NamedTuple):
     table: Any
 
 
-def writeComparison(inputVolume, petVolume, reply: Mapping, isOwned: bool = False) -> ComparisonNodes:
+def writeComparison(inputVolume, petVolume, found: Compared, isOwned: bool = False) -> ComparisonNodes:
     """Write a comparison into the scene, into the same nodes as the input's last one.
 
     Args:
         inputVolume: the T1.
         petVolume: the real PET as it was given.
-        reply: what the worker says to ``compare``, with arrays (i, j, k, on the input's lattice) in place of paths.
+        found: with arrays on the input's lattice, indexed i, j, k.
         isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
 
     Raises:
         ValueError: if an array lies on another lattice; the scene is as it was.
     """
     shape = inputVolume.GetImageData().GetDimensions()
-    if any(reply[key].shape != shape for key in ("pet", "difference", "z")):
+    if any(array.shape != shape for array in (found.pet, found.difference, found.z)):
         raise ValueError(f"The comparison does not lie on the lattice of {inputVolume.GetName()}.")
     name = belonging.patientTitle(inputVolume)
-    pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), reply["pet"], isOwned)
+    pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), found.pet, isOwned)
     pet.SetAttribute("DualGlow.ResampledFrom", petVolume.GetName())
     pet.SetNodeReferenceID("DualGlow.ResampledFrom", petVolume.GetID())
     if pet.GetDisplayNode() is None:
         display.styleUptake(pet)
-    about = {**reply.get("provenance", {}), "Synthetic": True, "RealPet": petVolume.GetName()}
-    about |= {"RealPetToT1": reply.get("transform"), "RealPetVerdict": reply.get("verdict")}
+    about = {**found.provenance, "RealPet": petVolume.GetName()}
+    title, units = _("{name} real minus synthetic").format(name=name), {"Content": "difference", "Units": "SUVR"}
     difference = _map(
-        inputVolume, "Difference", _("{name} real minus synthetic").format(name=name), reply, DIFFERENCE_WINDOW,
-        {**about, "Content": "difference", "Units": "SUVR"}, isOwned,
-    )  # fmt: skip
-    z = _map(
-        inputVolume, "Z", _("{name} real PET z-map").format(name=name), reply, Z_WINDOW,
-        {**about, "Content": "z", "Units": "standard deviations"}, isOwned,
-    )  # fmt: skip
+        inputVolume, "Difference", title, found.difference, DIFFERENCE_WINDOW, {**about, **units}, isOwned
+    )
+    title, units = _("{name} real PET z-map").format(name=name), {"Content": "z", "Units": "standard deviations"}
+    z = _map(inputVolume, "Z", title, found.z, Z_WINDOW, {**about, **units}, isOwned)
     table = companion(
         inputVolume, "ComparisonTable", "vtkMRMLTableNode", _("{name} real PET compared").format(name=name)
     )
-    updateTable(table, _titles(), _metricRows(reply) + _regionRows(reply))
+    updateTable(table, _titles(), _metricRows(found) + _regionRows(found))
     volumes.markSynthetic(table, {**about, "Content": "comparison"})
     belonging.claim(table, inputVolume)
-    table.SetAttribute("DualGlow.Summary", summaryOf(reply))
+    table.SetAttribute("DualGlow.Summary", summaryOf(found))
     return ComparisonNodes(pet, difference, z, table)
 
 
-def summaryOf(reply: Mapping) -> str:
+def summaryOf(found: Compared) -> str:
     """One line for the window: whether the PET fits the MRI, by which number, and what that number can't say."""
     parts = []
-    registration = reply.get("verdict") or {}
-    if registration.get("status", "good") != "good":
+    if found.verdict["status"] != "good":
         text = _("Look at the registration of the PET first, it is {status} ({reasons}).")
-        reasons = "; ".join(registration.get("reasons", ()))
-        parts.append(text.format(status=registration["status"], reasons=reasons))
-    percentile, bits = reply.get("percentile"), reply.get("bits_per_dim")
-    if percentile is not None:
-        parts.append(_verdictText(percentile, reply.get("samples")))
-        text = _("The model is its own yardstick: where its spread is a little off, real PETs fall near 0 or 100.")
-        parts.append(text)
-    if bits is not None:
-        text = _("Compare the {bits} bits per dimension with those of other real PETs.")
-        parts.append(text.format(bits=f"{bits:.3f}"))
+        parts.append(text.format(status=found.verdict["status"], reasons="; ".join(found.verdict["reasons"])))
+    parts.append(_verdictText(found.percentile, found.provenance["Samples"]))
+    parts.append(_("The model is its own yardstick: where its spread is a little off, real PETs fall near 0 or 100."))
+    text = _("Compare the {bits} bits per dimension with those of other real PETs.")
+    parts.append(text.format(bits=f"{found.bits_per_dim:.3f}"))
     return " ".join(parts)
 
 
@@ -111,10 +102,10 @@ def textFor(inputVolume) -> str:
     return text.format(pet=about.get("RealPet", ""), age=said, summary=table.GetAttribute("DualGlow.Summary") or "")
 
 
-def _verdictText(percentile: float, samples: int | None) -> str:
-    """``samples``: how many PETs of the model's own the real one was ranked among, if that is known."""
-    least = 50.5 / ((samples or _SAMPLES_OF_90) + 1)  # 50 over that: the percentile of one less likely than all
-    if samples is not None and samples < _SAMPLES_OF_90 and not least < percentile < 100 - least:
+def _verdictText(percentile: float, samples: int) -> str:
+    """``samples``: how many PETs of the model's own the real one was ranked among."""
+    least = 50.5 / (samples + 1)  # 50 over that: the percentile of one less likely than all
+    if samples < _SAMPLES_OF_90 and not least < percentile < 100 - least:
         text = _("Undecided: likelihood percentile {percentile} among only {samples} samples; take {least} or more.")
     elif percentile < _UNUSUAL:
         text = _("Unusual: likelihood percentile {percentile}, less likely than nearly all PETs drawn for this MRI.")
@@ -135,9 +126,9 @@ def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool)
     return node
 
 
-def _map(inputVolume, role: str, name: str, reply: Mapping, window: float, provenance: dict, isOwned: bool):
+def _map(inputVolume, role: str, name: str, array: np.ndarray, window: float, provenance: dict, isOwned: bool):
     """Difference or z: where it is not known, it is 0 and so not drawn."""
-    array = reply[role.lower()] if isOwned else reply[role.lower()].copy(order="K")
+    array = array if isOwned else array.copy(order="K")
     array[~np.isfinite(array)] = 0
     node = _volume(inputVolume, role, name, array, isOwned=True)
     volumes.markSynthetic(node, provenance)
@@ -170,20 +161,20 @@ def _titles() -> list[str]:
     return [_("Quantity"), _("Real PET"), _("Predicted"), _("5 %"), _("95 %"), _("z")]
 
 
-def _metricRows(reply: Mapping) -> list[list]:
+def _metricRows(found: Compared) -> list[list]:
     """In the brain; in the column of the real PET."""
-    metrics = reply["metrics"]
+    metrics = found.metrics
     named = [
         (_("Mean absolute error (SUVR)"), metrics.get("mae")),
         (_("PSNR (dB)"), metrics.get("psnr")),
         (_("SSIM"), metrics.get("ssim")),
         (_("Correlation"), metrics.get("correlation")),
-        (_("Bits per dimension"), reply.get("bits_per_dim")),
-        (_("Likelihood percentile"), reply.get("percentile")),
+        (_("Bits per dimension"), found.bits_per_dim),
+        (_("Likelihood percentile"), found.percentile),
     ]
     return [[title, value, None, None, None, None] for title, value in named if value is not None]
 
 
-def _regionRows(reply: Mapping) -> list[list]:
+def _regionRows(found: Compared) -> list[list]:
     keys = ("real", "mean", "low", "high", "z")
-    return [[row["region"].replace("_", " "), *(row.get(key) for key in keys)] for row in reply["regions"]]
+    return [[row["region"].replace("_", " "), *(row.get(key) for key in keys)] for row in found.regions]

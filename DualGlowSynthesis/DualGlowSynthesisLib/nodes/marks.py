@@ -5,6 +5,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from DualGlowLib.provenance import covariates_of
 from DualGlowSlicerLib import volumes
 
 from . import belonging
@@ -12,7 +13,7 @@ from . import belonging
 __all__ = ["Marks", "describe", "install", "layersOf", "shownIn"]
 
 _WIDTH = 44
-"""Characters in a line of a mark; longer names are cut in the middle."""
+"""Characters in a line of a mark, which has as many as it needs; longer names are cut in the middle."""
 
 _HIDDEN = "DualGlow.Hidden"
 
@@ -24,8 +25,9 @@ def describe(node) -> str:
     if node is None or not volumes.isSynthetic(node):
         return ""
     about = volumes.provenanceOf(node)
-    said = ", ".join(part for part in (_content(about), _covariates(about)) if part)
-    said = [said] if len(said) <= _WIDTH else [_content(about), _covariates(about)]
+    content, covariates = _content(about), _covariates(about)
+    said = _filled([content, *covariates])
+    said = said if len(said) == 1 else [content, *_filled(covariates)]
     lines = [_("SYNTHETIC FDG, research use only"), belonging.scanName(node), *said]
     return "\n".join(_cut(line) for line in lines if line)
 
@@ -47,18 +49,31 @@ def _content(about: dict) -> str:
     return titles.get(content, content)
 
 
-def _covariates(about: dict) -> str:
-    """Age, sex, diagnosis and temperature; only the age is named where it is unknown."""
-    if "Age" not in about:
-        return ""
-    age = about["Age"]
-    parts = [_("age unknown") if age is None else _ages(age)]
-    parts += [str(about[name]) for name in ("Sex", "Diagnosis") if about.get(name) is not None]
+def _covariates(about: dict) -> list[str]:
+    """What was said of the person, and the temperature; only the age is named where it is unknown."""
+    known = covariates_of(about)
+    parts = []
+    if "age" in known:
+        age = known.pop("age")
+        parts.append(_("age unknown") if age is None else _ages(age))
+    for name, value in known.items():
+        if value is not None:
+            text = f"{value:g}" if isinstance(value, float | int) else str(value)
+            parts.append(text if name in ("sex", "diagnosis") else f"{name} {text}")
     temperature = about.get("Temperature")
     if temperature is not None:
         values = temperature if isinstance(temperature, list) else [temperature]
         parts.append(_("temperature {value}").format(value=", ".join(f"{value:g}" for value in values)))
-    return ", ".join(parts)
+    return parts
+
+
+def _filled(parts: list[str]) -> list[str]:
+    """Parts in as few lines as hold them, in their order."""
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]}, {part}" if lines else part
+        lines[-1:] = [longer] if len(longer) <= _WIDTH or not lines else [lines[-1], part]
+    return lines
 
 
 def _ages(age) -> str:

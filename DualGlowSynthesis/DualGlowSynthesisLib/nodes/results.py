@@ -6,6 +6,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.worker.replies import Sampled
 from DualGlowSlicerLib import volumes
 
 from . import belonging, display
@@ -46,17 +47,14 @@ def partsOf(outputVolume) -> list:
     return [node for node in (resultOf(outputVolume, kind) for kind in RESULTS) if node is not None]
 
 
-def writeResult(
-    inputVolume, outputVolume, arrays: dict, regions: list, provenance: dict, below: float | None, isOwned: bool = False
-):
+def writeResult(inputVolume, outputVolume, made: Sampled, below: float | None, isOwned: bool = False):
     """Write what ``sample`` gave; nodes are made where there are none, and kept where there are.
 
     Args:
         outputVolume: the node for the mean: one without voxels, or a former result of the same input; a new one if
             None.
-        arrays: ``mean``, ``sd``, ``below`` on the input's lattice, indexed i, j, k; None for what there is not, whose
-            node of an earlier result goes.
-        regions: rows with ``region``, ``mean``, ``low`` and ``high``.
+        made: with arrays on the input's lattice, indexed i, j, k; None for what there is not, whose node of an earlier
+            result goes.
         below: the SUVR that the array ``below`` is about.
         isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
 
@@ -71,16 +69,17 @@ def writeResult(
         raise InputError(reason)
     name = _("{name} synthetic FDG").format(name=belonging.patientTitle(inputVolume))
     isNew = outputVolume is None or outputVolume.GetImageData() is None
-    outputVolume = _write(outputVolume, name, arrays["mean"], inputVolume, provenance, isOwned)
+    provenance = made.provenance
+    outputVolume = _write(outputVolume, name, made.mean, inputVolume, provenance, isOwned)
     if isNew:
         display.styleUptake(outputVolume)
     titles = {"sd": _("{name} SD"), "below": _("{name} below threshold")}
     for kind, title in titles.items():
         partName = title.format(name=outputVolume.GetName())
         about = {**provenance, "BelowSUVR": below} if kind == "below" else provenance
-        _writePart(outputVolume, kind, partName, arrays[kind], inputVolume, about, isOwned)
+        _writePart(outputVolume, kind, partName, getattr(made, kind), inputVolume, about, isOwned)
     _writePart(outputVolume, "sample", "", None, inputVolume, provenance)  # it was one of another result
-    _writeRegions(outputVolume, regions, inputVolume, provenance)
+    _writeRegions(outputVolume, made.regions, inputVolume, provenance)
     return outputVolume
 
 

@@ -9,6 +9,8 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
+from DualGlowLib.provenance import with_covariates
+from DualGlowLib.worker.replies import Step
 from DualGlowSlicerLib import volumes
 
 from . import belonging, display
@@ -43,7 +45,7 @@ def sweepOf(inputVolume) -> SweepNodes | None:
 
 
 def makeSweep(
-    inputVolume, steps: Iterable[Mapping], provenance: Mapping, montagePath=None, isOwned: bool = False
+    inputVolume, steps: Iterable[Step], provenance: Mapping, montagePath=None, isOwned: bool = False
 ) -> SweepNodes:
     """Write an age sweep into the scene, into the same nodes as the input's last one.
 
@@ -52,9 +54,8 @@ def makeSweep(
 
     Args:
         inputVolume: the T1.
-        steps: for each age a mapping with ``age`` (years), ``mean`` (array on the input's lattice, indexed i, j, k; in
-            Fortran order it is read fastest), ``regions`` (rows with ``region``, ``mean``, ``low``, ``high``; the last
-            two None for a single sample) and perhaps ``provenance``.
+        steps: one for each age (years), its ``mean`` an array on the input's lattice, indexed i, j, k; in Fortran order
+            it is read fastest.
         provenance: what holds for all ages.
         montagePath: PNG of all ages, loaded as the colour volume that the input refers to as ``DualGlow.SweepMontage``.
 
@@ -63,9 +64,9 @@ def makeSweep(
     Raises:
         ValueError: if there is no step, or one lies on another lattice; the scene is as it was.
     """
-    steps = sorted(steps, key=lambda step: step["age"])
+    steps = sorted(steps, key=lambda step: step.age)
     shape = inputVolume.GetImageData().GetDimensions()
-    if not steps or any(step["mean"].shape != shape for step in steps):
+    if not steps or any(step.mean.shape != shape for step in steps):
         raise ValueError(f"A sweep needs ages, each on the lattice of {inputVolume.GetName()}.")
     montage = None if montagePath is None else _readPng(montagePath)
     name = belonging.patientTitle(inputVolume)
@@ -82,15 +83,19 @@ def makeSweep(
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     table = companion(inputVolume, "SweepTable", "vtkMRMLTableNode", _("{name} age sweep regions").format(name=name))
     regions = _fillTable(table, steps)
-    volumes.markSynthetic(table, {**provenance, "Age": _ages(steps), "Content": "regions"})
+    volumes.markSynthetic(table, {**_atAges(provenance, steps), "Content": "regions"})
     chart = companion(inputVolume, "SweepChart", "vtkMRMLPlotChartNode", _("{name} age sweep chart").format(name=name))
     _fillChart(chart, table, regions, inputVolume)
-    _writeMontage(inputVolume, montage, {**provenance, "Age": _ages(steps)})
+    _writeMontage(inputVolume, montage, _atAges(provenance, steps))
     return SweepNodes(sequence, browser, proxy, table, chart)
 
 
 def _ages(steps: list) -> list[float]:
-    return [float(step["age"]) for step in steps]
+    return [float(step.age) for step in steps]
+
+
+def _atAges(provenance: Mapping, steps: list) -> dict:
+    return with_covariates(provenance, {"age": _ages(steps)})
 
 
 def _shownAge(browser, sequence) -> float | None:
@@ -103,10 +108,10 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwn
     sequence.SetIndexName("age")
     sequence.SetIndexUnit("year")
     sequence.SetIndexTypeFromString("numeric")
-    volumes.markSynthetic(sequence, {**provenance, "Age": _ages(steps), "Content": "sweep"})
+    volumes.markSynthetic(sequence, {**_atAges(provenance, steps), "Content": "sweep"})
     matrix = vtk.vtkMatrix4x4()
     inputVolume.GetIJKToRASMatrix(matrix)
-    wanted = {f"{step['age']:g}": step for step in steps}
+    wanted = {f"{step.age:g}": step for step in steps}
     known = [sequence.GetNthIndexValue(number) for number in range(sequence.GetNumberOfDataNodes())]
     for value in known:
         if value not in wanted:
@@ -116,10 +121,9 @@ def _fillSequence(sequence, inputVolume, steps: list, provenance: Mapping, isOwn
         empty = slicer.vtkMRMLScalarVolumeNode()
         empty.SetName(_("{name} synthetic FDG at {age}").format(name=belonging.patientTitle(inputVolume), age=value))
         empty.SetIJKToRASMatrix(matrix)
-        about = {**provenance, **step.get("provenance", {}), "Age": float(step["age"]), "Content": "sweep"}
-        volumes.markSynthetic(empty, about)
+        volumes.markSynthetic(empty, {**step.provenance, "Content": "sweep"})
         belonging.claim(empty, inputVolume)
-        sequence.SetDataNodeAtValue(empty, value).SetAndObserveImageData(volumes.imageOf(step["mean"], isOwned))
+        sequence.SetDataNodeAtValue(empty, value).SetAndObserveImageData(volumes.imageOf(step.mean, isOwned))
 
 
 def _showThrough(browser, sequence, inputVolume, number: int):
@@ -146,9 +150,9 @@ def _showThrough(browser, sequence, inputVolume, number: int):
 
 def _fillTable(table, steps: list) -> list[str]:
     """A row for each age; gives the regions. Intervals that no step has get no column."""
-    rows = [{row["region"]: row for row in step["regions"]} for step in steps]
+    rows = [{row["region"]: row for row in step.regions} for step in steps]
     regions = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {_("Age"): [float(step["age"]) for step in steps]}
+    columns = {_("Age"): _ages(steps)}
     for region in regions:
         for part in ("mean", "low", "high"):
             values = [row.get(region, {}).get(part) for row in rows]

@@ -4,6 +4,7 @@ import json
 
 from slicer.i18n import tr as _
 
+from DualGlowLib.provenance import covariates_of
 from DualGlowSlicerLib import volumes
 
 from ..nodes import belonging, marks, results
@@ -28,27 +29,27 @@ def disagreements(outputVolume, choices: Choices, modelDigest: str, preparation:
     Args:
         modelDigest: SHA-256 of the chosen model's configuration; "" if it isn't known.
     """
-    about = volumes.provenanceOf(outputVolume)
-    chosen = {"Age": choices.age, "Sex": choices.sex, "Diagnosis": choices.diagnosis}
-    chosen["Temperature"] = choices.temperature
-    if choices.temperature > 0:  # without noise neither makes a difference
-        chosen |= {"Samples": choices.samples, "Seed": choices.seed}
-    titles = {
-        "Age": _("age {value}"), "Sex": _("sex {value}"), "Diagnosis": _("diagnosis {value}"),
-        "Temperature": _("temperature {value}"), "Samples": _("{value} samples"), "Seed": _("seed {value}"),
-    }  # fmt: skip
+    about, question = volumes.provenanceOf(outputVolume), choices.question
+    titles = {"Temperature": _("temperature {value}"), "Samples": _("{value} samples"), "Seed": _("seed {value}")}
+    chosen = {"Temperature": question.temperature}
+    if question.temperature > 0:  # without noise neither makes a difference
+        chosen |= {"Samples": question.samples, "Seed": question.seed}
+    pairs = [
+        (f"{name} {{value}}", value, question.covariates.get(name)) for name, value in covariates_of(about).items()
+    ]
+    pairs += [(titles[key], about[key], value) for key, value in chosen.items() if key in about]
     found = [
-        _("{shown} (chosen: {chosen})").format(shown=titles[key].format(value=_text(about[key])), chosen=_text(value))
-        for key, value in chosen.items()
-        if key in about and about[key] != value
+        _("{shown} (chosen: {chosen})").format(shown=title.format(value=_text(shown)), chosen=_text(value))
+        for title, shown, value in pairs
+        if shown != value
     ]
     made = about.get("BundleSHA256")
     if made and modelDigest and made != modelDigest:
         found.append(_("the model {name} (another is chosen)").format(name=about.get("Bundle", "")))
     below = volumes.provenanceOf(results.resultOf(outputVolume, "below") or outputVolume).get("BelowSUVR")
-    if below is not None and below != choices.below:
+    if None not in (below, question.below) and below != question.below:
         text = _("the threshold {shown} (chosen: {chosen})")
-        found.append(text.format(shown=_text(below), chosen=_text(choices.below)))
+        found.append(text.format(shown=_text(below), chosen=_text(question.below)))
     said = json.loads(outputVolume.GetAttribute(_PREPARATION) or "{}")
     isMask = outputVolume.GetNodeReference(_MASK) is maskVolume
     if said and not (isMask and said == {"preparation": preparation, "masked": maskVolume is not None}):

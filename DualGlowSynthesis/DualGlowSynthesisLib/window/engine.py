@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.worker import replies
 from DualGlowSlicerLib import volumes
 from DualGlowSlicerLib.client import WorkerClient
 
@@ -17,24 +19,27 @@ _STAGES = {
     "open": lambda: _("Loading the model"),
     "prepare": lambda: _("Preparing the MRI"),
     "sample": lambda: _("Sampling"),
-    "one": lambda: _("Sampling"),
     "keyframes": lambda: _("Preparing the preview"),
     "sweep": lambda: _("Sampling ages"),
     "compare": lambda: _("Comparing with the PET"),
 }
-_WEIGHTS = {"open": 3.0, "prepare": 12.0, "sample": 2.0, "one": 2.0, "keyframes": 2.0, "sweep": 12.0, "compare": 20.0}
+_WEIGHTS = {"open": 3.0, "prepare": 12.0, "sample": 2.0, "keyframes": 2.0, "sweep": 12.0, "compare": 20.0}
 """About how many seconds each takes, for the bar alone."""
 
 
 class Job:
     """A chain of requests that ends with ``onDone(reply of the last)``, ``onProblem(text, isFailure)`` or
-    ``onCancelled()``; ``onProgress(text, fraction)`` and ``onEvent(message)`` before that.
+    ``onCancelled()``; ``onProgress(text, fraction)``, ``onNotice(sentence)`` and ``onEvent(event)`` before that.
+
+    Replies and events are those of ``DualGlowLib.worker.replies``, with arrays in place of their files.
     """
 
-    def __init__(self, engine: "Engine", steps: list, onDone, onProgress, onProblem, onCancelled, onEvent) -> None:
+    def __init__(
+        self, engine: "Engine", steps: list, onDone, onProgress, onProblem, onCancelled, onEvent, onNotice
+    ) -> None:
         self._engine, self._steps = engine, steps
         self._onDone, self._onProgress, self._onProblem = onDone, onProgress, onProblem
-        self._onCancelled, self._onEvent = onCancelled, onEvent
+        self._onCancelled, self._onEvent, self._onNotice = onCancelled, onEvent, onNotice
         self._total = sum(_WEIGHTS[do] for do, _arguments, _heard in steps)
         self._before = 0.0
         self._number = None
@@ -54,7 +59,7 @@ class Job:
         try:
             self._number = self._engine.client.request(
                 do,
-                onDone=lambda reply: self._done(do, heard, reply),
+                onDone=lambda message: self._done(do, heard, message),
                 onEvent=lambda message: self._event(do, message),
                 onRefused=self._refused,
                 onFailed=self._failed,
@@ -73,10 +78,14 @@ class Job:
     def _event(self, do: str, message: dict) -> None:
         if message["event"] == "progress":
             self._tell(do, message.get("fraction") or 0.0, message.get("stage", ""))
-        if self._onEvent:
-            self._onEvent(message)
+        elif message["event"] == "notice":
+            if self._onNotice:
+                self._onNotice(message["message"])
+        elif self._onEvent:
+            self._onEvent(replies.loaded(replies.read_event(message), self._engine.client.load))
 
-    def _done(self, do: str, heard, reply: dict) -> None:
+    def _done(self, do: str, heard, message: dict) -> None:
+        reply = replies.loaded(replies.read_end(do, message), self._engine.client.load)
         self._before += _WEIGHTS[do]
         if heard:
             heard(reply)
@@ -109,13 +118,13 @@ class Job:
 class Engine:
     """One worker, and what it holds: which model on which device, which patient.
 
-    ``description`` (of the model, with the device) and ``prepared`` (the verdict and places of the patient) are the
-    worker's last answers, None before; see ``DualGlowLib.worker``.
+    ``opened`` (model and device) and ``prepared`` (verdict and places of the patient) are the worker's last answers,
+    None before.
     """
 
     def __init__(self, client: WorkerClient | None = None) -> None:
         self.client = client or WorkerClient()
-        self.description = None
+        self.opened = None
         self.prepared = None
         self._opened = None
         self._patient = None
@@ -137,38 +146,23 @@ class Engine:
 
     def sample(self, patient: tuple, choices: Choices, **callbacks: Callable) -> Job:
         """``patient``: input volume, mask volume or None, preparation."""
-        asked = {
-            "age": choices.age,
-            "temperature": choices.temperature,
-            "below": choices.below if choices.samples > 1 else None,
-            **choices.person(),
-            **choices.noise(),
-        }
-        return self._run(patient, choices, [("sample", lambda: asked, None)], callbacks)
-
-    def one(self, patient: tuple, choices: Choices, index: int, **callbacks: Callable) -> Job:
-        asked = {"age": choices.age, "temperature": choices.temperature, "index": index, "seed": choices.seed}
-        return self._run(patient, choices, [("one", lambda: asked | choices.person(), None)], callbacks)
+        return self._run(patient, choices, [("sample", lambda: _asked(choices), None)], callbacks)
 
     def keyframes(self, patient: tuple, choices: Choices, ages: list, temperatures: list, **callbacks: Callable) -> Job:
-        asked = {"ages": ages, "temperatures": temperatures, **choices.person(), **choices.noise()}
+        asked = {**_asked(choices), "ages": ages, "temperatures": temperatures}
         return self._run(patient, choices, [("keyframes", lambda: asked, None)], callbacks)
 
     def sweep(self, patient: tuple, choices: Choices, ages: list, **callbacks: Callable) -> Job:
-        asked = {"ages": ages, "temperature": choices.temperature, **choices.person(), **choices.noise()}
-        return self._run(patient, choices, [("sweep", lambda: asked, None)], callbacks)
+        return self._run(patient, choices, [("sweep", lambda: {**_asked(choices), "ages": ages}, None)], callbacks)
 
-    def compare(self, patient: tuple, choices: Choices, petVolume, samples: int, **callbacks: Callable) -> Job:
+    def compare(self, patient: tuple, choices: Choices, petVolume, **callbacks: Callable) -> Job:
         def asked() -> dict:
             voxels, affine = volumes.usableVoxels(petVolume), volumes.affineIn(petVolume, patient[0])
             return {
                 "voxels": self.client.save(voxels),
                 "affine": affine.tolist(),
                 "source": petVolume.GetName(),
-                "age": choices.age,
-                "samples": samples,
-                "seed": choices.seed,
-                **choices.person(),
+                **_asked(choices),
             }
 
         return self._run(patient, choices, [("compare", asked, None)], callbacks)
@@ -181,7 +175,7 @@ class Engine:
 
     def _run(self, patient: tuple, choices: Choices, steps: list, callbacks: dict) -> Job:
         volumes.usableVoxels(patient[0])  # a refusal comes before anything is started
-        names = ("onDone", "onProgress", "onProblem", "onCancelled", "onEvent")
+        names = ("onDone", "onProgress", "onProblem", "onCancelled", "onEvent", "onNotice")
         steps = [*self._readying(patient, choices), *steps]
         return Job(self, steps, *(callbacks.get(name) for name in names))
 
@@ -196,15 +190,15 @@ class Engine:
             steps.append(("prepare", lambda: self._patientRequest(*patient, choices), self._hearPrepared))
         return steps
 
-    def _hearOpened(self, opened: tuple) -> Callable[[dict], None]:
-        def heard(reply: dict) -> None:
+    def _hearOpened(self, opened: tuple) -> Callable[[replies.Opened], None]:
+        def heard(reply: replies.Opened) -> None:
             self._opened = (self.client.starts, *opened)
             self._patient = self.prepared = None
-            self.description = {**reply["bundle"], "device": reply["device"], "device_reason": reply["device_reason"]}
+            self.opened = reply
 
         return heard
 
-    def _hearPrepared(self, reply: dict) -> None:
+    def _hearPrepared(self, reply: replies.Prepared) -> None:
         self._patient, self.prepared = self._asked, reply
 
     def _patientKey(self, inputVolume, maskVolume, preparation: str, choices: Choices) -> tuple:
@@ -223,3 +217,7 @@ class Engine:
             "prepared": preparation == "prepared",
             "key": repr(self._asked[1:]),
         }
+
+
+def _asked(choices: Choices) -> dict:
+    return {"question": asdict(choices.question)}

@@ -1,5 +1,6 @@
 """The window's sections on the age sweep, the comparison with an acquired PET, and export."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import qt
@@ -7,6 +8,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.provenance import with_covariates
+from DualGlowLib.worker.replies import Compared, Swept
 from DualGlowSlicerLib import volumes
 
 from ..nodes import belonging, comparison, exporting, results, sweep
@@ -34,6 +37,8 @@ class ExtraPanel:
         ui, output = self._ui, parameters.outputVolume
         ages = self._ages(parameters)
         noAges = "" if ages else _("The first age must not be above the last.")
+        if "age" not in self._window.model.covariates():
+            noAges = _("This model doesn't know the age.")
         pet = parameters.petVolume
         if pet is None:
             noPet = _("Choose the person's acquired FDG-PET.")
@@ -70,20 +75,19 @@ class ExtraPanel:
         parameters, patient, choices = window.parameters, window.patientChoice(), window.choices()
         steps = []
 
-        def event(message: dict) -> None:
-            if message["event"] == "step":
-                steps.append({**message, "mean": window.engine.client.load(message["mean"])})
-
-        def done(reply: dict) -> None:
+        def done(reply: Swept) -> None:
             if patient[0].GetScene() is None:
                 raise InputError(_("The MRI was deleted while its PETs were computed; load it and try again."))
-            provenance = {**steps[0]["provenance"], "Age": choices.age}  # it opens at the age that is set
-            made = sweep.makeSweep(patient[0], steps, provenance, reply.get("montage"), isOwned=True)
+            age = choices.question.covariates.get("age")  # it opens there
+            provenance = with_covariates(steps[0].provenance, {"age": age})
+            made = sweep.makeSweep(patient[0], steps, provenance, reply.montage, isOwned=True)
             if parameters.inputVolume is patient[0]:
                 window.showSweep(made, patient[0])
 
         ages = self._ages(parameters)
-        window.run.start(lambda **callbacks: window.engine.sweep(patient, choices, ages, **callbacks), done, event)
+        window.run.start(
+            lambda **callbacks: window.engine.sweep(patient, choices, ages, **callbacks), done, steps.append
+        )
 
     # ---- an acquired PET
 
@@ -93,20 +97,16 @@ class ExtraPanel:
             return
         parameters, patient, choices = window.parameters, window.patientChoice(), window.choices()
         pet = parameters.petVolume
+        choices = replace(choices, question=replace(choices.question, samples=COMPARED_SAMPLES))
 
-        def done(reply: dict) -> None:
+        def done(reply: Compared) -> None:
             if patient[0].GetScene() is None or pet.GetScene() is None:
                 raise InputError(_("A volume was deleted while it was compared; load it and try again."))
-            load = window.engine.client.load
-            arrays = {kind: load(reply[kind]) for kind in ("pet", "difference", "z")}
-            found = {**reply, **arrays, "samples": COMPARED_SAMPLES}
-            made = comparison.writeComparison(patient[0], pet, found, isOwned=True)
+            made = comparison.writeComparison(patient[0], pet, reply, isOwned=True)
             if parameters.inputVolume is patient[0]:
                 window.showComparison(made, patient[0])
 
-        window.run.start(
-            lambda **callbacks: window.engine.compare(patient, choices, pet, COMPARED_SAMPLES, **callbacks), done
-        )
+        window.run.start(lambda **callbacks: window.engine.compare(patient, choices, pet, **callbacks), done)
 
     # ---- files
 

@@ -5,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.worker.replies import read_end
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import showingErrors, showText
 
@@ -68,11 +69,13 @@ class ModelPanel:
         models.acknowledge(self._shown)
         return True
 
-    def showDevice(self, description: dict) -> None:
+    def covariates(self) -> list[str]:
+        """Names of those that the chosen model knows."""
+        return [covariate["name"] for covariate in self.facts.get("covariates", ())]
+
+    def showDevice(self, device: str, reason: str) -> None:
         """Where the last result was computed, and why there."""
-        self._ui.deviceText.text = _("Computed on {device}. {reason}").format(
-            device=description["device"], reason=description["device_reason"]
-        )
+        self._ui.deviceText.text = _("Computed on {device}. {reason}").format(device=device, reason=reason)
 
     def _summary(self) -> str:
         training = self.facts.get("training", {})
@@ -82,8 +85,8 @@ class ModelPanel:
         return text.format(
             name=self.facts.get("name", ""),
             kind=kind if not cases else _("{kind} of {cases} cases").format(kind=kind, cases=cases),
-            resolution=f"{self.facts.get('resolution', 8):g}",
-            reference=self.facts.get("reference", "pons"),
+            resolution=f"{self.facts['resolution']:g}",
+            reference=self.facts["reference"],
             licence=self.facts.get("licence", ""),
         )
 
@@ -155,14 +158,15 @@ class ModelPanel:
         self._ui.deviceButton.enabled = False
         self._ui.deviceText.text = _("Trying each device …")
 
-        def done(reply: dict) -> None:
+        def done(message: dict) -> None:
+            reply = read_end("devices", message)
             self._ui.deviceButton.enabled = True
             self._device.fill(
                 [(_("automatic"), "auto")]
-                + [(device["title"], device["name"]) for device in reply["devices"] if device["usable"]]
+                + [(device["title"], device["name"]) for device in reply.devices if device["usable"]]
             )
-            lines = [_("Automatic takes {name}. {reason}").format(name=reply["auto"], reason=reply["auto_reason"])]
-            lines += [f"{device['title']}: {device['reason']}" for device in reply["devices"]]
+            lines = [_("Automatic takes {name}. {reason}").format(name=reply.auto, reason=reply.auto_reason)]
+            lines += [f"{device['title']}: {device['reason']}" for device in reply.devices]
             self._ui.deviceText.text = "\n".join(lines)
 
         def failed(text: str) -> None:

@@ -1,5 +1,6 @@
 """The window's section on the patient: each covariate that the model knows, with the range it was trained on."""
 
+import json
 import math
 
 import vtk
@@ -8,7 +9,8 @@ from slicer.i18n import tr as _
 from DualGlowSlicerLib.choosers import Chooser, dicomFacts, instancesOf
 
 from ..nodes import belonging
-from ..parameters import UNKNOWN
+from ..parameters import UNKNOWN, otherCovariates
+from .covariateRows import CovariateRows
 
 __all__ = ["PatientPanel"]
 
@@ -28,6 +30,7 @@ class PatientPanel:
         self._window, self._ui = window, window.ui
         self._sex = Chooser(self._ui.sexBox, lambda value: window.choose("sex", value))
         self._diagnosis = Chooser(self._ui.diagnosisBox, lambda value: window.choose("diagnosis", value))
+        self._others = CovariateRows(self._ui.patientCollapsibleButton.layout(), self._sayOther)
         self._range = None
         self._inputVolume = self._age = None  # as last seen
         self._observer = None
@@ -52,6 +55,12 @@ class PatientPanel:
             label.visible = box.visible = bool(values)
             titles = [(_TITLES[value]() if value in _TITLES else value, value) for value in values]
             chooser.fill([(_("unknown"), UNKNOWN), *titles])
+        self._others.fill(known[name] for name in known if name not in ("age", "sex", "diagnosis"))
+
+    def _sayOther(self, name: str, value: float | str | None) -> None:
+        parameters = self._window.parameters
+        if parameters is not None:
+            _keep(parameters, {**otherCovariates(parameters), name: value})
 
     def narrowAge(self) -> None:
         """Give the slider the model's range; the parameter node's own, set by ``connectGui``, is wider."""
@@ -117,6 +126,20 @@ class PatientPanel:
                 setattr(parameters, name, UNKNOWN)
                 value = UNKNOWN
             chooser.show(value)
+        said = otherCovariates(parameters)
+        known = self._others.accepted(said)
+        if known != said:
+            self._sayForgotten({name: said[name] for name in self._others.names if name in said and name not in known})
+            _keep(parameters, known)
+        self._others.show(known)
+
+    def _sayForgotten(self, values: dict) -> None:
+        if values:
+            text = _("This model doesn't know {values}; it takes that as unknown.")
+            told = [
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+            ]
+            self._window.say(text.format(values=", ".join(told)))
 
     def _takeFromDicom(self, parameters) -> None:
         """Once for each series, so that what the user sets stays; Slicer names a volume's series after adding it."""
@@ -134,3 +157,9 @@ class PatientPanel:
                 self._window.say(text.format(age=f"{facts['age']:g}"))
         if facts.get("sex") in self._sex.values and parameters.sex == UNKNOWN:
             parameters.sex = facts["sex"]
+
+
+def _keep(parameters, covariates: dict) -> None:
+    """Those besides age, sex and diagnosis; what is unknown is left out."""
+    known = {name: value for name, value in covariates.items() if value is not None}
+    parameters.otherCovariates = json.dumps(known, sort_keys=True) if known else ""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,9 @@ import qt
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.progress import seconds_left
+from DualGlowLib.provenance import with_covariates
+from DualGlowLib.worker.replies import Framed, Keyframe, Sampled
 from DualGlowSlicerLib import volumes
 from DualGlowSlicerLib.messages import headline
 
@@ -79,7 +83,7 @@ class RunPanel:
             return
         state = _stateOf(patient)
 
-        def done(reply: dict) -> None:
+        def done(reply: Sampled) -> None:
             self._write(parameters, output, patient, state, choices, reply)
             self._afterExact(patient, choices)
 
@@ -100,7 +104,7 @@ class RunPanel:
             self._ui.progressBar.value = round(100 * fraction)
             self._ui.progressBar.format = text + _remaining(time.monotonic() - started, fraction)
 
-        def done(reply: dict) -> None:
+        def done(reply: Sampled) -> None:
             ended()
             try:
                 with self._window.showing():
@@ -118,15 +122,10 @@ class RunPanel:
             self._window.say(_("Cancelled; nothing was changed."))
             self._goOn()
 
-        def event(message: dict) -> None:
-            if message["event"] == "notice":
-                self._window.say(message["message"])
-            if onEvent:
-                onEvent(message)
-
         self._window.say("")
+        callbacks = {"onProblem": problem, "onCancelled": cancelled, "onEvent": onEvent, "onNotice": self._window.say}
         try:
-            job = begin(onDone=done, onProgress=progress, onProblem=problem, onCancelled=cancelled, onEvent=event)
+            job = begin(onDone=done, onProgress=progress, **callbacks)
         except InputError as error:
             self._window.showProblem(str(error), False)
             return
@@ -187,25 +186,21 @@ class RunPanel:
         return made if isStill else None
 
     def _write(
-        self, parameters, output, patient: tuple, state: tuple, choices, reply: dict, isLive: bool = False
+        self, parameters, output, patient: tuple, state: tuple, choices, reply: Sampled, isLive: bool = False
     ) -> None:
         """Write the result of an MRI that was in this ``state`` when it was asked for.
 
         ``isLive``: nobody pressed Apply; the views keep what they show.
         """
         inputVolume, maskVolume, preparation = patient
-        load = self._window.engine.client.load
-        arrays = {kind: load(reply[kind]) for kind in ("mean", "sd", "below")}
-        load(reply.get("grid_mean"))
         if inputVolume.GetScene() is None:
             raise InputError(_("The MRI was deleted while its PET was computed; load it and apply again."))
         if output is not None and output.GetScene() is None:
             output = None  # it was deleted meanwhile
-        regions, provenance = reply["regions"], reply["provenance"]
-        output = results.writeResult(inputVolume, output, arrays, regions, provenance, choices.below, isOwned=True)
+        output = results.writeResult(inputVolume, output, reply, choices.question.below, isOwned=True)
         agreement.notePreparation(output, preparation, maskVolume)
         self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output))
-        self._window.model.showDevice({**self._window.engine.description, "device": reply["device"]})
+        self._window.model.showDevice(reply.device, self._window.engine.opened.device_reason)
         if parameters.inputVolume is not inputVolume:
             belonging.choose(inputVolume, output)  # the user has gone on to somebody or something else
             text = _("The PET of {name} is ready; it is shown when that MRI is chosen.")
@@ -239,21 +234,21 @@ class RunPanel:
     def _showSample(self, parameters, made: Made) -> None:
         if made.state != _stateOf(made.patient):  # a sample of these voxels would be none of that result
             return
-        number = min(parameters.sampleNumber, made.choices.samples)
+        number = min(parameters.sampleNumber, made.choices.question.samples)
         shown = results.resultOf(made.output, "sample")
         if shown is not None and shown.GetAttribute("DualGlow.SampleNumber") == str(number):
             return
 
-        def done(reply: dict) -> None:
-            array = self._window.engine.client.load(reply["sample"])
+        def done(reply: Sampled) -> None:
             if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
                 return
-            results.writeSample(made.patient[0], made.output, array, number, reply["provenance"], isOwned=True)
+            results.writeSample(made.patient[0], made.output, reply.mean, number, reply.provenance, isOwned=True)
             if parameters.shown == "sample" and parameters.outputVolume is made.output:
                 results.showResult(made.output, made.patient[0], "sample")
 
         engine = self._window.engine
-        self._startLive(lambda **callbacks: engine.one(made.patient, made.choices, number - 1, **callbacks), done)
+        choices = replace(made.choices, question=made.choices.question.one(number - 1))
+        self._startLive(lambda **callbacks: engine.sample(made.patient, choices, **callbacks), done)
 
     # ---- the live overlay
 
@@ -292,11 +287,13 @@ class RunPanel:
 
     def _showFrame(self, patient: tuple, choices, outputVolume) -> None:
         self.frames.begin(_signature(patient, choices))
-        values = self.frames.at(choices.age, choices.temperature)
+        question = choices.question
+        values = self.frames.at(question.covariates.get("age"), question.temperature)
         if values is not None:
-            about = {"Age": choices.age, "Sex": choices.sex, "Diagnosis": choices.diagnosis}
-            about |= {"Temperature": choices.temperature, "Samples": choices.samples}
-            affine = self._window.engine.prepared["grid_affine"]
+            about = {"Temperature": question.temperature, "Samples": question.samples}
+            known = self._window.model.covariates()
+            about = with_covariates(about, {name: question.covariates.get(name) for name in known})
+            affine = self._window.engine.prepared.grid_affine
             self.preview.show(values, affine, outputVolume, patient[0], about)
 
     def _onSettled(self) -> None:
@@ -306,7 +303,7 @@ class RunPanel:
         patient, choices, output = window.patientChoice(), window.choices(), parameters.outputVolume
         state = _stateOf(patient)
 
-        def done(reply: dict) -> None:
+        def done(reply: Sampled) -> None:
             if window.parameters is None or window.parameters.outputVolume is not output:
                 return  # nobody asked for it by name, and the former output stays as the user left it
             with window.showing():
@@ -329,9 +326,11 @@ class RunPanel:
         self.frames.begin(_signature(patient, choices))
         low, high = window.ui.ageSlider.minimum, window.ui.ageSlider.maximum
         ages = [round(low + i * (high - low) / (KEYFRAME_AGES - 1), 3) for i in range(KEYFRAME_AGES)]
-        wanted = [(ages, [choices.temperature])]
-        if choices.age is not None:
-            wanted.append(([choices.age], list(KEYFRAME_TEMPERATURES)))
+        age, wanted = choices.question.covariates.get("age"), []
+        if "age" in window.model.covariates():
+            wanted.append((ages, [choices.question.temperature]))
+        if age is not None:
+            wanted.append(([age], list(KEYFRAME_TEMPERATURES)))
         for asked in wanted:
             if self.frames.missing(*asked):
                 self._askFrames(patient, choices, *asked)
@@ -340,13 +339,11 @@ class RunPanel:
     def _askFrames(self, patient: tuple, choices, ages: list, temperatures: list) -> None:
         signature = _signature(patient, choices)
 
-        def event(message: dict) -> None:
-            if message["event"] == "keyframe":
-                values = self._window.engine.client.load(message["values"])
-                if self.frames.signature == signature:
-                    self.frames.add(message["age"], message["temperature"], values)
+        def event(frame: Keyframe) -> None:
+            if self.frames.signature == signature:
+                self.frames.add(frame.age, frame.temperature, frame.values)
 
-        def done(_reply: dict) -> None:
+        def done(_reply: Framed) -> None:
             self._afterExact(patient, choices)
 
         engine = self._window.engine
@@ -369,7 +366,7 @@ class RunPanel:
             if self._live is job:
                 self._live = None
 
-        def done(reply: dict) -> None:
+        def done(reply: Sampled) -> None:
             if self._live is job:
                 self._live = None
                 onDone(reply)
@@ -389,7 +386,8 @@ class RunPanel:
 
 def _signature(patient: tuple, choices) -> tuple:
     """What keyframes depend on besides age and temperature."""
-    return (*patient, *_stateOf(patient), choices.bundle, choices.sex, choices.diagnosis, choices.samples, choices.seed)
+    question = replace(choices.question.at(age=None), temperature=0.0, below=None)
+    return (*patient, *_stateOf(patient), choices.bundle, question)
 
 
 def _stateOf(patient: tuple) -> tuple:
@@ -397,7 +395,7 @@ def _stateOf(patient: tuple) -> tuple:
 
 
 def _remaining(seconds: float, fraction: float) -> str:
-    if fraction < 0.05 or seconds < 1:
+    left = seconds_left(seconds, fraction)
+    if left is None:
         return ""
-    left = seconds * (1 - fraction) / fraction
     return " – " + _("about {seconds} s left").format(seconds=max(round(left), 1))

@@ -89,7 +89,8 @@ class Window:
             setattr(self.parameters, name, value)
 
     def choices(self) -> Choices:
-        return Choices.of(self.parameters, self.model.bundle())
+        known = self.model.covariates() if self.model.facts else None  # of a model that can't be read, nothing is known
+        return Choices.of(self.parameters, self.model.bundle(), known)
 
     def patientChoice(self) -> tuple:
         """What the engine is told of the patient: the MRI, its mask or None, how it is prepared."""
@@ -273,11 +274,11 @@ class Window:
         patient = self.patientChoice()
         prepared = self.engine.prepared
         known = prepared is not None and patient[0] is not None and self.engine.holds(*patient, self.choices())
-        self.ui.verdictButton.enabled = known and bool(prepared.get("picture"))
+        self.ui.verdictButton.enabled = known and bool(prepared.picture)
         if not known:
             self.ui.verdictLabel.text = _("Preparation: not done yet.")
             return
-        verdict = prepared["verdict"]
+        verdict = prepared.verdict
         if verdict["status"] == "good":
             self.ui.verdictLabel.text = _("Preparation: good.")
         else:
@@ -285,7 +286,7 @@ class Window:
             self.ui.verdictLabel.text = text.format(reasons="; ".join(verdict["reasons"]))
 
     def _onVerdict(self, _checked=False) -> None:
-        showPicture(_("The template's brain over the MRI"), self.engine.prepared["picture"])
+        showPicture(_("The template's brain over the MRI"), self.engine.prepared.picture)
 
     def _onDice(self, _checked=False) -> None:
         import random

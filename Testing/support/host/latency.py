@@ -32,12 +32,6 @@ def pump(until: Callable[[], object] | None = None, timeout: float = 10.0) -> bo
 class Gaps:
     """While the block runs, a timer of 5 ms notes when the event loop calls it.
 
-    Example:
-        >>> with Gaps() as gaps:
-        ...     pump(until=lambda: True)
-        >>> gaps.longest < 10
-        True
-
     Attributes:
         longest: the longest time between two of the calls, s; what a user would feel as a window that hangs. Counts
             from the block's begin to its end, so that a block that never lets the loop run is one long gap.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import shiboken6
@@ -58,6 +59,12 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     @Slot(result=object)
     def self(self) -> Any:
         return self.window
+
+
+def _unobserve(scene: Any, tags: list[int], *_: Any) -> None:
+    """Undo the observers of a scene, of which the list has none then."""
+    while tags:
+        scene.RemoveObserver(tags.pop())
 
 
 class qMRMLNodeComboBox(StandIn, QWidget):
@@ -197,6 +204,7 @@ class qMRMLNodeComboBox(StandIn, QWidget):
             scene.AddObserver(scene.NodeAboutToBeRemovedEvent, removed, -10.0),
             scene.AddObserver(scene.EndCloseEvent, closed),
         ]
+        self.destroyed.connect(partial(_unobserve, scene, self._observers))
 
     def _added(self, node: Any) -> None:
         if any(node.IsA(kind) for kind in self.nodeTypes):
@@ -274,8 +282,7 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         if scene is self._scene:
             return
         wanted = self.currentNodeID or self._requested
-        for observer in self._observers:
-            self._scene.RemoveObserver(observer)
+        _unobserve(self._scene, self._observers)
         self._isSwitching = True
         self._rows.removeRows(0, self._rows.rowCount())
         self._before = self._after = 0

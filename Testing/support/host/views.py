@@ -149,8 +149,7 @@ def rasToPixel(name: str, ras: Sequence[float]) -> tuple[int, int]:
 def pixelToRas(name: str, row: float | np.ndarray, column: float | np.ndarray) -> np.ndarray:
     """The point (mm, world) that a pixel of the last rendering shows at its centre; shape (..., 3) for arrays.
 
-    Example:
-        >>> points = pixelToRas("Red", *np.indices((400, 400)))  # of every pixel, (400, 400, 3)
+    ``pixelToRas("Red", *np.indices((400, 400)))`` gives those of every pixel, (400, 400, 3).
     """
     node = _views[name].logic.GetSliceNode()
     toRas = slicer.util.arrayFromVTKMatrix(node.GetXYToRAS())

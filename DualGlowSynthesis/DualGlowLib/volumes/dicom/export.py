@@ -21,6 +21,7 @@ import numpy as np
 from ... import __version__
 from ...errors import InputError
 from ...outputs import NAME
+from ...provenance import covariates_of
 from ..affines import apply_affine, from_matvec
 from ..scan import Scan
 from .file import number, read_dataset, save_dataset, text
@@ -35,12 +36,9 @@ __all__ = ["check_export", "export_dicom"]
 _PET_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _LARGEST = 32767  # of the stored signed 16-bit values
-_FACTS = {
+_FACTS: dict[str, str] = {
     "Bundle": "bundle",
     "BundleSHA256": "SHA-256",
-    "Age": "age",
-    "Sex": "sex",
-    "Diagnosis": "diagnosis",
     "Temperature": "temperature",
     "Samples": "samples",
     "Seed": "seed",
@@ -344,9 +342,8 @@ def _equipment(t1: Dataset) -> list[Dataset]:
 def _derivation(provenance: dict) -> str:
     """Derivation Description: at most 1024 characters."""
     facts = [f"DualGlow {provenance.get('DualGlowVersion', __version__)}"]
-    for key, name in _FACTS.items():
-        if provenance.get(key) is not None:
-            facts.append(f"{name} {provenance[key]}")
+    said = {name: provenance.get(key) for key, name in _FACTS.items()} | covariates_of(provenance)
+    facts += [f"{name} {value}" for name, value in said.items() if value is not None]
     if provenance.get("TrainedOnSimulatedPET"):
         facts.append("model trained on simulated PET")
     return _ascii(

@@ -7,14 +7,16 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from ..preparation.t1 import prepare, to_patient
 from ..resources import resource
-from ..synthesis.synthesizer import Synthesizer
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
+from .question import Question
+from .synthesizer import Synthesizer
 
 __all__ = ["benchmark"]
 
@@ -57,10 +59,10 @@ def benchmark(synthesizer: Synthesizer, scan: Scan | None = None, repeats: int =
     scan = timed("read", lambda: scan or read_scan(path))
     prepared = timed("prepare", lambda: prepare(scan, synthesizer.bundle.grid))
     encoding = timed("encode", lambda: synthesizer.encode_prepared(prepared.t1))
-    covariates = {"age": 70, "sex": "F", "diagnosis": "CN"}
-    timed("first sample", lambda: synthesizer.sample_grid(encoding, covariates))
-    volume, _ = timed("sample at T=0", lambda: synthesizer.sample_grid(encoding, covariates), repeats)
-    timed("sample at T=1", lambda: synthesizer.sample_grid(encoding, covariates, 1.0), repeats)
+    asked = Question(synthesizer.known({"age": 70, "sex": "F", "diagnosis": "CN"}))
+    timed("first sample", lambda: synthesizer.distribution(encoding, asked))
+    volume = timed("sample at T=0", lambda: synthesizer.distribution(encoding, asked), repeats).mean
+    timed("sample at T=1", lambda: synthesizer.distribution(encoding, replace(asked, temperature=1.0)), repeats)
     timed("to the patient", lambda: to_patient(volume, prepared), repeats)
     stages = ("read", "prepare", "encode", "first sample", "to the patient")
     seconds["first"] = round(sum(seconds[stage] for stage in stages), 4)

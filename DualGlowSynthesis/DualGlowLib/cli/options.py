@@ -1,0 +1,87 @@
+"""Options that several commands share: how they are declared, and what they name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from ..atlas.reference import REFERENCES
+from ..preparation.settings import Preparation
+from .console import Console
+
+__all__ = [
+    "add_command",
+    "add_device",
+    "add_layout",
+    "add_preparation",
+    "add_splits",
+    "preparation_chosen",
+]
+
+_FORCE = (
+    "also replace files that DualGlow did not write, but never an input, nor the JSON file of somebody else's image "
+    "(without it, only what DualGlow wrote before is replaced)"
+)
+
+
+def add_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    function: Callable[[argparse.Namespace, Console], int],
+    text: str,
+    force: bool = False,
+) -> argparse.ArgumentParser:
+    """Declare a command.
+
+    Args:
+        commands: what ``add_subparsers`` gave.
+        name: of the command.
+        function: what runs it; its result is the exit code.
+        text: what it does, for ``--help``.
+        force: whether it writes files that it may have to replace.
+    """
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(function=function)
+    command.add_argument("--json", action="store_true", help="one JSON object per line on standard output")
+    if force:
+        command.add_argument("--force", action="store_true", help=_FORCE)
+    return command
+
+
+def add_layout(command: argparse.ArgumentParser) -> None:
+    """``CASES``, a directory in any layout, and ``--layout``."""
+    text = "BIDS, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
+    command.add_argument("cases", metavar="CASES", help=text)
+    command.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
+
+
+def add_preparation(command: argparse.ArgumentParser) -> None:
+    """How scans are prepared, see ``preparation_chosen``; and in how many processes."""
+    usual = Preparation()
+    text = f"region that SUVR is relative to: {', '.join(REFERENCES[:-1])} or {REFERENCES[-1]}"
+    command.add_argument("--reference", default=usual.reference, help=text)
+    text = "smooth PETs to this FWHM"
+    command.add_argument("--resolution", type=float, default=usual.resolution, metavar="MM", help=text)
+    command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
+    command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
+    command.add_argument("--jobs", type=int, default=1, help="processes")
+
+
+def preparation_chosen(arguments: argparse.Namespace) -> Preparation:
+    """What the options of ``add_preparation`` say.
+
+    Raises:
+        InputError: as ``Preparation``.
+    """
+    return Preparation(arguments.bias, arguments.deformable, arguments.reference, arguments.resolution)
+
+
+def add_splits(command: argparse.ArgumentParser, text: str) -> None:
+    """``--splits`` and ``--fold``; the text says what the fold is for."""
+    command.add_argument("--splits", metavar="FILE", help="folds that validate --splits wrote")
+    command.add_argument("--fold", type=int, metavar="I", help=text)
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")

@@ -1,0 +1,61 @@
+"""The choices in a preparation, in one object that goes from a cohort's cases to the model and to new scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import get_type_hints
+
+from ..atlas.reference import REFERENCES
+from ..errors import InputError
+from ..values import check_value, with_values
+
+__all__ = ["Preparation"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How scans are prepared. A model wants new ones prepared like those that it learned from.
+
+    Attributes:
+        bias: whether T1s are corrected for shading.
+        deformable: whether a deformation follows the affine to the template.
+        reference: region that SUVR is relative to, one of ``REFERENCES``.
+        resolution: full width at half maximum in millimetres that PETs are smoothed to, where their own is known.
+
+    Raises:
+        InputError: for a value of another type, an unknown region, or a resolution that is none of a PET.
+    """
+
+    bias: bool = True
+    deformable: bool = False
+    reference: str = REFERENCES[0]
+    resolution: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            object.__setattr__(self, name, check_value(getattr(self, name), hint, name))
+        if self.reference not in REFERENCES:
+            raise InputError(f"There is no reference region {self.reference!r}; choose one of {', '.join(REFERENCES)}.")
+        if not 0 < self.resolution < 30:
+            raise InputError(f"The PET resolution must be between 0 and 30 mm, not {self.resolution:g}.")
+
+    def to_dict(self) -> dict:
+        """Fit for JSON. Cohorts are recognised by it, so an option that came later is named only when it is used."""
+        values = asdict(self)
+        return values if self.deformable else {key: value for key, value in values.items() if key != "deformable"}
+
+    @classmethod
+    def from_dict(cls, values: Mapping, where: str) -> Preparation:
+        """From ``to_dict``, also of an older DualGlow; what is left out or null is as it is by default.
+
+        Args:
+            values: by the names of the attributes.
+            where: what to name in errors.
+
+        Raises:
+            InputError: for an unknown name or a value that can't be used.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(f"{where}: the preparation must be an object of settings, not {values!r}.")
+        return with_values(cls(), {name: value for name, value in values.items() if value is not None}, where)

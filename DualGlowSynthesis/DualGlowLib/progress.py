@@ -1,0 +1,45 @@
+"""How far a computation is: one form for the command line's JSON lines, the worker, training and the window."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["Clock", "seconds_left"]
+
+_LEAST = 0.05  # of what is to do; less tells nothing of the rest
+
+
+def seconds_left(seconds: float, fraction: float | None, first: float = 0.0) -> float | None:
+    """How long the rest takes if it goes on as before; None while too little is done to tell.
+
+    Args:
+        seconds: since the start.
+        fraction: done, 0 to 1.
+        first: what was done at the start, as in a run that goes on.
+
+    >>> seconds_left(10.0, 0.25), seconds_left(10.0, 0.75, first=0.5)
+    (30.0, 10.0)
+    """
+    done = (fraction or 0.0) - first
+    if seconds < 1 or done < _LEAST * (1 - first) or done <= 0:
+        return None
+    return seconds * (1 - fraction) / done
+
+
+class Clock:
+    """Starts with the first event; and anew when the fraction falls, as it does with another computation."""
+
+    def __init__(self) -> None:
+        self._started, self._first, self._last = time.monotonic(), None, 0.0
+
+    def event(self, stage: str, fraction: float | None) -> dict:
+        """The fields of an event ``progress``: ``stage``, ``fraction`` (0 to 1, or None) and ``seconds_left`` (or
+        None)."""
+        left = None
+        if fraction is not None:
+            if self._first is None or fraction < self._last:
+                self._started, self._first = time.monotonic(), fraction
+            self._last = fraction
+            left = seconds_left(time.monotonic() - self._started, fraction, self._first)
+            fraction = round(fraction, 4)
+        return {"stage": stage, "fraction": fraction, "seconds_left": None if left is None else round(left, 1)}

@@ -1,0 +1,194 @@
+"""A whole run: from a directory of cases, prepared or as they were acquired, to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from ..bundle.bundle import Bundle
+from ..cases.case import Case
+from ..cases.layouts import is_simulated, read_cases
+from ..cases.ongrid import grid_of
+from ..cases.records import digest
+from ..cases.sidecars import preparation_of
+from ..cases.splits import sides_of
+from ..cohorts.cohort import prepare_cohort
+from ..errors import InputError
+from ..model import Covariate, ModelConfig, fit_covariates, preset
+from ..preparation.settings import Preparation
+from ..volumes.grid import GRIDS, Grid, grid_named
+from .data import Cohort, split_subjects
+from .loop import Interrupted, Trainer, begin_run, check_run
+from .settings import TrainingSettings
+
+__all__ = ["Plan", "prepared_folder", "train"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, on what, and into which folder.
+
+    Attributes:
+        cases: directory of cases in any layout, or the table of a flat one.
+        folder: of the run.
+        preset: of the model; None for what the settings file says, else the default.
+        settings_file: see ``TrainingSettings.read``; None for none.
+        changes: settings in place of those of the file, by name.
+        grid: name of one; None for the grid that the cases lie on, ``medium`` if they lie on none.
+        layout: see ``read_cases``.
+        splits: file of folds, see ``read_splits``; None for a random share of the subjects to validate on.
+        fold: the one to validate on; goes with ``splits``.
+        preparation: of cases that lie on no grid.
+        jobs: processes that prepare.
+    """
+
+    cases: Path | str
+    folder: Path | str
+    preset: str | None = None
+    settings_file: Path | str | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    grid: str | None = None
+    layout: str | None = None
+    splits: Path | str | None = None
+    fold: int | None = None
+    preparation: Preparation = field(default_factory=Preparation)
+    jobs: int = 1
+
+
+def prepared_folder(plan: Plan, grid: Grid) -> Path:
+    """Where the prepared cases of a run go: beside it, so that other runs there that want the same find them."""
+    source = Path(plan.cases).resolve()
+    key = digest([str(source), plan.layout, grid.to_dict(), plan.preparation.to_dict()])
+    return Path(plan.folder).resolve().parent / f"{source.stem or 'cases'}-{grid.name}-{key[:8]}"
+
+
+def train(
+    plan: Plan,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    *,
+    progress: Callable[[str, float, str], None] | None = None,
+    report: Callable[[dict], None] | None = None,
+    note: Callable[[str], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Bundle:
+    """Prepare the cases where they aren't, train, and write the bundle.
+
+    All that can be wrong with settings, tables and folds is found before the first case is prepared. A run that was
+    stopped or killed, also while its cases were prepared, goes on with ``resume``.
+
+    Args:
+        plan: what to do.
+        device: where to compute.
+        resume: go on with the run in the folder.
+        progress: called with a stage ("preparing", "reading"), how much of it is done, 0 to 1, and a detail.
+        report: see ``Trainer``.
+        note: called with what the user should know.
+        stop: asked several times a second while cases are prepared, and before every step.
+
+    Raises:
+        InputError: if anything given can't be used; as ``Trainer.run``; if a case failed in its preparation.
+        Interrupted: if ``stop`` said so.
+    """
+    progress, note = progress or (lambda stage, fraction, detail: None), note or (lambda sentence: None)
+    if Path(plan.folder).resolve() == Path(plan.cases).resolve():
+        raise InputError(f"{plan.folder} holds the cases themselves; give another folder for the run.")
+    check_run(plan.folder, resume)
+    settings, rest = TrainingSettings.read(plan.settings_file) if plan.settings_file else (TrainingSettings(), {})
+    settings = settings.updated(dict(plan.changes), "command line")
+    asked = None if plan.grid is None else grid_named(plan.grid)
+    found = read_cases(plan.cases, plan.layout)
+    theirs = grid_of(found)
+    grid = asked or theirs or GRIDS["medium"]
+    config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
+    sides = _sides(plan, found, settings)
+    _fitted(config, found, plan)
+    if theirs is None:
+        prepared, how = _prepared(plan, found, grid, progress, note, stop), plan.preparation
+        sides = tuple([prepared[case.name] for case in side if case.name in prepared] for side in sides)
+    else:
+        how = preparation_of(found)
+        if plan.preparation not in (how, Preparation()):
+            raise InputError(
+                f"{plan.cases} is prepared already, in another way than is asked for ({how.to_dict()}); leave the "
+                "options of the preparation out, or give the scans as they were acquired."
+            )
+    training, validation = sides
+    if not training:
+        raise InputError(f"{plan.cases} has no case left to train on; give more cases, or another fold.")
+    cases = [*training, *validation]
+    config = replace(config, covariates=_fitted(config, cases, plan))
+    cohort = Cohort.load(
+        cases, grid, progress=lambda done, total: progress("reading", done / total, f"{done} of {total} cases")
+    )
+    trainer = Trainer(
+        Path(plan.folder),
+        config,
+        settings,
+        grid,
+        cohort.subset(range(len(training))),
+        cohort.subset(range(len(training), len(cases))),
+        device,
+        report,
+        stop,
+        {"simulated": is_simulated(plan.cases), "preparation": how.to_dict()},
+        note,
+    )
+    return trainer.run(resume)
+
+
+def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tuple[list[Case], list[Case]]:
+    """Cases to train and to validate on."""
+    if sides := sides_of(plan.splits, plan.fold, cases):
+        return sides
+    return tuple([cases[i] for i in side] for side in split_subjects(cases, settings.validation, settings.seed))
+
+
+def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Covariate, ...]:
+    """The model's covariates as these cases have them; an error names the case."""
+    for case in cases:
+        try:
+            fit_covariates(config.covariates, [case.attributes])
+        except InputError as error:
+            raise InputError(f"{case.name} in {plan.cases}: {error}") from None
+    return fit_covariates(config.covariates, [case.attributes for case in cases])
+
+
+def _prepared(
+    plan: Plan,
+    cases: Sequence[Case],
+    grid: Grid,
+    progress: Callable[[str, float, str], None],
+    note: Callable[[str], None],
+    stop: Callable[[], bool] | None,
+) -> dict[str, Case]:
+    """The prepared cases by their names in the source; as persons they are those of the source."""
+    out = prepared_folder(plan, grid)
+    begin_run(plan.folder)
+    note(f"{plan.cases} is prepared first, into {out}.")
+    result = prepare_cohort(
+        plan.cases,
+        out,
+        grid,
+        plan.preparation,
+        jobs=plan.jobs,
+        layout=plan.layout,
+        progress=lambda name, fraction: progress("preparing", fraction, name),
+        stop=stop,
+    )
+    if result.interrupted:
+        raise Interrupted("Stopped while the cases were prepared; go on with --resume.")
+    note(result.to_text())
+    if failed := result.having("failed"):
+        raise InputError(
+            f"{len(failed)} of the cases could not be prepared, the first {failed[0]} "
+            f"({'; '.join(result.cases[failed[0]]['reasons'])}); see {out / 'logs'}, mend that or take them out of "
+            f"{plan.cases}, and go on with --resume."
+        )
+    result.check_any(plan.cases)
+    sources = {case.name: case for case in cases}
+    prepared = {result.cases[case.name]["case"]: case for case in read_cases(out)}
+    return {name: replace(case, name=name, subject=sources[name].subject) for name, case in prepared.items()}

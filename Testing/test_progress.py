@@ -1,0 +1,35 @@
+"""Time left, in every event that tells of progress."""
+
+from __future__ import annotations
+
+import pytest
+
+from DualGlowLib import progress
+from DualGlowLib.progress import Clock, seconds_left
+
+
+def test_time_left_is_in_proportion() -> None:
+    assert seconds_left(30.0, 0.25) == pytest.approx(90.0)
+    assert seconds_left(30.0, 1.0) == 0.0
+    assert seconds_left(30.0, 0.75, first=0.5) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("told", [(0.5, 0.9), (30.0, 0.01), (30.0, 0.0), (30.0, None), (30.0, 0.51, 0.5)])
+def test_too_little_tells_nothing(told: tuple) -> None:
+    assert seconds_left(*told) is None
+
+
+def test_clock_begins_anew_with_another_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with what a run that goes on has done already."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    clock, left = Clock(), []
+    for seconds, stage, fraction in [
+        (0, "reading", 0.0), (10, "reading", 0.5), (10, "reading", 1.0),
+        (5, "training", 0.4), (30, "training", 0.7), (10, "training", None), (20, "training", 1.0),
+    ]:  # fmt: skip
+        now[0] += seconds
+        event = clock.event(stage, fraction)
+        assert (event["stage"], event["fraction"]) == (stage, fraction)
+        left.append(event["seconds_left"])
+    assert left == [None, 10.0, 0.0, None, 30.0, None, 0.0]
