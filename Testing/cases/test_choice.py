@@ -50,8 +50,8 @@ def test_the_t1_that_is_used(tmp_path: Path, names: list[str], sidecars: dict, u
     (item,) = find_cases(cohort(tmp_path, [*names, "trc-18FFDG_pet"], sidecars)).items
     assert item.is_usable()
     assert item.case.t1.name == f"sub-01_{used}.nii"
-    assert label in " ".join(item.notes)
-    assert not label or f"sub-01_{used}.nii is used and not" in item.notes[0]
+    assert label in " ".join(item.choices)
+    assert not label or f"sub-01_{used}.nii is used and not" in item.choices[0]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_pet_that_is_used(tmp_path: Path, names: list[str], sidecars: dict, 
     names = [f"trc-18FFDG_{name}" for name in names]
     (item,) = find_cases(cohort(tmp_path, ["T1w", *names], {f"trc-18FFDG_{k}": v for k, v in sidecars.items()})).items
     assert item.case.pet.name == f"sub-01_trc-18FFDG_{used}.nii"
-    assert all(name in " ".join(item.notes) for name in names if not name.endswith(used))
+    assert all(name in " ".join(item.choices) for name in names if not name.endswith(used))
 
 
 def test_what_is_never_used(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_is_never_used(tmp_path: Path) -> None:
     assert item.problems == ["its PET sub-01_trc-18FFDG_rec-nacstat_pet.nii is not corrected for attenuation"]
     (item,) = find_cases(cohort(tmp_path / "c", ["ce-GBCA_T1w", "trc-18FFDG_pet"])).items
     assert item.is_usable()
-    assert item.notes == ["its T1 sub-01_ce-GBCA_T1w.nii is contrast-enhanced"]
+    assert item.choices == ["its T1 sub-01_ce-GBCA_T1w.nii is contrast-enhanced"]
 
 
 def test_links_to_content_that_was_not_fetched(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_choice_stands_in_validation_manifest_and_picture(tmp_path: Path) ->
         "2 T1s, sub-01_space-orig_T1w.nii.gz is used and not sub-01_ce-GBCA_space-orig_T1w.nii.gz (contrast-enhanced)"
     )
     report = validate_cases(cases)
-    assert [item.notes for item in report.findings.items] == [[note], []]
+    assert [item.choices for item in report.findings.items] == [[note], []]
     assert note in report.to_text()
     out = tmp_path / "out"
     prepare_cohort(cases, out, GRID, work=quick_case)
