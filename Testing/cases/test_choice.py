@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 
 from dicom_files import write_series
+from DualGlowLib import InputError
 from DualGlowLib.cases.layouts import find_cases
 from DualGlowLib.cases.report import validate_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.preparation.pet_quality import check_image
+from DualGlowLib.volumes.reading import read_scan
 from raw_cohort import GRID, make_cohort, quick_case
 
 
@@ -126,10 +129,17 @@ def test_validation_and_preparation_agree_on_dicom(tmp_path: Path) -> None:
     }.items():
         write_series(tmp_path / name / "t1", stored, affine)
         write_series(tmp_path / name / "pet", stored, affine, "PT", **tags)
+    write_series(tmp_path / "d/t1", stored, affine)
+    write_series(tmp_path / "d/pet", stored, affine, "PT", CorrectedImage=["NORM", "DECY"])
     gap = tmp_path / "c"
     write_series(gap / "t1", stored, affine, change=lambda dataset, k: k != 4)
     write_series(gap / "pet", stored, affine, "PT")
-    first, second, third = validate_cases(tmp_path).findings.items
+    first, second, third, fourth = validate_cases(tmp_path).findings.items
     assert "synthetic" in first.no_pet
     assert second.is_usable()
     assert "lacks 1 slice(s)" in third.reasons[0]
+    assert "without correction for attenuation" in fourth.no_pet
+    for item, words in ((first, "is a synthetic PET"), (fourth, "without correction for attenuation")):
+        pet = read_scan(item.case.t1.parent / "pet", pet=True)
+        with pytest.raises(InputError, match=words):
+            check_image(pet, "the PET")
