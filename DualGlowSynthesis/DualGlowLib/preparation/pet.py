@@ -13,12 +13,12 @@ from ..volumes.affines import apply_affine
 from ..volumes.lattices import box_lattice
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.slices import slice_doubts
 from .affine import degrees
 from .deformable import to_grid
 from .pet_quality import Appearance, brain_in, check_image, file_doubts, fit_doubts, voxel_doubts, voxels_of
 from .quality import Verdict
 from .rigid import assess, measured, register_rigid
-from .slices import slice_doubts
 from .t1 import Prepared
 
 __all__ = ["PreparedPet", "prepare_pet"]
