@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 
 from places import SHARED
+
+
+def pytest_report_header() -> str:
+    """Which versions the tests ran with; those of Slicer differ (``make test-slicer-versions``)."""
+    return ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "SimpleITK", "nibabel", "pydicom"))
 
 
 @pytest.fixture(autouse=True)

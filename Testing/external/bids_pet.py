@@ -1,8 +1,9 @@
 """The PET datasets of BIDS-examples, as ``validate --deep`` finds them.
 
-FOLDER is a clone of https://github.com/bids-standard/bids-examples, whose PET datasets are ``pet001`` and so on (most of
-their images are emptied). What must be found in a session is read from its files with nibabel and the JSON alone: it can
-be used if T1 and PET are single volumes and the tracer is FDG. Age and sex must be those of ``participants.tsv``.
+FOLDER is a clone of https://github.com/bids-standard/bids-examples, whose PET datasets are ``pet001`` and so on (most
+of their images are emptied). What must be found in a session is read from its files with nibabel and the JSON alone:
+it can be used if T1 and PET are single volumes and the tracer is FDG. Sex must be that of ``participants.tsv``, and so
+must the age of the first session; a later one, of which no file says when it was, has none.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from functools import partial
 from pathlib import Path
 
 import nibabel as nib
-from suite_table import Row, attempt, run
 
 from DualGlowLib.cases.case import Finding
 from DualGlowLib.cases.report import validate_cases
+from suite_table import Row, attempt, run
 
 
 def is_volume(path: Path) -> bool:
@@ -37,7 +38,7 @@ def is_fdg_volume(path: Path) -> bool:
 
 
 def people(dataset: Path) -> dict[str, dict[str, str]]:
-    """Age and sex of each subject, as ``participants.tsv`` has them."""
+    """Age in years and sex of each subject, as ``participants.tsv`` has them."""
     with (dataset / "participants.tsv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file, delimiter="\t"))
     names = {"age": "age", "sex": "sex", "gender": "sex"}
@@ -45,26 +46,36 @@ def people(dataset: Path) -> dict[str, dict[str, str]]:
 
 
 def judged(session: Path, finding: Finding | None, known: dict[str, str]) -> tuple[str, str]:
+    """Verdict on a session, of which ``known`` is all that may be said of the person."""
     if finding is None:
         return "wrong", "not found at all"
-    t1s, pets = list(session.glob("anat/*_T1w.nii*")), list(session.glob("pet/*_pet.nii*"))
-    can_be_used = any(map(is_volume, t1s)) and any(map(is_fdg_volume, pets))
+    can_be_used = any(map(is_volume, session.glob("anat/*_T1w.nii*"))) and any(
+        map(is_fdg_volume, session.glob("pet/*_pet.nii*"))
+    )
     said = "; ".join(finding.problems) or "can be used"
     if finding.is_usable() != can_be_used:
         return ("refused" if can_be_used else "wrong"), said
-    covariates = finding.case.covariates if finding.case else known
-    agree = all(str(covariates.get(key, ""))[:4] == value[:4] for key, value in known.items())
-    return ("right", said) if agree else ("wrong", f"{covariates} for {known}; {said}")
+    if finding.case:
+        covariates = {key: finding.case.covariates.get(key) for key in ("age", "sex")}
+        wanted = {key: known.get(key) for key in covariates}
+        ages = [float(one["age"] or 0) for one in (covariates, wanted)]
+        if covariates["sex"] != wanted["sex"] or abs(ages[0] - ages[1]) > 0.01:
+            return "wrong", f"{covariates} for {wanted}; {said}"
+    return "right", said
 
 
 def rows(folder: Path) -> Iterator[Row]:
     for dataset in sorted(path.parent for path in folder.glob("pet*/participants.tsv")):
         found = {item.name: item for item in validate_cases(dataset, deep=True).findings.items}
         known = people(dataset)
-        for session in sorted({path.parent.parent for path in dataset.glob("sub-*/**/*_pet.nii*")}):
-            name = "_".join(session.relative_to(dataset).parts)
-            subject = session.relative_to(dataset).parts[0]
-            yield attempt(f"{dataset.name} {name}", partial(judged, session, found.get(name), known.get(subject, {})))
+        for subject in sorted(dataset.glob("sub-*")):
+            sessions = sorted({path.parent.parent for path in subject.glob("**/*_pet.nii*")})
+            for session in sessions:
+                person = dict(known.get(subject.name, {}))
+                if session != sessions[0]:
+                    person.pop("age", None)
+                name = "_".join(session.relative_to(dataset).parts)
+                yield attempt(f"{dataset.name} {name}", partial(judged, session, found.get(name), person))
 
 
 if __name__ == "__main__":

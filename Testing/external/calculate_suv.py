@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from suite_table import Row, attempt, run
 
 from DualGlowLib import InputError
 from DualGlowLib.volumes.dicom.suv import suv_factor
+from suite_table import Row, attempt, run
 
 PRIVATE = {"SUVScaleFactor": 0x70531000, "ActivityConcentrationScaleFactor": 0x70531009}
 TRACER = "RadionuclideTotalDose", "RadionuclideHalfLife", "RadiopharmaceuticalStart"

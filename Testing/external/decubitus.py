@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from suite_table import Row, attempt, run
-
 from DualGlowLib import InputError
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.session import Session
 from DualGlowLib.volumes.reading import read_scan
+from suite_table import Row, attempt, run
 
 WITHIN = 0.10
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
-from suite_table import Row, attempt, run
 
 from DualGlowLib import InputError
 from DualGlowLib.volumes.dicom.volume import read_dicom
+from suite_table import Row, attempt, run
 
 EXPECTED = (0.2, 1.0, 4.0)
 TOLERANCE = (0.012, 0.016, 0.03)

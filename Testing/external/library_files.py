@@ -18,10 +18,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pydicom
-from suite_table import Row, attempt, run
 
 from DualGlowLib.volumes.dicom.file import is_dicom_file
 from DualGlowLib.volumes.reading import read_scan
+from suite_table import Row, attempt, run
 
 OTHER = (".md", ".py", ".pyc", ".rst", ".txt", ".m")
 """Endings of what is no test file of a library, but about them."""
@@ -39,7 +39,7 @@ def of_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
 
 
 def of_pydicom(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Rescaled frames of a DICOM file, sorted by nothing; where they lie is not compared."""
+    """Rescaled frames of a grey DICOM file; where they lie is not compared, and so neither is their order."""
     dataset = pydicom.dcmread(path)
     pixels = dataset.pixel_array
     return (pydicom.pixels.apply_modality_lut(pixels, dataset), None) if dataset.SamplesPerPixel == 1 else None
