@@ -41,8 +41,15 @@ def of_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
 def of_pydicom(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Rescaled frames of a grey DICOM file; where they lie is not compared, and so neither is their order."""
     dataset = pydicom.dcmread(path)
-    pixels = dataset.pixel_array
-    return (pydicom.pixels.apply_modality_lut(pixels, dataset), None) if dataset.SamplesPerPixel == 1 else None
+    if dataset.SamplesPerPixel != 1:
+        return None
+    frames, groups = dataset.pixel_array, dataset.get("PerFrameFunctionalGroupsSequence")
+    if not groups:
+        return pydicom.pixels.apply_modality_lut(frames, dataset), None
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    how = [(group if "PixelValueTransformationSequence" in group else shared) for group in groups]
+    scales = [group.PixelValueTransformationSequence[0] for group in how]
+    return np.stack([f * s.RescaleSlope + s.RescaleIntercept for f, s in zip(frames, scales, strict=True)]), None
 
 
 def expected(path: Path, is_dicom: bool) -> tuple[np.ndarray, np.ndarray | None] | None:
