@@ -34,7 +34,7 @@ def judged(folder: Path, must_fail: bool) -> tuple[str, str]:
     inside = data[tuple(np.round(places).astype(int).T)]
     found = inside.min(), np.median(inside), inside.max()
     is_right = not must_fail and (np.abs(np.subtract(found, EXPECTED)) <= TOLERANCE).all()
-    return "right" if is_right else "wrong", "  ".join(f"{value:.3f}" for value in found)
+    return "right" if is_right else "wrong", ", ".join(f"{value:.3f}" for value in found)
 
 
 def rows(folder: Path) -> Iterator[Row]:

@@ -59,7 +59,7 @@ def test_ibsi_suv(run: Callable, tmp_path: Path) -> None:
         "DRO_1": "right", "DRO_1_error": "wrong", "DRO_2": "wrong", "DRO_2_error": "wrong",
         "DRO_3": "refused", "DRO_3_error": "right",
     }  # fmt: skip
-    assert "| 0.200  1.000  4.000 |" in printed
+    assert "| 0.200, 1.000, 4.000 |" in printed
     assert printed.endswith("6 cases: 2 right, 1 refused, 3 wrong\n")
 
 
