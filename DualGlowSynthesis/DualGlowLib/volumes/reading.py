@@ -128,23 +128,26 @@ def _read_series(path: Path, series: str | None, pet: bool) -> Scan:
 
 def _kind(head: bytes, path: Path) -> str:
     """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage or dicom."""
-    if head[:4] in (*_NIFTI_1, *_NIFTI_2):
-        magic = head[4:8] if head[:4] in _NIFTI_2 else head[344:348]
+    size, dicom = head[:4], is_dicom(head)
+    if size in (*_NIFTI_1, *_NIFTI_2):
+        magic = head[4:8] if size in _NIFTI_2 else head[344:348]
         if magic[:3] in (b"n+1", b"n+2"):
             return "nifti"
         if magic[:3] in (b"ni1", b"ni2"):
             return "nifti-pair"
-        raise InputError(
-            f"{path} is an old Analyze file, which doesn't say which side is left; convert it to NIfTI from its source."
-        )
+        if not dicom:  # its preamble may hold anything; some scanners' begins with 348, as an Analyze header
+            raise InputError(
+                f"{path} is an old Analyze file, which doesn't say which side is left; convert it to NIfTI from its "
+                "source."
+            )
     if head[:4] == b"NRRD":
         return "nrrd"
     if re.match(rb"\s*(ObjectType|NDims|Comment)\s*=", head):
         return "metaimage"
+    if dicom:
+        return "dicom"
     if head[:4] == b"\0\0\0\1":
         return "mgh"
-    if is_dicom(head):
-        return "dicom"
     others = {
         f"a MINC file; convert it to {_FORMATS}": head[:3] == b"CDF" or head[:4] == b"\x89HDF",
         f"an ECAT file; convert it to {_FORMATS}": head[:6] == b"MATRIX",
