@@ -303,6 +303,7 @@ def test_keyframes_refuse_before_the_first(session: Session) -> None:
     ("values", "words"),
     [
         ({"age": 300}, "age 300"),
+        ({"age": 10**400}, "age must be a number, not 1000"),
         ({"sex": "X"}, "sex is 'X'"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)}, "7 temperatures are given"),

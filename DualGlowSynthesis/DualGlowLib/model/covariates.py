@@ -81,7 +81,7 @@ class Covariate:
         found = number(value) if isinstance(value, str) else value
         try:
             found = float(self._spelt(value) if found is None else found)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{self.name} must be a number, not {reprlib.repr(value)}.") from None
         # A little grace: nothing changes in a person on the birthday at which the training cohort happened to begin.
         margin = 0.05 * (self.maximum - self.minimum)
