@@ -525,6 +525,13 @@ def test_rows_of_one_sample_have_no_interval() -> None:
     assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high"}
 
 
+def test_a_region_that_the_t1_does_not_show_has_no_value() -> None:
+    known = np.arange(len(REGIONS)) != 3
+    rows = region_rows(law(3), known)
+    assert rows[3] == {"region": REGIONS[3], "mean": None, "sd": None, "low": None, "high": None}
+    assert [row["mean"] is not None for row in rows] == known.tolist()
+
+
 def test_kept_lets_go_of_the_least_used() -> None:
     kept: SizedCache[str] = SizedCache(6, len)
     for key, value in (("a", "xx"), ("b", "xx"), ("c", "xx")):

@@ -239,6 +239,8 @@ def _read(
     from ..volumes.reading import read_scan
 
     scan = read_scan(arguments.t1, arguments.series)
+    if scan.meta.get("chosen_from"):
+        console.note(f"{arguments.t1} holds {scan.meta['chosen_from']}; --series takes another")
     known = {one["name"] for one in session.describe()["covariates"]}
     for name in ("age", "sex"):
         stated = scan.meta.get(name)
@@ -309,13 +311,16 @@ def _beside(path: Path, what: str, ending: str = "") -> Path:
 
 
 def _write_regions(rows: list[dict], path: Path, force: bool) -> Path:
-    """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several."""
+    """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several.
+
+    A region that the T1 doesn't show has no values (n/a, as in BIDS).
+    """
     from ..files import write_whole
 
     titles = {"region": "region", "mean": "mean", "sd": "sd", "low": "low90", "high": "high90"}
-    shown = [key for key in titles if rows[0][key] is not None]
+    shown = [key for key in titles if any(row[key] is not None for row in rows)]
     lines = [[titles[key] for key in shown]]
-    lines += [[row["region"], *(f"{row[key]:.4f}" for key in shown[1:])] for row in rows]
+    lines += [[row["region"], *("n/a" if row[key] is None else f"{row[key]:.4f}" for key in shown[1:])] for row in rows]
     return write_whole(path, "".join("\t".join(line) + "\n" for line in lines), force)
 
 

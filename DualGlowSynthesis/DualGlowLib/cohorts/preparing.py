@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PREPARATION", "SPACE", "Job", "Settings", "case_files", "case_folder", "prepare_case", "remove_case"]
 
-PREPARATION = 1
+PREPARATION = 2
 """Raise it when the same scans and settings give other voxels: then every cohort is prepared anew."""
 SPACE = "MNI152NLin2009aSym"
 """BIDS' name of the template (``atlas.template``)."""
+_AS_SAID = 0.05  # of 1: how far the mean of the reference region of a PET that is said to be SUVR may lie from it
 _PACKAGES = ("torch", "SimpleITK", "numpy", "nibabel", "pydicom")
 
 
@@ -67,6 +69,7 @@ class Job:
         name, subject, session: in the derivative, e.g. ``sub-01_ses-M12``, ``sub-01`` and ``ses-M12`` (or empty).
         settings: how.
         simulated: whether nobody was scanned.
+        notes: what to know of the case: which scan was chosen from several.
     """
 
     out: Path
@@ -77,6 +80,7 @@ class Job:
     session: str
     settings: Settings
     simulated: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
@@ -100,6 +104,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
         "preparation": PREPARATION,
         "version": __version__,
         "resources": _resources(),
+        **({"notes": list(job.notes)} if job.notes else {}),
     }
     key = digest([{role: value["sha256"] for role, value in inputs.items()}, how])
     before = read_record(job.out, job.name)
@@ -200,7 +205,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
-        scan = read_scan(case.pet)
+        scan = read_scan(case.pet, pet=True)
         pet = prepare_pet(
             scan,
             prepared,
@@ -210,31 +215,55 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
             registered=case.registered,
             progress=lambda stage, done: progress(f"PET {stage}", share + 0.3 * done),
         )
-        pet = _as_delivered(pet, case.suvr)
+        pet = _as_delivered(pet, case.suvr, prepared)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
+    series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
     order = ("good", "doubtful", "refused")
     about = {
         "status": max((one.verdict.status for one in found.values()), key=order.index),
         "reasons": [reason for one in found.values() for reason in one.verdict.reasons],
         "verdicts": {role: one.verdict.to_dict() for role, one in found.items()},
         "quality": {role: one.quality for role, one in found.items()},
+        **({"notes": [*job.notes, *series]} if series else {}),
     }
     return prepared, pet, about
 
 
-def _as_delivered(pet: PreparedPet, region: str) -> PreparedPet:
+def _choices(found: dict[str, Prepared | PreparedPet]) -> dict[str, str]:
+    """Which DICOM series was chosen from several, for each scan where that was so."""
+    chosen = {role: one.scan.meta.get("chosen_from", "") for role, one in found.items()}
+    return {role: str(choice) for role, choice in chosen.items() if choice}
+
+
+def _as_delivered(pet: PreparedPet, region: str, t1: Prepared | None = None) -> PreparedPet:
     """A PET that is SUVR to the wanted region already (``pons2`` of Clinica for ``pons``) keeps its own scale.
 
-    Its makers' region differs a little from ours, which here only checks what they say.
+    Its makers' region differs a little from ours, which here only checks what they say: a region that was taken through
+    the wrong transform (as by Clinica before its pull request 1345) gives another mean. SUVR to another region
+    is checked in the same way, where we have that region.
     """
-    if region.rstrip("0123456789").lower() != pet.reference:
-        return pet
+    claimed = region.rstrip("0123456789").lower()
+    measured = pet.reference_value if claimed == pet.reference else _delivered_mean(pet, claimed, t1)
     reasons = list(pet.verdict.reasons)
-    if not 0.75 < pet.reference_value < 1.33:
-        reasons.append(f"it is said to be SUVR to {region}, whose mean should be 1 and is {pet.reference_value:.2f}")
+    if measured is not None and abs(measured - 1) > _AS_SAID:
+        reasons.append(f"It is said to be SUVR to {region}, whose mean should be 1 and is {measured:.2f}.")
+    quality = pet.quality if measured is None else {**pet.quality, "delivered_reference_mean": round(measured, 4)}
     verdict = replace(pet.verdict, status="doubtful" if reasons else pet.verdict.status, reasons=reasons)
-    quality = {**pet.quality, "as_delivered": region}
+    if claimed != pet.reference:
+        return replace(pet, quality=quality, verdict=verdict)
+    quality = {**quality, "as_delivered": region}
     return replace(pet, suvr=pet.suvr * np.float32(pet.reference_value), quality=quality, verdict=verdict)
+
+
+def _delivered_mean(pet: PreparedPet, claimed: str, t1: Prepared | None) -> float | None:
+    """Mean of the PET as it was delivered in the region that it is said to be relative to; None of an unknown one."""
+    from ..atlas.reference import REFERENCES, reference_region
+
+    parts = {"cerebellumpons": ("cerebellum", "pons")}.get(claimed, (claimed,))
+    if t1 is None or not set(parts) <= set(REFERENCES):
+        return None
+    weights = sum(reference_region(part, t1.grid, t1.mask) for part in parts)
+    return float((weights * pet.suvr).sum() / weights.sum()) * pet.reference_value
 
 
 def _write_all(
@@ -292,10 +321,22 @@ def _write(job: Job, data: np.ndarray, path: Path, what: str, about: dict | None
 
 def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
     from ..pictures.drawing import write_png
-    from ..pictures.quality import pet_picture, t1_picture
+    from ..pictures.quality import noted, pet_picture, t1_picture
 
-    pictures = {"T1w": t1_picture(prepared)}
+    found = {"t1": prepared} | ({} if pet is None else {"pet": pet})
+    told = {role: f"Its {role.upper()}: {choice}" for role, choice in _choices(found).items()}
+    told = {
+        "t1": _used(job.notes, r" T1s, |named (t1|mri)"),
+        "pet": _used(job.notes, r"PETs, |named (pet|fdg)"),
+        **told,
+    }
+    pictures = {"T1w": noted(t1_picture(prepared), told["t1"])}
     if pet is not None:
-        pictures["pet"] = pet_picture(prepared, pet)
+        pictures["pet"] = noted(pet_picture(prepared, pet), told["pet"])
     (job.out / "qc").mkdir(exist_ok=True)
     return [write_png(rgb, job.out / "qc" / f"{job.name}_{suffix}.png") for suffix, rgb in pictures.items()]
+
+
+def _used(notes: tuple[str, ...], words: str) -> str:
+    """The note that says which of several scans of a kind is used."""
+    return next((note for note in notes if re.search(words, note)), "")

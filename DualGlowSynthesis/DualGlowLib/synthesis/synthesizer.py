@@ -213,7 +213,7 @@ class Synthesizer(Scoring):
             sd=None if found.sd is None else to_patient(found.sd, patient.prepared),
             below=None if found.below is None else to_patient(found.below, patient.prepared),
             distribution=found,
-            regions=region_rows(found),
+            regions=region_rows(found, patient.prepared.regions_known),
             provenance=self.provenance(patient, question),
         )
 
