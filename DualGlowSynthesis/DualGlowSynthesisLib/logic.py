@@ -33,6 +33,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
     def synthesize(
         self,
         inputVolume,
+        covariates=None,
         *,
         temperature=0.0,
         samples=1,
@@ -44,7 +45,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         bundle=None,
         device="auto",
         progress=None,
-        **covariates,
+        **more,
     ):
         """Synthesize the FDG-PET (SUVR) of a T1-weighted MRI on the MRI's own lattice, and show it over the MRI.
 
@@ -59,6 +60,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         :param progress: called with a stage's name and a fraction 0..1.
         :param covariates: ``age``, ``sex``, ``diagnosis`` and whatever else the model knows, by name; None or left out
           if unknown.
+        :param more: the same as keywords, ``age=72``.
         :return: the output volume.
         :raises InputError: for an unusable volume or covariate, in one sentence for the user.
         """
@@ -66,7 +68,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
             raise InputError(reason)
         marks.install()
         session = self._prepare(inputVolume, maskVolume, prepared, bundle, device, progress)
-        made = session.sample(Question(covariates, temperature, samples, seed, below), progress)
+        made = session.sample(Question({**(covariates or {}), **more}, temperature, samples, seed, below), progress)
         arrays = (None if scan is None else scan.data for scan in (made.mean, made.sd, made.below))
         found = Sampled(*arrays, made.regions, made.provenance, session.device)
         outputVolume = results.writeResult(inputVolume, outputVolume, found, below)
@@ -77,6 +79,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         self,
         inputVolume,
         ages,
+        covariates=None,
         *,
         temperature=0.0,
         samples=1,
@@ -86,7 +89,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         bundle=None,
         device="auto",
         progress=None,
-        **covariates,
+        **more,
     ):
         """PETs at several ages as a sequence with its browser, a table and a plot; arguments as ``synthesize``.
 
@@ -100,7 +103,7 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
         def keep(age, made) -> None:
             steps.append(Step(age, made.mean.data, made.regions, made.provenance, session.device))
 
-        session.sweep(Question(covariates, temperature, samples, seed), list(ages), keep, progress)
+        session.sweep(Question({**(covariates or {}), **more}, temperature, samples, seed), list(ages), keep, progress)
         about = over_ages([step.provenance for step in steps], [step.age for step in steps])
         return sweep.makeSweep(inputVolume, steps, with_covariates(about, {"age": steps[0].age}))
 

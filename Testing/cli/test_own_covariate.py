@@ -74,6 +74,19 @@ def test_evaluate(bundle: Path, cohort: Path, tmp_path: Path) -> None:
     assert len(json.loads(report.read_text())["cases"]) == 6
 
 
+def test_evaluate_on_a_cohort_with_other_columns(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """What no case has is said; a value that can't be is refused before the first case."""
+    cohort = simulate_cohort(tmp_path / "cohort", 1, "small", seed=4)
+    command = ["evaluate", str(bundle), str(cohort), "--output", str(tmp_path / "report.json"), "--device", "cpu"]
+    assert main(command) == 0
+    assert "no case has education, which the model knows; it counts as unknown" in capsys.readouterr().err
+    table = cohort / "participants.tsv"
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    table.write_text("".join("\t".join([*row, new]) + "\n" for row, new in zip(rows, ["education", "90"], strict=True)))
+    assert main([*command, "--force"]) == 2
+    assert "sub-0001: education 90 is outside the range 8 to 18" in capsys.readouterr().err
+
+
 def test_synthesize(bundle: Path, t1: tuple[str, str], tmp_path: Path) -> None:
     """What was said reaches the network and the sidecar; what was not is unknown."""
     images = []

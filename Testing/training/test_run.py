@@ -187,6 +187,14 @@ def test_mistakes_are_found_before_anything_is_prepared(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_put_among_the_scans(cases: Path, settings: str, capsys: pytest.CaptureFixture) -> None:
+    before = sorted(cases.rglob("*"))
+    for inside in ("runs/one", "sub-1/run"):
+        assert main(["train", str(cases), "--config", settings, "--output", str(cases / inside)]) == 2
+        assert "lies inside" in capsys.readouterr().err
+    assert sorted(cases.rglob("*")) == before
+
+
 def test_a_covariate_that_is_none_is_found_before_anything_is_prepared(
     cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from .console import Console
 from .options import add_command, add_device, add_splits
 from .protection import case_inputs, check
+
+if TYPE_CHECKING:
+    from ..cases.case import Case
+    from ..model import Covariate
 
 __all__ = ["add_commands", "benchmark", "evaluate"]
 
@@ -50,6 +57,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     cases = read_cases(arguments.cases)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
+    _check_covariates(bundle.config.covariates, cases, console)
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table
@@ -73,6 +81,19 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         table += "\n\n" + leakage_table(probed["leakage"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
     return 0
+
+
+def _check_covariates(covariates: Sequence[Covariate], cases: Sequence[Case], console: Console) -> None:
+    """Refuse a value that the model can't take before the first case is evaluated; name what no case has."""
+    for covariate in covariates:
+        known = 0
+        for case in cases:
+            try:
+                known += covariate.parse(case.attributes.get(covariate.name)) is not None
+            except InputError as error:
+                raise InputError(f"{case.name}: {error}") from None
+        if not known:
+            console.note(f"no case has {covariate.name}, which the model knows; it counts as unknown")
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:

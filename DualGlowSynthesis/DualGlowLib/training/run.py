@@ -175,7 +175,12 @@ def _prepared(
     stop: Callable[[], bool] | None,
 ) -> dict[str, Case]:
     """The prepared cases by their names in the source; as persons they are those of the source."""
-    out = prepared_folder(plan, grid)
+    out, source = prepared_folder(plan, grid), Path(plan.cases).resolve()
+    if out.is_relative_to(source) and out.relative_to(source).parts[0] != "derivatives":
+        raise InputError(
+            f"{plan.folder} lies inside {plan.cases}, where the prepared scans would be taken for cases; give a folder "
+            "outside it, or one in its derivatives/."
+        )
     begin_run(plan.folder)
     note(f"{plan.cases} is prepared first, into {out}.")
     result = prepare_cohort(
