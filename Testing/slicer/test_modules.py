@@ -104,6 +104,8 @@ def test_modules_introduce_themselves(module):
 def test_own_tests_of_the_modules_pass(module):
     """Those that run in Slicer."""
     slicer.selfTests[module.name]()
+    if module.panel is not None:  # in the application it stays until the end
+        module.close(module.panel._object.window)
 
 
 @pytest.mark.parametrize("stand_in", [*CTK, *QMRML], ids=lambda cls: cls.__name__)
@@ -116,6 +118,7 @@ def test_stand_ins_offer_nothing_that_slicer_lacks(stand_in):
     offered |= {meta.method(index).name().data().decode() for index in range(meta.methodOffset(), meta.methodCount())}
     own = {name for name in offered if not name.startswith("_")}  # PySide lists our connected functions too
     assert own | set(stand_in.constants) <= members(stand_in.__name__)
+    widget.deleteLater()  # its own slots keep it
 
 
 # -------------------------------------------------------------------------------------------------- the synthesis logic
@@ -255,6 +258,10 @@ def test_sweep_makes_a_sequence_over_the_mri(logic, session):
     made = logic.sweep(volume, [60, 70], sex="F", education=12, temperature=0.7, samples=2, seed=5)
     assert session.asked == [Question({"age": age, "sex": "F", "education": 12}, 0.7, 2, 5) for age in (60, 70)]
     assert made.sequence.GetNumberOfDataNodes() == 2
+    assert volumes.provenanceOf(made.table)["WithinTrainingRange"] is True
+    later = logic.sweep(volume, [60, 95])
+    assert volumes.provenanceOf(later.table)["WithinTrainingRange"] is False
+    made = logic.sweep(volume, [60, 70])
     assert made.proxy.GetParentTransformNode() is volume.GetParentTransformNode()
     second = slicer.util.arrayFromVolume(made.sequence.GetNthDataNode(1))
     assert np.array_equal(second, 70.0 * slicer.util.arrayFromVolume(volume))

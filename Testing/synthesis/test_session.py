@@ -278,6 +278,12 @@ def test_keyframes_are_kept_and_share_their_noise(session: Session, monkeypatch:
         frames[0][2][0, 0, 0] = 1
 
 
+def test_keyframes_of_later_samples_are_others(session: Session) -> None:
+    ages, question = [62], ask(temperature=1.0, seed=11)
+    later = next(session.keyframes(replace(question, first=5), ages, [1.0]))[2]
+    assert np.abs(next(session.keyframes(question, ages, [1.0]))[2] - later).max() > 0.01
+
+
 def test_keyframes_of_another_patient_are_others(session: Session) -> None:
     mine = next(session.keyframes(ask(), [60], [0.0]))[2]
     prepared = session.patient.prepared
@@ -297,6 +303,7 @@ def test_keyframes_refuse_before_the_first(session: Session) -> None:
     ("values", "words"),
     [
         ({"age": 300}, "age 300"),
+        ({"age": 10**400}, "age must be a number, not 1000"),
         ({"sex": "X"}, "sex is 'X'"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)}, "7 temperatures are given"),
@@ -475,12 +482,12 @@ def test_a_model_with_another_reference_region_gets_its_own_suvr(
     about = {**shipped.training, "preparation": {"reference": "brain", "resolution": 7.0}}
     save_bundle(replace(shipped, training=about), tmp_path / "model", "# card\n")
     session.open(None, "cpu")
-    first = session.compare(pets[1], 70, samples=2, registered=True)
+    first = session.compare(pets[1], ask(70, samples=2), registered=True)
     patient = session.patient
     try:
         session.open(tmp_path / "model", "cpu")
         assert session.patient is patient
-        second = session.compare(pets[1], 70, samples=2, registered=True)
+        second = session.compare(pets[1], ask(70, samples=2), registered=True)
     finally:
         session.open(None, "cpu")
     assert (first.prepared.reference, second.prepared.reference) == ("pons", "brain")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import reprlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,10 +132,14 @@ def _question(arguments: argparse.Namespace) -> Question:
     """
     covariates = {name: getattr(arguments, name, None) for name in ("age", "sex", "diagnosis")}
     for text in arguments.covariate or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--covariate is {text!r}; give NAME=VALUE, e.g. education=12.")
-        covariates[name.strip()] = value.strip()
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name and value):  # as of a shell's variable that isn't set
+            raise InputError(f"--covariate is {reprlib.repr(text)}; give NAME=VALUE, e.g. education=12.")
+        if name == "age" and not hasattr(arguments, "age"):
+            raise InputError(f"--covariate gives the age {reprlib.repr(value)}; a sweep takes its ages from --ages.")
+        if covariates.get(name) is not None:
+            raise InputError(f"{reprlib.repr(name)} is given twice; give it once.")
+        covariates[name] = value
     return Question(
         covariates, tuple(arguments.temperature), arguments.samples, arguments.seed, arguments.below,
         antithetic=arguments.antithetic,
@@ -234,6 +239,8 @@ def _read(
     from ..volumes.reading import read_scan
 
     scan = read_scan(arguments.t1, arguments.series)
+    if scan.meta.get("chosen_from"):
+        console.note(f"{arguments.t1} holds {scan.meta['chosen_from']}; --series takes another")
     known = {one["name"] for one in session.describe()["covariates"]}
     for name in ("age", "sex"):
         stated = scan.meta.get(name)

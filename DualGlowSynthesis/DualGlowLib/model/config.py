@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
@@ -141,6 +142,12 @@ class ModelConfig:
             if self.link.kind == "unet" or self.link.conditioning == "paper":
                 way = "a U-Net link" if self.link.kind == "unet" else "conditioning 'paper'"
                 raise InputError(f"{way} needs a latent at every level; leave split on, or take another link.")
+        names = [covariate.name for covariate in self.covariates]
+        for name in names:
+            if not name.isprintable() or name != name.strip() or not name or "=" in name:
+                raise InputError(f"A covariate is called {reprlib.repr(name)}; give it a name of letters and digits.")
+            if names.count(name) > 1:
+                raise InputError(f"The covariate {name} is there twice; name each once.")
         if any(side % 2**levels for side in self.shape):
             raise InputError(f"The grid {self.shape} does not divide by {2**levels}, as {levels} levels need.")
         needs = [
@@ -218,7 +225,8 @@ def _covariates(given: object, where: str) -> tuple[Covariate, ...]:
         if isinstance(entry, str) and entry in usual:
             found.append(usual[entry])
         elif isinstance(entry, Mapping) and {"name", "kind"} <= set(entry):
-            found.append(with_values(Covariate("", "numeric"), entry, f"{where}, covariates"))
+            own = with_values(Covariate("", "numeric"), entry, f"{where}, covariates")
+            found.append(replace(own, name=own.name.strip().lower()))  # as the columns of tables are read
         else:
             raise InputError(f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}.')
     return tuple(found)

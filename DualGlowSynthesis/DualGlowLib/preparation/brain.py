@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import hash_file
 from ..resources import resource
-from ..volumes.headers import apart, header_doubts
+from ..volumes.contradictions import apart, header_doubts
 from ..volumes.lattices import corners, lattice_about
 from ..volumes.morphology import dilated, extent, filled, largest_piece, millilitres
 from ..volumes.resampling import resample

@@ -13,6 +13,7 @@ from ..volumes.affines import apply_affine
 from ..volumes.lattices import box_lattice
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.slices import slice_doubts
 from .affine import degrees
 from .deformable import to_grid
 from .pet_quality import Appearance, brain_in, check_image, file_doubts, fit_doubts, voxel_doubts, voxels_of
@@ -148,6 +149,7 @@ def prepare_pet(
     voxels = voxels_of(pet, brain_in(pet, prepared, pet_to_t1))
     quality |= {"turned": round(degrees(pet_to_t1[:3, :3]), 1), **voxels}
     reasons = seen.doubts() + fit_doubts(fit) + file_doubts(pet, prepared.scan, quality) + voxel_doubts(voxels)
+    reasons += slice_doubts(pet.data)
     report("resampling", 1.0)
     return PreparedPet(
         pet, values / value, pet_to_t1, reference, value, reached, quality,

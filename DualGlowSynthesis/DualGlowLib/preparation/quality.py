@@ -16,7 +16,7 @@ import numpy as np
 
 from ..atlas.template import load_template
 from ..errors import InputError
-from ..volumes.headers import header_doubts
+from ..volumes.contradictions import header_doubts
 from ..volumes.lattices import lattice_about
 from ..volumes.marking import is_synthetic
 from ..volumes.morphology import filled, millilitres

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from DualGlowLib.volumes.headers import apart, header_doubts, nrrd_affine
+from DualGlowLib.volumes.contradictions import apart, header_doubts, nrrd_affine
 from DualGlowLib.volumes.reading import read_scan
 
 
