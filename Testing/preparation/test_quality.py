@@ -178,7 +178,7 @@ def test_a_mask_with_the_header_of_another_place_is_taken_voxel_by_voxel(t1: Sca
 def test_a_mask_of_ones_own_moves_the_burden_of_proof(t1: Scan, tissues: tuple) -> None:
     """A likeness that refuses a head only makes it doubtful where somebody has seen that there is a brain."""
     mask = tissues[2]
-    noise = np.random.default_rng(0).normal(0, 900, t1.shape)
+    noise = np.random.default_rng(0).normal(0, 1200, t1.shape)
     noisy = t1.like(np.abs(t1.data + noise * mask).astype(np.float32))
     found = prepare(noisy, GRID, mask)
     assert 0.3 < found.quality["correlation"] < 0.45

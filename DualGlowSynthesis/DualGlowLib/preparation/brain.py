@@ -139,9 +139,6 @@ def given_mask(scan: Scan, mask: np.ndarray | Scan) -> tuple[np.ndarray, list[st
         brain, its_affine = mask.data > 0.5, mask.affine
         inside = resample(brain, its_affine, scan.shape, scan.affine, order=0) > 0.5
         doubts = header_doubts(mask, "the brain mask's file")
-        if brain.any() and (apart := _elsewhere(scan, mask)) is not None:
-            inside, said = _better_place(scan, inside, brain, apart)
-            doubts += said
     else:
         mask = np.asarray(mask)
         if mask.shape != scan.shape:
@@ -157,6 +154,9 @@ def given_mask(scan: Scan, mask: np.ndarray | Scan) -> tuple[np.ndarray, list[st
     bright = np.mean(scan.data[inside] > low + _FOREGROUND * (high - low)) if inside.any() else 0.0
     if kept < _ON_HEAD * volume or bright < _ON_HEAD:
         raise InputError(f"{name} doesn't lie on the head in {where}; give a mask made from this very scan, or none.")
+    if isinstance(mask, Scan) and (far := _elsewhere(scan, mask)) is not None:
+        inside, said = _better_place(scan, inside, brain, far)
+        doubts += said
     return inside, doubts
 
 
@@ -172,7 +172,7 @@ def _elsewhere(scan: Scan, mask: Scan) -> tuple[float, float] | None:
 
 
 def _better_place(
-    scan: Scan, by_header: np.ndarray, by_voxel: np.ndarray, apart: tuple[float, float]
+    scan: Scan, by_header: np.ndarray, by_voxel: np.ndarray, far: tuple[float, float]
 ) -> tuple[np.ndarray, list[str]]:
     """The one of two places of a mask that overlaps more with what the networks see, and what to say of it."""
     own = brain_mask(scan).data
@@ -180,7 +180,7 @@ def _better_place(
     if overlaps[1] <= overlaps[0]:
         return by_header, []
     return by_voxel, [
-        f"the brain mask has the T1's voxels but another header, {apart[0]:.0f} mm and {apart[1]:.0f}° away; it fits "
+        f"the brain mask has the T1's voxels but another header, {far[0]:.0f} mm and {far[1]:.0f}° away; it fits "
         f"the head better voxel by voxel (overlap {overlaps[1]:.2f}, by its header {overlaps[0]:.2f}) and is taken so"
     ]
 
