@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import InputError
 from .outputs import Output, check_outputs, kind_of
 
-__all__ = ["hash_file", "json_text", "write_json", "write_whole"]
+__all__ = ["hash_file", "is_unfetched", "json_text", "write_json", "write_whole"]
 
 
 def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> Path:
@@ -101,6 +101,22 @@ def hash_file(path: Path) -> str:
         while block := file.read(1 << 20):
             total.update(block)
     return total.hexdigest()
+
+
+def is_unfetched(path: Path) -> bool:
+    """Whether a file's content is somewhere else: a link to nothing, or the pointer of git-annex or Git LFS.
+
+    So data of DataLad and git-annex look before they are fetched.
+    """
+    if not path.exists():
+        return path.is_symlink()
+    try:
+        if not path.is_file() or path.stat().st_size > 1024:
+            return False
+        head = path.read_bytes()
+    except OSError:
+        return False
+    return head.startswith((b"/annex/objects/", b"version https://git-lfs.github.com/spec/"))
 
 
 def _plain(value: object) -> object:

@@ -43,6 +43,7 @@ __all__ = [
     "TRANSFORM_MARK",
     "Output",
     "check_outputs",
+    "files_in",
     "generated_by",
     "generator",
     "image_kind",
@@ -51,6 +52,8 @@ __all__ = [
     "lies_in",
     "other_source",
     "refuse_links",
+    "says_synthetic",
+    "sidecar_of",
 ]
 
 NAME = "DualGlow"
@@ -76,6 +79,7 @@ _PARTS = (
 _PNG, _HDF = b"\x89PNG\r\n\x1a\n", b"\x89HDF\r\n\x1a\n"
 _HEAD, _MOST = 1 << 16, 1 << 28  # bytes that are looked at, of binary files and of text
 _FIRST_REGION = "posterior_cingulate_precuneus"
+_SYNTHETIC = re.compile(r"SYNTHETIC[\W_]*(FDG|computed)")
 _STRATUM = re.compile(r".*, (age unknown|(youngest|middle|oldest) third)")
 _HEADERS = {  # of tables, tab between the columns
     "participant_id\tage\tsex\tdiagnosis\tanatomy\tseed": "simulated participants",
@@ -103,6 +107,14 @@ class Output:
 
 
 # ------------------------------------------------------------------------------------------------ what a file is
+
+
+def says_synthetic(words: str) -> bool:
+    """Whether a description is one of those that DualGlow gives its synthetic images, as it was written or converted.
+
+    Converters put other characters between the words: SYNTHETIC_FDG_… in names of files and series.
+    """
+    return bool(_SYNTHETIC.search(words))
 
 
 def generated_by(kind: str) -> list[dict[str, str]]:
@@ -166,7 +178,7 @@ def other_source(path: str | Path, sha256: str) -> str:
         sha256: of the T1's voxels, ``SourceVoxelsSHA256`` of the provenance.
     """
     try:
-        values = json.loads(_sidecar_of(Path(path)).read_text(encoding="utf-8"))
+        values = json.loads(sidecar_of(Path(path)).read_text(encoding="utf-8"))
         before = values.get("SourceVoxelsSHA256")
     except (OSError, ValueError, AttributeError):
         return ""
@@ -345,7 +357,8 @@ def _check_neighbours(path: Path, outputs: Sequence[Output], read: _Inputs) -> N
                 raise InputError(f"{path} can't be written: it would be taken for a description of {other}; {_REMEDY}.")
 
 
-def _sidecar_of(image: Path) -> Path:
+def sidecar_of(image: Path) -> Path:
+    """The JSON file that describes an image."""
     ending = next((end for end in _IMAGES if image.name.lower().endswith(end)), "")
     return image.with_name(image.name[: len(image.name) - len(ending)] + ".json")
 
@@ -372,7 +385,7 @@ class _Inputs:
         """The folder that it lies in, if that is an input."""
         own = _identity(path)
         folders = (path for path in self._paths if path.is_dir())
-        return next((folder for folder in folders if any(_identity(file) == own for file in _files_in(folder))), None)
+        return next((folder for folder in folders if any(_identity(file) == own for file in files_in(folder))), None)
 
 
 def _identity(path: str | Path) -> tuple[int, int] | str | None:
@@ -405,7 +418,7 @@ def _is_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or head[:2] == b"\x08\x00"
 
 
-def _files_in(folder: Path) -> Iterator[str]:
+def files_in(folder: Path) -> Iterator[str]:
     """All files below a folder, also those that links in it lead to."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):

@@ -87,7 +87,9 @@ def test_the_first_run_is_taken_and_said(tmp_path: Path) -> None:
     tree(tmp_path, "sub-01/anat/sub-01_space-MNI_T1w.nii.gz")
     item = only(tmp_path)
     assert item.case.t1.name == "sub-01_run-2_T1w.nii.gz"
-    assert item.notes == ["3 T1s, sub-01_run-2_T1w.nii.gz is used"]
+    assert item.notes == [
+        "3 T1s, sub-01_run-2_T1w.nii.gz is used and not sub-01_run-10_T1w.nii.gz, sub-01_space-MNI_T1w.nii.gz"
+    ]
 
 
 def test_scans_of_different_sessions_are_not_paired(tmp_path: Path) -> None:

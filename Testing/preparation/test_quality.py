@@ -148,6 +148,9 @@ def test_a_mask_on_another_lattice(t1: Scan, tissues: tuple) -> None:
     assert inside.dtype == bool
     assert 2 * np.sum(inside & mask) / (inside.sum() + mask.sum()) > 0.99
     np.testing.assert_array_equal(given_mask(t1, mask.astype(np.uint8)), mask)
+    np.testing.assert_array_equal(
+        given_mask(t1, mask.astype(np.uint8) * 255), mask
+    )  # with which N4 of ANTs does nothing
 
 
 def test_a_mask_of_something_else_is_refused(t1: Scan, tissues: tuple) -> None:

@@ -106,8 +106,18 @@ def write_series(
     return paths
 
 
-def write_enhanced(path: Path, stored: np.ndarray, affine: np.ndarray, modality: str = "MR", **tags: object) -> Path:
-    """One enhanced multi-frame file, its frames in no order, with rescale slope 2 and intercept −10."""
+def write_enhanced(
+    path: Path,
+    stored: np.ndarray,
+    affine: np.ndarray,
+    modality: str = "MR",
+    change: Callable[[Dataset, int], object] | None = None,
+    **tags: object,
+) -> Path:
+    """One enhanced multi-frame file, its frames in no order, with rescale slope 2 and intercept −10.
+
+    ``change`` may alter the functional groups of each slice.
+    """
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     order = np.random.default_rng(2).permutation(stored.shape[2])
@@ -131,6 +141,9 @@ def write_enhanced(path: Path, stored: np.ndarray, affine: np.ndarray, modality:
         )
         for k in order
     ]
+    for k, group in zip(order, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        if change is not None:
+            change(group, int(k))
     dataset.add_new(0x7FE00010, "OW", np.ascontiguousarray(stored.transpose(2, 1, 0)[order]).tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
     save_dataset(dataset, path)

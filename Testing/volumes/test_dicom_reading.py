@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import SimpleITK as sitk
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
-from dicom_files import MPRAGE, header, item, write_enhanced, write_series
+from dicom_files import MPRAGE, header, write_enhanced, write_series
 from dicom_files import on_lattice as voxels_on
 from DualGlowLib import InputError
 from DualGlowLib.volumes.dicom.file import read_dataset, save_dataset
@@ -121,6 +122,27 @@ def test_values_are_rescaled_slice_by_slice_and_monochrome1_is_not_inverted(tmp_
     scan = read_scan(tmp_path)
     np.testing.assert_allclose(voxels_on(scan, AXIAL), stored * slopes, rtol=1e-6)
     assert scan.meta["units"] == "Bq/ml"
+
+
+def test_slopes_that_differ_between_slices_and_are_long(tmp_path: Path) -> None:
+    """SimpleITK 2.5.7 takes the first slice's pixel type for all, so that 70,700 becomes 5,164 (less 65,536).
+
+    A slope may have more than the 16 characters of a Decimal String: pydicom 3.0.2 writes floats so.
+    """
+    stored = np.full((12, 10, 9), 700, np.uint16) + np.arange(9, dtype=np.uint16)
+    slopes = np.where(np.arange(9) == 0, 1.0, 101 + 1 / 3)
+
+    def change(dataset, k: int) -> None:
+        dataset.RescaleIntercept = "0"
+        dataset.RescaleSlope = float(slopes[k])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the length
+        paths = write_series(tmp_path, stored, AXIAL, "PT", change)
+    assert sum(b"101.33333333333333" in path.read_bytes() for path in paths) == 8
+    scan = read_scan(tmp_path)
+    np.testing.assert_allclose(voxels_on(scan, AXIAL), stored * slopes, rtol=1e-6)
+    assert scan.data.max() > 70_700
 
 
 def test_only_the_stored_bits_count(stored: np.ndarray, tmp_path: Path) -> None:
@@ -242,6 +264,68 @@ def test_of_several_images_at_one_place(stored: np.ndarray, tmp_path: Path) -> N
     assert "holds 27 images of 9 slices" in refusal(tmp_path / "t")
 
 
+PHASE = ["ORIGINAL", "PRIMARY", "P", "ND"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ImageType": PHASE}, "2 of 9 are phase, real or imaginary"),
+        ({"Manufacturer": "GE MEDICAL SYSTEMS", "private": 1}, "2 of 9 are phase, real or imaginary"),
+        ({"ComplexImageComponent": "PHASE"}, "2 of 9 are phase, real or imaginary"),
+        ({"EchoTime": "9.5"}, "2 of 9 are of another echo time"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M_IR"]}, "2 of 9 are of another Image Type"),
+    ],
+)
+def test_slices_of_two_kinds_are_no_volume(stored: np.ndarray, tmp_path: Path, tags: dict, words: str) -> None:
+    private = tags.pop("private", None)
+
+    def change(dataset, k: int) -> None:
+        if k in (3, 8):
+            for keyword, value in tags.items():
+                setattr(dataset, keyword, value)
+            if private:
+                dataset.add_new(0x0043102F, "SS", private)
+
+    write_series(tmp_path, stored, AXIAL, change=change, EchoTime="2.5")
+    assert words in refusal(tmp_path)
+
+
+def test_a_place_with_the_phase_image_alone_is_a_missing_slice(stored: np.ndarray, tmp_path: Path) -> None:
+    """At the end of the volume, where no gap shows it."""
+    write_series(tmp_path / "m", stored, AXIAL, change=lambda dataset, k: k < 8)
+    write_series(tmp_path / "p", stored, AXIAL, ImageType=PHASE)
+    assert "lacks 1 slice(s), of which it has only the phase image" in refusal(tmp_path)
+
+
+def test_files_that_were_not_fetched_are_counted(stored: np.ndarray, tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "a", stored, AXIAL)
+    (tmp_path / "a/README").symlink_to("../annex/readme")
+    assert read_scan(tmp_path / "a").shape == stored.shape
+    for path in sorted(paths, key=lambda path: float(read_dataset(path).ImagePositionPatient[2]))[:3]:
+        path.unlink()
+        path.symlink_to(f"../annex/{path.name}")  # to nothing
+    assert "3 files that are links to nothing" in refusal(tmp_path / "a")
+    pointer = tmp_path / "b"
+    for number, path in enumerate(write_series(pointer, stored, AXIAL)):
+        if number < 2:
+            path.write_text(f"/annex/objects/MD5E-s1234--0123{number}.dcm\n")
+    assert "2 files that are links to nothing" in refusal(pointer)
+    for path in pointer.iterdir():
+        path.write_text("/annex/objects/MD5E-s1234--0123.dcm\n")
+    assert "9 files" in refusal(pointer)
+
+
+def test_linked_folders_are_followed(stored: np.ndarray, tmp_path: Path) -> None:
+    write_series(tmp_path / "store/a", stored[:, :, :5], AXIAL)
+    write_series(tmp_path / "store/b", stored[:, :, 5:], AXIAL @ from_matvec(np.eye(3), [0, 0, 5]))
+    (tmp_path / "store/b/back").symlink_to(tmp_path / "store")  # and not for ever
+    (tmp_path / "scan").mkdir()
+    for name in "ab":
+        (tmp_path / "scan" / name).symlink_to(tmp_path / "store" / name)
+    np.testing.assert_array_equal(voxels_on(read_scan(tmp_path / "scan"), AXIAL), stored)
+
+
 def test_what_is_no_volume_is_refused(stored: np.ndarray, tmp_path: Path) -> None:
     for name in ("axial", "sagittal", "coronal"):
         write_series(tmp_path / "loc" / name, stored, LATTICES[name])
@@ -334,6 +418,48 @@ def test_the_t1_is_chosen_among_other_series(tmp_path: Path) -> None:
     assert str(list_series(tmp_path)[4]) == '5 MR "Sag MPRAGE" (24 slices)'
 
 
+def test_the_uniform_image_of_an_mp2rage_goes_before_its_parts(tmp_path: Path) -> None:
+    derived = {**MPRAGE, "ImageType": ["DERIVED", "PRIMARY", "M", "ND", "UNI"]}
+    add(tmp_path, 6, "t1_mp2rage_INV1", **MPRAGE)
+    add(tmp_path, 7, "t1_mp2rage_INV2", **MPRAGE)
+    assert "none of them is plainly the T1" in refusal(tmp_path)
+    add(tmp_path, 8, "t1_mp2rage_UNI_Images", **derived)
+    assert read_scan(tmp_path).meta["series_number"] == 8
+    add(tmp_path, 9, "t1_mp2rage_UNI-DEN", **derived)
+    add(tmp_path, 10, "t1_mp2rage_T1_Images", **{**derived, "ImageType": ["DERIVED", "PRIMARY", "T1 MAP"]})
+    meta = read_scan(tmp_path).meta
+    assert meta["series_number"] == 9
+    assert meta["chosen_from"].startswith('5 series, 9 MR "t1_mp2rage_UNI-DEN" (24 slices) is used and not 6 MR')
+
+
+def test_a_native_t1_goes_before_an_enhanced_one_whatever_it_is_called(tmp_path: Path) -> None:
+    add(tmp_path, 1, "T1 MPRAGE postcontrast", **MPRAGE)
+    add(tmp_path, 2, "T1 MPRAGE pre contrast", **MPRAGE)
+    add(tmp_path, 3, "T1 MPRAGE post-Gd", **MPRAGE)
+    assert read_scan(tmp_path).meta["series_number"] == 2
+
+
+AC, NAC = {"CorrectedImage": ["NORM", "ATTN", "DECY"]}, {"CorrectedImage": ["NORM", "DECY"]}
+
+
+def test_the_pet_is_chosen_among_other_series(tmp_path: Path) -> None:
+    add(tmp_path, 1, "MPRAGE", **MPRAGE)
+    add(tmp_path, 2, "AC CT", modality="CT")
+    add(tmp_path, 3, "PET Brain NAC", modality="PT", Units="BQML", **NAC)
+    assert read_scan(tmp_path, pet=True).meta["attenuation_corrected"] is False
+    add(tmp_path, 4, "PET Brain", modality="PT", Units="BQML", SeriesType=["DYNAMIC", "IMAGE"], **AC)
+    add(tmp_path, 5, "SYNTHETIC FDG DualGlow NOT FOR DIAGNOSIS", modality="PT", Units="NONE")
+    pet = add(tmp_path, 6, "PET Brain", modality="PT", Units="BQML", SeriesType=["STATIC", "IMAGE"], **AC)
+    scan = read_scan(tmp_path, pet=True)
+    assert scan.meta["series_number"] == 6
+    assert "synthetic" not in scan.meta
+    np.testing.assert_array_equal(voxels_on(scan, HEAD), pet)
+    assert read_scan(tmp_path).meta["series_number"] == 1
+    add(tmp_path, 7, "PET Brain PSF", modality="PT", Units="BQML", **AC)
+    with pytest.raises(InputError, match="2 of them may be the PET"):
+        read_scan(tmp_path, pet=True)
+
+
 def test_two_t1s_are_a_question(tmp_path: Path) -> None:
     add(tmp_path, 3, "MPRAGE ND", **MPRAGE)
     second = add(tmp_path, 4, "MPRAGE norm", **MPRAGE)
@@ -373,6 +499,21 @@ def test_a_pet_alone_is_read(tmp_path: Path) -> None:
         ("T1rho", {}, False),
         ("T10_calib", {}, False),
         ("MPRAGE", {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]}, False),
+        # A word in the protocol's name, or of a correction, says nothing of the image
+        ("Sag MPRAGE", {"ProtocolName": "MAP_AP3 (Rear projector)"}, True),
+        ("Sagittal", {"ProtocolName": "MAP_AP3 (Rear projector)", **MPRAGE}, True),
+        ("Sag CUBE FLAIR", {"ProtocolName": "T1 MPRAGE"}, False),
+        ("Sagittal", {"ProtocolName": "T1 MPRAGE"}, True),
+        ("MPR; GradWarp; B1 Correction; N3; Scaled", {}, True),
+        ("MT1; N3m", {}, True),
+        ("MP-RAGE SENSE2", {}, True),
+        ("Sag FSPGR 3D ASSET", {}, True),
+        ("ASSET calibration", {}, False),
+        ("Sag T1 FLAIR", {}, True),
+        ("B1map_tfl", {}, False),
+        ("B1", MPRAGE, False),
+        ("t1_mp2rage_T1_Images", {}, False),
+        ("t1_mp2rage_INV2", MPRAGE, False),
     ],
 )
 def test_what_looks_like_a_t1(tmp_path: Path, description: str, tags: dict, verdict: bool) -> None:
@@ -415,125 +556,3 @@ def test_meta_says_what_matters_and_not_who(stored: np.ndarray, tmp_path: Path) 
 def test_a_synthetic_series_says_so(stored: np.ndarray, tmp_path: Path) -> None:
     write_series(tmp_path, stored, AXIAL, "PT", lambda dataset, k: dataset.add_new(0x0008001C, "CS", "YES"))
     assert read_scan(tmp_path).meta["synthetic"] is True
-
-
-# ----------------------------------------------------------------------------------------------------------------- SUV
-
-HALF_LIFE = 6586.2  # seconds, fluorine-18
-TRACER = {
-    "RadionuclideTotalDose": "3.7e8",
-    "RadionuclideHalfLife": str(HALF_LIFE),
-    "RadiopharmaceuticalStartTime": "091000.00",
-}
-PET = {"Units": "BQML", "DecayCorrection": "START", "CorrectedImage": ["NORM", "ATTN", "DECY"]}
-HOUR = 70 * 1000 / (3.7e8 * 2 ** (-3600 / HALF_LIFE))  # 70 kg, injected an hour before the series began
-
-
-def factor(tracer: dict | None = None, **tags: object) -> tuple[float | None, str]:
-    from DualGlowLib.volumes.dicom.suv import suv_factor
-
-    pet = {**PET, **tags}
-    private = pet.pop("private", {})
-    dataset = header("PT", np.zeros(1, np.int16), **{k: v for k, v in pet.items() if v is not None})
-    for keyword in [k for k, v in pet.items() if v is None and k in dataset]:
-        del dataset[keyword]
-    wanted = {**TRACER, **(tracer or {})}
-    dataset.RadiopharmaceuticalInformationSequence = [item(**{k: v for k, v in wanted.items() if v is not None})]
-    for tag, (vr, value) in private.items():
-        dataset.add_new(tag, vr, value)
-    return suv_factor(dataset)
-
-
-def test_a_pet_becomes_suv(stored: np.ndarray, tmp_path: Path) -> None:
-    tags = {**PET, "RadiopharmaceuticalInformationSequence": [item(**TRACER)]}
-    write_series(tmp_path / "suv", stored, AXIAL, "PT", RescaleSlope="2", RescaleIntercept="0", **tags)
-    scan = read_scan(tmp_path / "suv")
-    np.testing.assert_allclose(voxels_on(scan, AXIAL), stored * 2 * HOUR, rtol=1e-5)
-    assert scan.meta["units"] == "SUVbw"
-    assert scan.meta["suv_factor"] == pytest.approx(HOUR)
-    write_series(tmp_path / "no", stored, AXIAL, "PT", PatientWeight="", **tags)
-    scan = read_scan(tmp_path / "no")
-    np.testing.assert_array_equal(voxels_on(scan, AXIAL), stored)
-    assert scan.meta["units"] == "Bq/ml"
-    assert "weight is missing" in scan.meta["no_suv"]
-
-
-AVERAGE = HALF_LIFE / np.log(2) * np.log((d := np.log(2) / HALF_LIFE * 1200) / (1 - np.exp(-d)))  # of a 20 min frame
-
-
-@pytest.mark.parametrize(
-    ("expected", "tracer", "tags"),
-    [
-        (HOUR, {}, {}),
-        (HOUR, {"RadiopharmaceuticalStartDateTime": "20200310091000.000000+0100"}, {}),
-        (HOUR, {"RadiopharmaceuticalStartDateTime": "19991231091000"}, {}),  # the date was shifted, the time was not
-        (HOUR, {"RadiopharmaceuticalStartTime": None, "RadiopharmaceuticalStartDateTime": "20200310091000"}, {}),
-        (HOUR, {"RadiopharmaceuticalStartTime": "234000"}, {"SeriesTime": "004000"}),  # over midnight
-        (70 * 1000 / 3.7e8, {"RadiopharmaceuticalStartTime": None}, {"DecayCorrection": "ADMIN"}),
-        (
-            70 * 1000 / (3.7e8 * 2 ** (-(3600 + AVERAGE) / HALF_LIFE)),
-            {},
-            {"DecayCorrection": "NONE", "ActualFrameDuration": "1200000"},
-        ),
-        # Series Time of a later processing: GE's own scan time, or back from the frame's reference time, or acquisition
-        (HOUR, {}, {"SeriesTime": "180000", "private": {0x0009100D: ("DT", "20200310101000.00")}}),
-        (
-            HOUR,
-            {},
-            {
-                "SeriesTime": "180000",
-                "AcquisitionTime": "103000",
-                "ActualFrameDuration": "1200000",
-                "FrameReferenceTime": f"{(1200 + AVERAGE) * 1000:.4f}",
-            },
-        ),
-        (HOUR, {}, {"SeriesTime": "180000"}),
-        (0.0042, {}, {"Units": "CNTS", "private": {0x70531000: ("DS", "0.0042")}}),
-        (HOUR * 1.7, {}, {"Units": "CNTS", "private": {0x70531009: ("UN", b"1.7 ")}}),
-        (1.0, {}, {"Units": "GML", "CorrectedImage": None}),
-    ],
-)
-def test_suv_factor(expected: float, tracer: dict, tags: dict) -> None:
-    value, reason = factor(tracer, **tags)
-    assert value == pytest.approx(expected, rel=1e-6), reason
-    assert reason == ""
-
-
-@pytest.mark.parametrize(
-    ("words", "tracer", "tags"),
-    [
-        ("weight is missing", {}, {"PatientWeight": None}),
-        ("weight is missing", {}, {"PatientWeight": "0"}),
-        ("700 kg", {}, {"PatientWeight": "700"}),
-        ("dose is missing", {"RadionuclideTotalDose": None}, {}),
-        ("370 Bq", {"RadionuclideTotalDose": "370"}, {}),
-        ("half life is missing", {"RadionuclideHalfLife": ""}, {}),
-        ("times of injection", {"RadiopharmaceuticalStartTime": None}, {}),
-        ("times of injection", {"RadiopharmaceuticalStartTime": "104500"}, {}),  # long after the scan
-        ("attenuation", {}, {"CorrectedImage": ["NORM", "DECY"]}),
-        ("corrected for decay", {}, {"CorrectedImage": ["ATTN"]}),
-        ("to which time", {}, {"DecayCorrection": None}),
-        ("counts", {}, {"Units": "CNTS"}),
-        ("SUVlbm", {}, {"Units": "GML", "SUVType": "LBM"}),
-        ("in unknown", {}, {"Units": None}),
-    ],
-)
-def test_why_there_is_no_suv(words: str, tracer: dict, tags: dict) -> None:
-    value, reason = factor(tracer, **tags)
-    assert value is None
-    assert words in reason
-
-
-def test_an_enhanced_pet_states_its_units_elsewhere(stored: np.ndarray, tmp_path: Path) -> None:
-    tags = {
-        "DecayCorrected": "YES",
-        "AttenuationCorrected": "YES",
-        "DecayCorrectionDateTime": "20200310101000",
-        "RadiopharmaceuticalInformationSequence": [item(**TRACER)],
-        "RealWorldValueMappingSequence": [
-            item(MeasurementUnitsCodeSequence=[item(CodeValue="Bq/ml", CodingSchemeDesignator="UCUM")])
-        ],
-    }
-    scan = read_scan(write_enhanced(tmp_path / "a.dcm", stored, AXIAL, "PT", **tags))
-    assert scan.meta["units"] == "SUVbw"
-    np.testing.assert_allclose(voxels_on(scan, AXIAL), (stored * 2.0 - 10) * HOUR, rtol=1e-5)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from DualGlowLib.volumes.marking import SYNTHETIC, SYNTHETIC_SD, is_synthetic, output_name
+from dicom_files import write_series
+from DualGlowLib.volumes.marking import SYNTHETIC, SYNTHETIC_SD, is_synthetic, marked_by, output_name
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
@@ -49,6 +53,63 @@ def test_a_synthetic_image_is_known_again(scan: Scan, tmp_path: Path) -> None:
     assert is_synthetic(Scan(scan.data, scan.affine, meta={"synthetic": True}))
     (tmp_path / "pet.json").write_text("not JSON", encoding="utf-8")
     assert not is_synthetic(read_scan(acquired))
+
+
+DESCRIPTION = "SYNTHETIC FDG DualGlow NOT FOR DIAGNOSIS"
+COMMENTS = "SYNTHETIC, computed from an MRI. Research use only, NOT FOR DIAGNOSIS."
+
+
+@pytest.mark.parametrize(
+    ("name", "sidecar"),
+    [  # as dcm2niix 1.0.20260724 writes them of a series of ours
+        ("pet", {"SeriesDescription": DESCRIPTION, "ImageType": ["DERIVED", "SECONDARY"]}),
+        ("pet", {"ProtocolName": DESCRIPTION.replace(" ", "_")}),
+        ("pet", {"ImageComments": COMMENTS}),
+        ("pet", {"Manufacturer": "DualGlow"}),
+        ("pet", {"Synthetic": True}),
+        ("pet_SYNTHETIC_FDG_DualGlow_NOT_FOR_DIAGNOSIS_20200310100000_9001", None),
+        ("sub-01_trc-18FFDG_space-T1w_desc-syntheticAge62p5_pet", None),
+    ],
+)
+def test_marks_are_known_after_a_converter(scan: Scan, tmp_path: Path, name: str, sidecar: dict | None) -> None:
+    for ending in (".nii.gz", ".nrrd"):
+        path = tmp_path / f"{name}{ending}"
+        sitk.WriteImage(scan.to_sitk(), str(path))
+        if sidecar:
+            assert not is_synthetic(read_scan(path))
+            (tmp_path / f"{name}.json").write_text(json.dumps(sidecar), encoding="utf-8")
+        assert is_synthetic(read_scan(path))
+        (tmp_path / f"{name}.json").unlink(missing_ok=True)
+
+
+def test_the_mark_that_dcm2niix_leaves_in_the_header(scan: Scan, tmp_path: Path) -> None:
+    """Image Comments in aux_file, which has 24 bytes."""
+    image = nib.Nifti1Image(scan.data.astype(np.float32), scan.affine)
+    image.header["descrip"], image.header["aux_file"] = b"Time=0.000", COMMENTS[:23].encode()
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert marked_by(tmp_path / "a.nii.gz") == "its header"
+    assert is_synthetic(read_scan(tmp_path / "a.nii.gz"))
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha", "nhdr", "mhd"])
+def test_marks_are_known_after_itk(scan: Scan, tmp_path: Path, ending: str) -> None:
+    write_scan(scan, tmp_path / "pet.nii.gz", SYNTHETIC)
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "pet.nii.gz")), str(tmp_path / f"again.{ending}"))
+    assert is_synthetic(read_scan(tmp_path / f"again.{ending}"))
+
+
+@pytest.mark.parametrize("kept", ["(0008,001C)", "ImageComments", "SeriesDescription", "ManufacturerModelName"])
+def test_a_series_is_known_by_each_of_its_marks_alone(scan: Scan, tmp_path: Path, kept: str) -> None:
+    marks = {"ImageComments": COMMENTS, "SeriesDescription": DESCRIPTION, "ManufacturerModelName": "DualGlow"}
+    stored = np.round(scan.data * 100).astype(np.int16)
+
+    def change(dataset, k: int) -> None:
+        if kept not in marks:
+            dataset.add_new(0x0008001C, "CS", "YES")
+
+    tags = {kept: marks[kept]} if kept in marks else {}
+    write_series(tmp_path / "pet", stored, np.diag([2.0, 2.0, 2.0, 1.0]), "PT", change, **tags)
+    assert is_synthetic(read_scan(tmp_path / "pet"))
 
 
 def test_equal_scans_give_equal_bytes(scan: Scan, tmp_path: Path) -> None:

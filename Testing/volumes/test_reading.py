@@ -45,7 +45,7 @@ VERDICTS = {
     "derived/ixi012_T1.mha": ((120, 120, 90), "PSR"),
     "derived/ixi012_T1.nrrd": ((120, 120, 90), "PSR"),
     "derived/ixi012_gz_named_nii.nii": ((120, 120, 90), "PSR"),
-    "derived/ixi012_header_only.nii": "incomplete or damaged",
+    "derived/ixi012_header_only.nii": "is incomplete",
     "derived/ixi012_truncated.nii.gz": "end too early",
     "derived/text_named.nii.gz": "not an image",
 }

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .case import Case, Finding
+from .choice import choose_scan, pet_label, t1_label, unusable_pet, unusable_t1
 from .files import IMAGES, entities, natural, sidecar, synthetic_reason
 from .people import People
 
-__all__ = ["choose_pet", "find_bids", "is_fdg", "session_folders"]
+__all__ = ["choose_pet", "choose_t1", "find_bids", "is_fdg", "session_folders"]
 
 _FDG = re.compile(r"(18f?|f18)?f?dg", re.IGNORECASE)
 
@@ -36,23 +37,31 @@ def images(folder: Path, ending: str) -> list[Path]:
     return sorted(found, key=lambda path: ("space" in entities(path), natural(path.name)))
 
 
-def choose(paths: Sequence[Path], what: str, finding: Finding) -> Path | None:
-    """The first of several, with a note that says so."""
-    if len(paths) > 1:
-        finding.notes.append(f"{len(paths)} {what}s, {paths[0].name} is used")
-    return paths[0] if paths else None
+def choose_t1(paths: Sequence[Path], finding: Finding) -> Path | None:
+    """The first T1 without contrast agent, or else with; notes on others, and the reason if none can be used, go into
+    the finding.
+    """
+    why = {path: unusable_t1(path) for path in paths}
+    t1 = choose_scan([path for path in paths if not why[path]], "T1", finding, t1_label)
+    if t1 is None and paths:
+        finding.reasons.append(why[paths[0]])
+    return t1
 
 
 def choose_pet(pets: Sequence[Path], others: Sequence[str], finding: Finding) -> Path | None:
-    """The first acquired FDG-PET; notes on other PETs, and the reason if there is none, go into the finding.
+    """The first acquired FDG-PET that is corrected for attenuation, static ones before dynamic ones.
+
+    Notes on other PETs, and the reason if there is none, go into the finding.
 
     Args:
         pets: FDG-PETs, acquired or synthetic.
         others: tracers of the PETs that are not FDG.
         finding: whose PET it is.
     """
-    why = {path: synthetic_reason(path) for path in pets}
-    pet = choose([path for path in pets if not why[path]], "FDG-PET", finding)
+    why = {path: synthetic_reason(path) or unusable_pet(path) for path in pets}
+    pet = choose_scan([path for path in pets if not why[path]], "FDG-PET", finding, pet_label)
+    if pet:
+        finding.notes += [f"{reason} and not used" for path in pets if (reason := unusable_pet(path))]
     if others:
         finding.notes.append(f"PET of {', '.join(others)} is not used")
     if pet is None:
@@ -77,7 +86,9 @@ def find_bids(folder: Path) -> list[Finding]:
     """Every ``sub-*/[ses-*/]`` that has a T1 or a PET.
 
     T1s are ``anat/*_T1w``, PETs ``pet/*_pet`` whose ``trc`` entity (or ``TracerName`` in the JSON) is FDG; of several
-    runs the first is taken, of raw and derived images the raw. A T1 and a PET of different sessions are never paired.
+    runs the first is taken, of raw and derived images the raw, native T1s before contrast-enhanced ones, static PETs
+    before dynamic ones. Phase images and PETs without attenuation correction are not used (``choice``). A T1 and a PET
+    of different sessions are never paired.
     A mask is ``anat/*_desc-brain_mask`` with the T1's space. PET and T1 count as registered where both names state one
     ``space``, or both were simulated.
     """
@@ -101,9 +112,9 @@ def _finding(folder: Path, subject: Path, people: People, sessions: list[str]) -
         return None
     covariates, columns = people.describe(finding, sessions)
     pet = choose_pet(pets, others, finding)
-    t1 = choose(t1s, "T1", finding)
+    t1 = choose_t1(t1s, finding)
     if t1 is None:
-        finding.reasons.append("no T1")
+        finding.reasons += [] if t1s else ["no T1"]
         return finding
     known = {key: entities(t1)[key] for key in ("space", "res", "run") if key in entities(t1)}
     masks = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .bids import choose_pet, images, is_fdg, session_folders
+from .bids import choose_pet, choose_t1, images, is_fdg, session_folders
 from .case import Case, Finding
 from .files import entities
 from .people import People
@@ -58,10 +58,13 @@ def _finding(folder: Path, subject: str, people: People, sessions: list[str]) ->
         finding.reasons.append("no T1 of t1-linear")
         return finding
     same = [path for path in t1s if pet is None or entities(path).get("desc") == entities(pet).get("desc")] or t1s
+    t1 = choose_t1(same, finding)
+    if t1 is None:
+        return finding
     finding.case = Case(
         finding.name,
         subject,
-        same[0],
+        t1,
         pet,
         covariates,
         session=folder.name,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from pathlib import Path
 
 from ..errors import InputError
+from ..volumes.dicom.file import is_dicom_file, is_marked
+from ..volumes.dicom.volume import check_series
+from ..volumes.marking import marked_by
+from ..volumes.reading import scan_shape
 
 __all__ = ["IMAGES", "check_header", "entities", "natural", "sidecar", "stem", "synthetic_reason"]
 
@@ -44,61 +47,30 @@ def sidecar(path: Path) -> dict:
 def synthetic_reason(path: Path) -> str:
     """Why a PET counts as synthetic: by its name, its sidecar or its NIfTI header; empty if by none of them.
 
-    A DICOM series is marked in its tags, which ``volumes.marking.is_synthetic`` checks when the series is read.
+    A DICOM series is marked in its tags, which ``check_header`` looks at.
     """
-    if "synthetic" in entities(path).get("desc", "").lower():
-        return f"its PET {path.name} is synthetic (by its name)"
-    if sidecar(path).get("Synthetic"):
-        return f"its PET {path.name} is synthetic (by the JSON beside it)"
-    if path.is_file() and b"SYNTHETIC" in _nifti_description(path):
-        return f"its PET {path.name} is synthetic (by its header)"
-    return ""
+    how = marked_by(path)
+    return f"its PET {path.name} is synthetic (by {how})" if how else ""
 
 
-def _nifti_description(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            gzipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if gzipped else path.open("rb") as file:
-            head = file.read(540)
-    except (OSError, EOFError):
-        return b""
-    sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}  # of the header: 348 NIfTI-1, 540 NIfTI-2
-    return head[148:228] if 348 in sizes else head[240:320] if 540 in sizes else b""
+def check_header(path: Path, pet: bool = False) -> list[str]:
+    """Refuse a file, or DICOM series, that is not one 3-D volume, by its headers alone.
 
+    Args:
+        path: of the scan.
+        pet: whether it is to be a PET, which must not be synthetic.
 
-def check_header(path: Path) -> None:
-    """Refuse a file that is not one 3-D volume, by its header alone.
+    Returns:
+        What to know of it: which series was chosen from several.
 
     Raises:
-        InputError: for a missing or empty file, an unknown format, or more or fewer than three axes. Faults in the
-            voxels (a truncated file, NaN) are found by ``read_scan`` only.
+        InputError: for a missing or empty file, an unknown format, more or fewer than three axes, or a series that is
+            no volume. Faults in the voxels (a truncated file, NaN) are found by ``read_scan`` only.
     """
-    import nibabel as nib
-    import SimpleITK as sitk
-
-    if path.is_dir():
-        if not any(child.is_file() for child in path.iterdir()):
-            raise InputError(f"{path} is an empty folder; put the DICOM files of one series there.")
-        return
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty; copy or export it again.")
-        if path.name.lower().endswith((".nii", ".nii.gz", ".mgz", ".mgh")):
-            shape = nib.load(path).shape
-        else:
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            shape = reader.GetSize()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the name.") from None
-    except InputError:
-        raise
-    except Exception as error:  # nibabel and ITK raise many kinds for damaged files
-        words = (str(error).splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
-        raise InputError(f"{path} can't be read ({words[:120]}); copy or export it again.") from None
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 8:
-        raise InputError(f"{path} is {'×'.join(map(str, shape))} voxels; give one 3-D volume.")
+    if not path.is_dir() and not is_dicom_file(path):
+        scan_shape(path)
+        return []
+    series = check_series(path, pet=pet)
+    if pet and is_marked(series.header):
+        raise InputError(f"{path} is a synthetic PET made from an MRI; synthetic outputs are not accepted as PET.")
+    return [f"its {'PET' if pet else 'T1'}: {series.choice}"] if series.others else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import is_unfetched
 from ..spellings import PARSERS, is_missing, number
 from .case import Case, Finding
 from .files import IMAGES, stem, synthetic_reason
@@ -118,16 +119,16 @@ def _complete(
             covariates[key] = value
     if pet is None:
         finding.no_pet = "no PET"
-    elif not pet.exists():
+    elif not (pet.exists() or is_unfetched(pet)):
         finding.no_pet = f"its PET {pet} does not exist"
     else:
         finding.no_pet = synthetic_reason(pet)
-    if mask is not None and not mask.exists():
+    if mask is not None and not (mask.exists() or is_unfetched(mask)):
         finding.mistake(f"its mask {mask} does not exist")
     if t1 is None:
         finding.reasons.append("no T1")
         return
-    if not t1.exists():
+    if not (t1.exists() or is_unfetched(t1)):
         finding.reasons.append(f"its T1 {t1} does not exist")
     known = {*_OWN, *_NAME, "session_id", *(name for names in _COLUMNS.values() for name in names)}
     columns = {key: value for key, value in row.items() if key not in known and not is_missing(value)}

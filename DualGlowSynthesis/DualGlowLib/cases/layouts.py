@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import is_unfetched
 from .bids import find_bids
 from .caps import find_caps
-from .case import Case, Findings
+from .case import Case, Finding, Findings
 from .flat import TABLES, find_flat, find_plain
 from .records import check_records
 from .tables import read_table
@@ -80,12 +81,25 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
         items = {"bids": find_bids, "caps": find_caps, "plain": find_plain}[layout](folder)
     if items and not any(item.case.covariates for item in items if item.case):
         notes.append("no case has age, sex or diagnosis; they would be in participants.tsv (or cases.csv)")
+    for item in items:
+        _check_fetched(item)
     check_records(folder, items)
     names = Counter(item.name for item in items)
     for item in items:
         if names[item.name] > 1:
             item.mistake(f"the name {item.name} is there twice")
     return Findings(folder, layout, sorted(items, key=lambda item: item.name), notes)
+
+
+def _check_fetched(item: Finding) -> None:
+    """Say which scans are links whose content isn't there, as in data of DataLad that were not fetched."""
+    if item.case is None:
+        return
+    missing = [path for path in (item.case.t1, item.case.mask) if path is not None and is_unfetched(path)]
+    text = "is a link whose content was not fetched (datalad get)"
+    item.reasons += [f"{path.name} {text}" for path in missing]
+    if item.case.pet is not None and not item.no_pet and is_unfetched(item.case.pet):
+        item.no_pet = f"its PET {item.case.pet.name} {text}"
 
 
 def _layout(folder: Path, table: Path | None) -> str:

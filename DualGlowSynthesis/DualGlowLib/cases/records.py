@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..files import hash_file, write_json
+from ..outputs import files_in
 from .case import Finding
 
 __all__ = [
@@ -35,7 +37,7 @@ def hash_input(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of all files in a folder (a DICOM series)."""
     if not path.is_dir():
         return hash_file(path)
-    files = sorted(child.relative_to(path).as_posix() for child in path.rglob("*") if child.is_file())
+    files = sorted(Path(child).relative_to(path).as_posix() for child in files_in(path) if os.path.isfile(child))
     return digest([[name, hash_file(path / name)] for name in files])
 
 

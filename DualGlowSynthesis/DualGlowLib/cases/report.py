@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import is_unfetched
 from .case import Case, Finding, Findings
 from .files import check_header
 from .layouts import find_cases
@@ -136,25 +137,26 @@ def validate_cases(
     found = find_cases(folder, layout)
     for index, item in enumerate(found.items):
         if item.case is not None:
-            item.reasons += [reason for path in (item.case.t1, item.case.mask) if (reason := _unreadable(path, deep))]
+            item.reasons += [
+                reason for path in (item.case.t1, item.case.mask) if (reason := _unreadable(path, deep, item.notes))
+            ]
             if not item.no_pet:
-                item.no_pet = _unreadable(item.case.pet, deep, pet=True)
+                item.no_pet = _unreadable(item.case.pet, deep, item.notes, pet=True)
         if progress:
             progress(item.name, (index + 1) / len(found.items))
     return Report(found, deep)
 
 
-def _unreadable(path: Path | None, deep: bool, pet: bool = False) -> str:
-    """Why a scan can't be read; empty if it can."""
+def _unreadable(path: Path | None, deep: bool, notes: list[str], pet: bool = False) -> str:
+    """Why a scan can't be read; empty if it can. What to know of it is added to ``notes``."""
     from ..volumes.marking import is_synthetic
     from ..volumes.reading import read_scan
 
-    if path is None or not path.exists():
+    if path is None or not path.exists() or is_unfetched(path):  # which is said already
         return ""
     try:
-        if not deep:
-            check_header(path)
-        elif is_synthetic(read_scan(path)) and pet:
+        notes += check_header(path, pet)
+        if deep and is_synthetic(read_scan(path, pet=pet)) and pet:
             return f"its PET {path.name} is synthetic"
     except InputError as error:
         return str(error).rstrip(".")

@@ -203,11 +203,13 @@ def _plan(
             f"must hold {LAYOUTS[found.layout]}."
         )
     places = _places(usable)
+    notes = {item.name: tuple(item.notes) for item in found.items}
     planned = [
-        Job(out, found.folder, case, *place, settings, simulated) for case, place in zip(usable, places, strict=True)
+        Job(out, found.folder, case, *place, settings, simulated, notes[case.name])
+        for case, place in zip(usable, places, strict=True)
     ]
     refused = {
-        item.name: about_case(item.name, {"status": "refused", "reasons": item.problems})
+        item.name: about_case(item.name, {"status": "refused", "reasons": item.problems, "notes": item.notes})
         for item in found.items
         if not item.is_usable(t1_only)
     }

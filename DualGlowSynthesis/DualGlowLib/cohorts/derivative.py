@@ -110,7 +110,8 @@ def _keep(path: Path, text: str) -> None:
 
 def about_case(case: str, outcome: dict) -> dict:
     """What the manifest's overview says of a case."""
-    return {"case": case, "status": outcome["status"], "reasons": list(outcome.get("reasons", []))}
+    about = {"case": case, "status": outcome["status"], "reasons": list(outcome.get("reasons", []))}
+    return about | ({"notes": list(outcome["notes"])} if outcome.get("notes") else {})
 
 
 def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) -> None:
@@ -206,7 +207,8 @@ def _draw_sheets(out: Path, cases: dict[str, dict]) -> None:
         }
         files = {caption: out / "qc" / f"{name}_{suffix}.png" for caption, suffix in (("T1", "T1w"), ("PET", "pet"))}
         pictures = {caption: path for caption, path in files.items() if path.is_file()}
-        rows.append({"name": name, "verdict": about, "numbers": numbers, "pictures": pictures})
+        row = {"name": name, "verdict": about, "numbers": numbers, "pictures": pictures}
+        rows.append(row | {"notes": about.get("notes", [])})
         every += pictures.values()
     (out / "qc").mkdir(exist_ok=True)
     write_sheet(rows, out / "qc" / "index.html", f"Preparation of {len(cases)} cases")

@@ -67,6 +67,7 @@ class Job:
         name, subject, session: in the derivative, e.g. ``sub-01_ses-M12``, ``sub-01`` and ``ses-M12`` (or empty).
         settings: how.
         simulated: whether nobody was scanned.
+        notes: what to know of the case: which scan was chosen from several.
     """
 
     out: Path
@@ -77,6 +78,7 @@ class Job:
     session: str
     settings: Settings
     simulated: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
@@ -100,6 +102,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
         "preparation": PREPARATION,
         "version": __version__,
         "resources": _resources(),
+        **({"notes": list(job.notes)} if job.notes else {}),
     }
     key = digest([{role: value["sha256"] for role, value in inputs.items()}, how])
     before = read_record(job.out, job.name)
@@ -200,7 +203,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
-        scan = read_scan(case.pet)
+        scan = read_scan(case.pet, pet=True)
         pet = prepare_pet(
             scan,
             prepared,
@@ -212,14 +215,22 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
         )
         pet = _as_delivered(pet, case.suvr)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
+    series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
     order = ("good", "doubtful", "refused")
     about = {
         "status": max((one.verdict.status for one in found.values()), key=order.index),
         "reasons": [reason for one in found.values() for reason in one.verdict.reasons],
         "verdicts": {role: one.verdict.to_dict() for role, one in found.items()},
         "quality": {role: one.quality for role, one in found.items()},
+        **({"notes": [*job.notes, *series]} if series else {}),
     }
     return prepared, pet, about
+
+
+def _choices(found: dict[str, Prepared | PreparedPet]) -> dict[str, str]:
+    """Which DICOM series was chosen from several, for each scan where that was so."""
+    chosen = {role: one.scan.meta.get("chosen_from", "") for role, one in found.items()}
+    return {role: str(choice) for role, choice in chosen.items() if choice}
 
 
 def _as_delivered(pet: PreparedPet, region: str) -> PreparedPet:
@@ -292,10 +303,18 @@ def _write(job: Job, data: np.ndarray, path: Path, what: str, about: dict | None
 
 def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
     from ..pictures.drawing import write_png
-    from ..pictures.quality import pet_picture, t1_picture
+    from ..pictures.quality import noted, pet_picture, t1_picture
 
-    pictures = {"T1w": t1_picture(prepared)}
+    found = {"t1": prepared} | ({} if pet is None else {"pet": pet})
+    told = {role: f"Its {role.upper()}: {choice}" for role, choice in _choices(found).items()}
+    told = {"t1": _used(job.notes, " T1s, "), "pet": _used(job.notes, " FDG-PETs, "), **told}
+    pictures = {"T1w": noted(t1_picture(prepared), told["t1"])}
     if pet is not None:
-        pictures["pet"] = pet_picture(prepared, pet)
+        pictures["pet"] = noted(pet_picture(prepared, pet), told["pet"])
     (job.out / "qc").mkdir(exist_ok=True)
     return [write_png(rgb, job.out / "qc" / f"{job.name}_{suffix}.png") for suffix, rgb in pictures.items()]
+
+
+def _used(notes: tuple[str, ...], words: str) -> str:
+    """The note that says which of several scans of a kind is used."""
+    return next((note for note in notes if words in note), "")

@@ -12,7 +12,7 @@ from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 from .drawing import blend, edge_line, grey, heat, iso_line, text_size, write_text
 
-__all__ = ["overlay_picture", "pet_picture", "t1_picture"]
+__all__ = ["noted", "overlay_picture", "pet_picture", "t1_picture"]
 
 _T1 = (0.75, np.array([96.0, 116.0, 104.0]))  # millimetres: pixel, and half of what is shown along x, y, z
 _PET = (0.65, np.array([84.0, 104.0, 92.0]))
@@ -103,6 +103,20 @@ def pet_picture(prepared: Prepared, pet: PreparedPet) -> np.ndarray:
     right = _captioned(_mounted(alone), f"SUVR ({pet.reference}), 0 to {top:.1f}", (("brain mask", PATIENT),))
     _scale(right, top)
     return np.concatenate([left, np.full((left.shape[0], 6, 3), 60, np.uint8), right], axis=1)
+
+
+def noted(picture: np.ndarray, note: str) -> np.ndarray:
+    """With a sentence in a line below, or in several where it is too long for one; as it is if there is none."""
+    if not note:
+        return picture
+    lines, width = [""], picture.shape[1] - 12
+    for word in note.split():
+        longer = f"{lines[-1]} {word}".strip()
+        lines = [*lines[:-1], longer] if text_size(longer)[1] <= width else [*lines, word]
+    below = np.zeros((_CAPTION * len(lines), picture.shape[1], 3), np.uint8)
+    for number, line in enumerate(lines):
+        write_text(below, line, _CAPTION * number + (_CAPTION - text_size(line)[0]) // 2, 6)
+    return np.concatenate([picture, below])
 
 
 def overlay_picture(

@@ -47,8 +47,8 @@ def write_sheet(rows: Sequence[dict], path: str | Path, title: str = "Quality ch
 
     Args:
         rows: one dict for each case, of which only ``name`` must be there: ``verdict`` (a ``quality.Verdict``, or
-            its ``to_dict``), ``numbers`` (name → number or text, in the order wanted), ``pictures`` (caption → path of
-            a PNG). Refused cases come first, then doubtful ones, each by name.
+            its ``to_dict``), ``notes`` (sentences), ``numbers`` (name → number or text, in the order wanted),
+            ``pictures`` (caption → path of a PNG). Refused cases come first, then doubtful ones, each by name.
         path: where to; pictures are linked relative to its folder.
         title: above the page.
 
@@ -85,7 +85,7 @@ def _rank(status: str) -> int:
 
 def _article(status: str, reasons: list[str], row: dict, folder: Path) -> str:
     mark = status if status in _ORDER else ""
-    told = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    told = "".join(f"<li>{escape(reason)}</li>" for reason in (*reasons, *map(str, row.get("notes") or ())))
     numbers = "".join(
         f"<tr><th>{escape(str(name))}</th><td>{escape(value_text(value))}</td></tr>"
         for name, value in (row.get("numbers") or {}).items()

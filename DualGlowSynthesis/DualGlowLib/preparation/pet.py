@@ -17,6 +17,7 @@ from .deformable import to_grid
 from .pet_quality import Appearance, check_image, fit_doubts
 from .quality import Verdict
 from .rigid import assess, measured, register_rigid
+from .slices import slice_doubts
 from .t1 import Prepared
 
 __all__ = ["PreparedPet", "prepare_pet"]
@@ -142,7 +143,7 @@ def prepare_pet(
         "smoothed": [round(float(b), 2) for b in blur],
         "notes": notes,
     }
-    reasons = seen.doubts() + fit_doubts(fit)
+    reasons = seen.doubts() + fit_doubts(fit) + slice_doubts(pet.data)
     report("resampling", 1.0)
     return PreparedPet(
         pet, values / value, pet_to_t1, reference, value, reached, quality,

@@ -41,6 +41,8 @@ def check_image(pet: Scan, where: str) -> None:
     modality = str(pet.meta.get("modality", "PT")).upper()
     if modality not in ("PT", "NM", "OT"):
         raise InputError(f"{where} is no PET: its DICOM modality is {modality}; give the FDG-PET of this person.")
+    if pet.meta.get("attenuation_corrected") is False:
+        raise InputError(f"{where} is a PET without correction for attenuation; give the corrected one.")
     data = np.asarray(pet.data, np.float64)
     if not np.isfinite(data).all():
         raise InputError(f"{where} holds voxels that are not numbers; read it with read_scan, or export it again.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from pathlib import Path
 
+from ..outputs import NAME, says_synthetic, sidecar_of
 from .scan import Scan
 
-__all__ = ["SYNTHETIC", "SYNTHETIC_BELOW", "SYNTHETIC_SD", "is_synthetic", "output_name"]
+__all__ = ["SYNTHETIC", "SYNTHETIC_BELOW", "SYNTHETIC_SD", "is_synthetic", "marked_by", "output_name"]
 
 SYNTHETIC = "SYNTHETIC FDG DualGlow, research use only"
 """What the NIfTI header of a synthetic PET says; at most 80 bytes."""
@@ -26,14 +28,45 @@ def is_synthetic(scan: Scan) -> bool:
     """Whether a scan says of itself that it was synthesized: in its header, its DICOM tags or the JSON beside it."""
     if scan.meta.get("synthetic") or "SYNTHETIC" in str(scan.meta.get("description", "")):
         return True
-    if not scan.source:
-        return False
-    path = Path(scan.source)
-    beside = path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) + ".json")
+    return bool(scan.source and marked_by(Path(scan.source)))
+
+
+def marked_by(path: Path) -> str:
+    """What says that an image file is synthetic: "its name", "the JSON beside it" or "its header"; empty if nothing.
+
+    Every mark that DualGlow writes is known, also after the usual converters: dcm2niix puts the comments and the
+    description of a DICOM series into the JSON file and the header, and the description into the name; ITK carries the
+    description of a NIfTI over to NRRD and MetaImage. A DICOM series itself is marked in its tags
+    (``dicom.file.is_marked``).
+    """
+    name = path.name
+    if says_synthetic(name) or re.search(r"desc-[A-Za-z0-9]*synthetic[A-Za-z0-9]*_(?:.*_)?pet\b", name, re.IGNORECASE):
+        return "its name"
     try:
-        return bool(json.loads(beside.read_text(encoding="utf-8")).get("Synthetic"))
+        about = json.loads(sidecar_of(path).read_text(encoding="utf-8-sig"))
+        if about.get("Synthetic") or NAME in (about.get("Manufacturer"), about.get("ManufacturersModelName")):
+            return "the JSON beside it"
+        if any(says_synthetic(value) for value in about.values() if isinstance(value, str)):
+            return "the JSON beside it"
     except (OSError, ValueError, AttributeError):
+        pass
+    return "its header" if _is_marked_header(path) else ""
+
+
+def _is_marked_header(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if head[:2] == b"\x1f\x8b":
+            head = zlib.decompressobj(31).decompress(head, 4096)
+    except (OSError, zlib.error):
         return False
+    sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}  # of the header: 348 NIfTI-1, 540 NIfTI-2
+    if not sizes & {348, 540}:
+        text = head.split(b"\n\n")[0] if head[:4] == b"NRRD" else head.split(b"ElementDataFile")[0]
+        return bool(head[:4] == b"NRRD" or b"NDims" in text) and says_synthetic(text.decode("latin-1"))
+    description, more = (head[148:228], head[228:252]) if 348 in sizes else (head[240:320], head[320:344])
+    return b"SYNTHETIC" in description or says_synthetic(more.decode("latin-1"))
 
 
 def output_name(source: str | Path, description: str = "synthetic") -> str:

@@ -1,9 +1,9 @@
 """Read one 3-D scalar volume from a file or a DICOM series, by its content and not by its name.
 
 ITK's readers return wrong voxels for some damaged files without an error: a NIfTI whose gzip stream is cut is filled
-up with whatever was in memory, one with nothing but a header becomes an all-zero volume. So NIfTI and MGH are decoded
-with nibabel from bytes whose completeness has been checked, DICOM with pydicom (``dicom_volume``), and only NRRD and
-MetaImage go through ITK.
+up with whatever was in memory, one with nothing but a header becomes an all-zero volume. So what a header claims is
+compared with what the file holds first (``headers``); then NIfTI and MGH are decoded with nibabel, DICOM with pydicom
+(``dicom.volume``), and only NRRD and MetaImage go through ITK.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import numpy as np
 from ..errors import InputError
 from .affines import apply_affine
 from .dicom.file import is_dicom
+from .headers import check_regular, check_shape, of_metaimage, of_mgh, of_nifti, of_nrrd, unpacked
 from .scan import Scan
 
 if TYPE_CHECKING:
     import nibabel as nib
 
-__all__ = ["read_scan"]
+__all__ = ["read_scan", "scan_shape"]
 
-_MIN_SIDE = 8
-# A 0.5 mm head of 512³ voxels in float64 is 1 GiB; anything far beyond is a damaged header or not one scan.
-_MAX_BYTES = 4 << 30
 _NIFTI_1, _NIFTI_2 = [tuple(struct.pack(order, size) for order in ("<i", ">i")) for size in (348, 540)]
+_ROUNDED = 0.01  # how much longer than 1 a unit quaternion may be that was rounded on its way
+_PLAUSIBLE = (0.05, 20.0)  # millimetres of a voxel
 _FORMATS = "NIfTI, NRRD, MetaImage (.mha), FreeSurfer .mgz or DICOM"
 
 
-def read_scan(path: str | Path, series: str | None = None) -> Scan:
+def read_scan(path: str | Path, series: str | None = None, pet: bool = False) -> Scan:
     """Read a scan from NIfTI-1, NIfTI-2, MGH/MGZ, NRRD, MetaImage or DICOM.
 
     Scale factors are applied and trailing axes of length 1 dropped. Where sform and qform are both set the sform wins,
@@ -57,6 +57,7 @@ def read_scan(path: str | Path, series: str | None = None) -> Scan:
             other. Or a folder of DICOM files.
         series: which DICOM series, where a folder has several: its number, its UID or part of its description.
             Other formats have no series.
+        pet: whether a PET is wanted: then of several DICOM series it is chosen, and not the T1.
 
     Returns:
         The scan, with float32 data.
@@ -68,44 +69,65 @@ def read_scan(path: str | Path, series: str | None = None) -> Scan:
     """
     path = Path(path)
     if path.is_dir():
-        return _read_series(path, series)
+        return _read_series(path, series, pet)
     path = _beside(path, "img", "hdr") or path  # of a NIfTI pair either file may be given
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-            size = file.seek(0, 2)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the name.") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
-    if size == 0:
-        raise InputError(f"{path} is empty; copy or export it again.")
-
-    kind = _kind(head, path)
+    kind, head = _opened(path)
     if kind == "dicom":
-        return _read_series(path, series)
+        return _read_series(path, series, pet)
     if kind in ("nrrd", "metaimage"):
         data, affine, meta = _read_itk(path, kind, head)
     else:
-        data, affine, meta = _read_nibabel(path, kind)
+        data, affine, meta = _read_nibabel(path, kind, head)
     return _checked(data, affine, meta, path)
 
 
-def _read_series(path: Path, series: str | None) -> Scan:
-    from .dicom.volume import read_dicom
+def scan_shape(path: Path) -> tuple[int, ...]:
+    """The shape of the volume that a file holds, from its header alone and without unpacking it.
 
-    data, affine, meta = read_dicom(path, series)
-    _check_shape(data.shape, path)
-    return _checked(data, affine, meta, path)
+    Of DICOM, the series of the file.
+
+    Raises:
+        InputError: as ``read_scan``, for what a header shows.
+    """
+    path = _beside(path, "img", "hdr") or path
+    kind, head = _opened(path)
+    if kind == "dicom":
+        from .dicom.volume import check_series
+
+        return check_series(path).shape
+    if kind in ("nrrd", "metaimage"):
+        return (of_nrrd if kind == "nrrd" else of_metaimage)(path)
+    announced = (of_mgh if kind == "mgh" else of_nifti)(head, path)
+    check_shape(announced.shape, path)
+    return announced.shape
 
 
-def _kind(head: bytes, path: Path) -> str:
-    """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage, dicom; each may be gzipped."""
+def _opened(path: Path) -> tuple[str, bytes]:
+    """A file's format, and its first bytes, unpacked if they are gzipped."""
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
     if head[:2] == b"\x1f\x8b":
         try:
             head = zlib.decompressobj(31).decompress(head, 4096)
         except zlib.error:
             raise InputError(f"{path} is damaged: its compressed data can't be unpacked; copy it again.") from None
+    return _kind(head, path), head
+
+
+def _read_series(path: Path, series: str | None, pet: bool) -> Scan:
+    from .dicom.volume import read_dicom
+
+    data, affine, meta = read_dicom(path, series, pet)
+    check_shape(data.shape, path)
+    return _checked(data, affine, meta, path)
+
+
+def _kind(head: bytes, path: Path) -> str:
+    """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage or dicom."""
     if head[:4] in (*_NIFTI_1, *_NIFTI_2):
         magic = head[4:8] if head[:4] in _NIFTI_2 else head[344:348]
         if magic[:3] in (b"n+1", b"n+2"):
@@ -133,77 +155,78 @@ def _kind(head: bytes, path: Path) -> str:
     raise InputError(f"{path} is not an image that can be read here; give {_FORMATS}.")
 
 
-def _bytes_of(path: Path) -> bytes:
-    """The file's content, unpacked if it is gzipped, and complete (the checksum at its end has been compared)."""
-    raw = path.read_bytes()
-    return _unpacked(raw, path) if raw[:2] == b"\x1f\x8b" else raw
-
-
-def _unpacked(raw: bytes, path: Path) -> bytes:
-    """A gzip file's content, of all its members, or that of a zlib stream; what follows is ignored."""
-    parts, total = [], 0
-    try:
-        while not parts or raw[:2] == b"\x1f\x8b":
-            unpacker = zlib.decompressobj(47)  # either format
-            while raw and not unpacker.eof:
-                part = unpacker.decompress(raw, 1 << 26)
-                parts.append(part)
-                total += len(part)
-                if total > _MAX_BYTES:
-                    raise InputError(f"{path} unpacks to more than 4 GiB, which can't be one scan of a head.")
-                raw = unpacker.unconsumed_tail if not unpacker.eof else unpacker.unused_data
-            if not unpacker.eof:
-                raise InputError(f"{path} is incomplete: its compressed data end too early; copy it again.")
-    except zlib.error:
-        raise InputError(f"{path} is damaged: its compressed data can't be unpacked; copy it again.") from None
-    return b"".join(parts)
-
-
-def _read_nibabel(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, dict]:
+def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarray, dict]:
     import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
 
+    announced, meta = (of_mgh if kind == "mgh" else of_nifti)(head, path), {}
+    place = path
+    if kind == "nifti-pair":
+        place = _beside(path, "hdr", "img")
+        if place is None:
+            raise InputError(f"{path} is incomplete or damaged: the .img file beside it is missing; copy both.")
     try:
-        if kind == "nifti-pair":
-            voxels = _beside(path, "hdr", "img")
-            if voxels is None:
-                raise InputError(f"{path} is incomplete or damaged: the .img file beside it is missing; copy both.")
-            header, voxels = _bytes_of(path), _bytes_of(voxels)
-            two = header[:4] in _NIFTI_2
-            files = {
-                "header": nib.FileHolder(fileobj=BytesIO(header)),
-                "image": nib.FileHolder(fileobj=BytesIO(voxels)),
-            }
-            image = (nib.Nifti2Pair if two else nib.Nifti1Pair).from_file_map(files)
+        if kind == "mgh":
+            check_shape(announced.shape, path)
+            image = nib.MGHImage.from_stream(unpacked(path, announced.end))
         else:
-            stream = BytesIO(_bytes_of(path))
-            if kind == "mgh":
-                image = nib.MGHImage.from_stream(stream)
+            two = head[:4] in _NIFTI_2
+            header, meta = _mended(
+                (nib.Nifti2Header if two else nib.Nifti1Header)(head[: 540 if two else 348], check=False)
+            )
+            _check_dtype(header.get_data_dtype(), path)
+            check_shape(announced.shape, path)
+            content, block = unpacked(place, announced.end), header.binaryblock + b"\0\0\0\0"  # no extensions
+            if kind == "nifti-pair":
+                files = {"header": nib.FileHolder(fileobj=BytesIO(block)), "image": nib.FileHolder(fileobj=content)}
+                image = (nib.Nifti2Pair if two else nib.Nifti1Pair).from_file_map(files)
             else:
-                two = stream.getvalue()[:4] in _NIFTI_2
-                image = (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(stream)
-        _check_shape(image.shape, path)
+                content.getbuffer()[: len(block)] = block
+                image = (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(content)
         _check_dtype(image.get_data_dtype(), path)
-        data = np.asarray(image.dataobj)
+        data, stored = _slice_by_slice(image), str(image.get_data_dtype())
+        affine = image.affine if kind == "mgh" else _in_millimetres(image)
+        if kind != "mgh":
+            meta = {**_nifti_meta(image), **meta}
     except InputError:
         raise
-    except (
-        ImageFileError,
-        HeaderDataError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-    ) as error:
+    except Exception as error:  # whatever nibabel makes of garbage
         raise InputError(f"{path} is incomplete or damaged ({_first_line(error)}); copy or export it again.") from None
-    meta = {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": str(image.get_data_dtype())}
-    if kind != "mgh":
-        meta.update(_nifti_meta(image))
-    affine = image.affine
-    return data, affine, meta
+    return data, affine, {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": stored, **meta}
+
+
+def _in_millimetres(image: nib.Nifti1Image) -> np.ndarray:
+    """The affine, also of a file that states metres or micrometres and has voxels that can't be millimetres."""
+    scale = {1: 1e3, 3: 1e-3}.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    affine, mean = image.affine, float(np.linalg.norm(image.affine[:3, :3], axis=0).mean())
+    low, high = _PLAUSIBLE
+    return np.diag([scale] * 3 + [1.0]) @ affine if not low < mean < high and low < mean * scale < high else affine
+
+
+def _slice_by_slice(image: nib.spatialimages.SpatialImage) -> np.ndarray:
+    """float32 voxels of the first volume; whole, scaled values would take eight bytes a voxel more."""
+    data = np.empty(image.shape[:3], np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 becomes infinite and is treated as such
+        for k in range(data.shape[2]):
+            data[:, :, k] = image.dataobj[(slice(None), slice(None), k, *[0] * (len(image.shape) - 3))]
+    return data
+
+
+def _mended(header: nib.Nifti1Header) -> tuple[nib.Nifti1Header, dict]:
+    """A NIfTI header without what stops nibabel and is clear all the same; and what to know of it."""
+    dim, meta = header["dim"], {}
+    unused = np.arange(8) > 3
+    dim[unused & (dim == 0)] = 1  # some programs write 0 for axes that there are none of
+    header["dim"] = dim
+    quaternion = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
+    length = float(np.linalg.norm(quaternion))
+    if int(header["qform_code"]) > 0 and not length <= 1:
+        if length < 1 + _ROUNDED:  # w is 0, as it is for every turn by 180°
+            for axis, value in zip("bcd", quaternion / length * (1 - 1e-7), strict=True):
+                header[f"quatern_{axis}"] = value
+        elif int(header["sform_code"]) > 0:
+            header["qform_code"] = 0
+            meta["unusable_qform"] = True
+    return header, meta
 
 
 def _beside(path: Path, ending: str, other: str) -> Path | None:
@@ -236,9 +259,7 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
 
     if head[:2] == b"\x1f\x8b":
         raise InputError(f"{path} is a gzipped {kind.upper()} file; unpack it first.")
-    packed = _packed_voxels(path, kind)
-    if packed is not None:
-        _unpacked(packed, path)  # ITK doesn't compare the checksum
+    (of_nrrd if kind == "nrrd" else of_metaimage)(path)  # ITK compares neither sizes nor checksums
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if kind == "nrrd" else "MetaImageIO")
     reader.SetFileName(str(path))
@@ -246,7 +267,7 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
         reader.ReadImageInformation()
         if reader.GetNumberOfComponents() != 1:
             raise InputError(f"{path} has {reader.GetNumberOfComponents()} values per voxel; give a scalar volume.")
-        _check_shape(reader.GetSize(), path)
+        check_shape(reader.GetSize(), path)
         image = reader.Execute()
     except RuntimeError as error:
         what = f" ({_first_line(error)})" if kind == "nrrd" else ""  # of a MetaImage ITK says nothing of use
@@ -263,46 +284,10 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
     return scan.data, scan.affine, meta
 
 
-def _packed_voxels(path: Path, kind: str) -> bytes | None:
-    """The compressed voxels of a NRRD or MetaImage, in the file itself or in another; None if not compressed."""
-    raw = path.read_bytes()
-    if kind == "nrrd":
-        end = re.search(rb"\r?\n\r?\n|\Z", raw)
-        header, packed = raw[: end.start()], re.search(rb"^encoding: *(gz|gzip)\s*$", raw[: end.start()], re.M | re.I)
-        beside = re.search(rb"^data ?file: *(.+?)\s*$", header, re.M | re.I)
-    else:
-        end = re.search(rb"^\s*ElementDataFile\s*=\s*(.+?)\s*?(\n|\Z)", raw, re.M)
-        if end is None:
-            return None
-        packed = re.search(rb"^\s*CompressedData\s*=\s*True", raw[: end.start()], re.M | re.I)
-        beside = None if end[1].upper() == b"LOCAL" else end
-    if not packed:
-        return None
-    if beside is None:
-        return raw[end.end() :]
-    name = beside[1].decode("utf-8", "replace")
-    if name.upper().startswith("LIST") or "%" in name:
-        raise InputError(f"{path} has its voxels in several compressed files; save it as one file.")
-    try:
-        return (path.parent / name).read_bytes()
-    except OSError:
-        raise InputError(f"{path} is incomplete: its voxels should be in {name}, which can't be read.") from None
-
-
 def _first_line(error: Exception) -> str:
     """The last clause of what a reader said, short enough for one sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:120].rstrip(".")
-
-
-def _check_shape(shape: tuple[int, ...], path: Path) -> None:
-    if len(shape) > 3 and int(np.prod(shape[3:])) != 1:
-        raise InputError(f"{path} holds {int(np.prod(shape[3:]))} volumes; give one 3-D volume.")
-    sides = "×".join(str(n) for n in shape[:3])
-    if len(shape) < 3 or min(shape[:3]) < _MIN_SIDE:
-        raise InputError(f"{path} is {sides} voxels, a slice and not a volume; give a whole head.")
-    if int(np.prod([int(n) for n in shape[:3]], dtype=object)) * 8 > _MAX_BYTES:
-        raise InputError(f"{path} claims {sides} voxels, more than any scan of a head; its header is damaged.")
 
 
 def _check_dtype(dtype: np.dtype, path: Path) -> None:

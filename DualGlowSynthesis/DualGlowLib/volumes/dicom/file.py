@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...errors import InputError
+from ...outputs import NAME, says_synthetic
+from ..headers import LARGEST_FILE, unpacked
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["DAMAGE", "DICOMDIR", "first_bytes", "is_dicom", "number", "read_dataset", "save_dataset", "text", "values"]
+__all__ = [
+    "DAMAGE",
+    "DICOMDIR",
+    "first_bytes",
+    "is_dicom",
+    "is_dicom_file",
+    "is_marked",
+    "number",
+    "read_dataset",
+    "save_dataset",
+    "text",
+    "values",
+]
 
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 DICOMDIR = b"1.2.840.10008.1.3.10"
 """The SOP class of a DICOMDIR, which stands in ``first_bytes``."""
 
@@ -39,6 +57,14 @@ def is_dicom(head: bytes) -> bool:
     return first and len(head) > 132 and (head[4:6].isalpha() or head[5:8] == b"\0\0\0")
 
 
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM, by its first bytes."""
+    try:
+        return path.is_file() and is_dicom(first_bytes(path))
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def read_dataset(path: Path, **options: object) -> Dataset:
     """``pydicom.dcmread``, also of a gzipped file and of one without preamble.
 
@@ -48,12 +74,26 @@ def read_dataset(path: Path, **options: object) -> Dataset:
     import pydicom
 
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as file:
+        head = file.read(1024)
+    if _DEFLATED in head:
+        _check_deflated(path, head)
+    with unpacked(path) if head[:2] == b"\x1f\x8b" else path.open("rb") as file:
         dataset = pydicom.dcmread(file, force=True, **options)
     if "TransferSyntaxUID" not in dataset.file_meta:  # pydicom found out by itself which it is
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2" + ("" if dataset.is_implicit_VR else ".1")
     return dataset
+
+
+def _check_deflated(path: Path, head: bytes) -> None:
+    """Refuse what would fill the memory; pydicom unpacks all at once."""
+    start = 144 + int.from_bytes(head[140:144], "little")  # after the group length of the file's meta information
+    with path.open("rb") as file:
+        file.seek(start)
+        unpacker, total, raw = zlib.decompressobj(-15), 0, b""
+        while not unpacker.eof and (raw := unpacker.unconsumed_tail or file.read(1 << 20)):
+            total += len(unpacker.decompress(raw, 1 << 24))
+            if total > LARGEST_FILE:
+                raise InputError(f"{path} unpacks to more than one slice or volume can have; it is damaged.")
 
 
 DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError)
@@ -99,3 +139,15 @@ def values(dataset: Dataset, keyword: str | int) -> tuple[str, ...]:
         v.decode("latin-1").strip(" \0") if isinstance(v, bytes) else str(v) for v in (value if several else [value])
     )
     return tuple(t for t in texts if t and t != "None")
+
+
+def is_marked(dataset: Dataset) -> bool:
+    """Whether a header says that its image is synthetic, in any of the places where ``export_dicom`` does.
+
+    Programs that rewrite files drop some of them: those that don't know Synthetic Data (0008,001C), those that make
+    files anonymous.
+    """
+    if text(dataset, 0x0008001C).upper() == "YES" or text(dataset, "ManufacturerModelName") == NAME:
+        return True
+    words = ("ImageComments", "SeriesDescription", "DerivationDescription")
+    return any(says_synthetic(text(dataset, keyword)) for keyword in words)

@@ -1,4 +1,4 @@
-"""Which DICOM series a folder holds, from the headers alone, and which of them is the T1.
+"""Which DICOM series a folder holds, from the headers alone, and which of them is the T1 or the PET.
 
 Tags and modules are those of DICOM PS3.3 and PS3.6.
 """
@@ -8,20 +8,22 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import InputError
-from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, number, read_dataset, text, values
+from ...files import is_unfetched
+from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, is_marked, number, read_dataset, text, values
+from .suv import attenuation_corrected
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["Frame", "Series", "choose_series", "list_series"]
+__all__ = ["Frame", "Series", "choose_series", "is_enhanced", "list_series", "not_fetched"]
 
 # What is needed to list, to choose, to place and to scale; the rest of a header is skipped, which is faster.
 _KEYWORDS = re.findall(
@@ -34,20 +36,41 @@ _KEYWORDS = re.findall(
     ActualFrameDuration DecayCorrected AttenuationCorrected DecayCorrectionDateTime StudyInstanceUID SeriesInstanceUID
     SeriesNumber InstanceNumber ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID SamplesPerPixel
     PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated PixelRepresentation CorrectedImage
+    AttenuationCorrectionMethod PatientSize TimezoneOffsetFromUTC ComplexImageComponent ImageComments SeriesType
+    NumberOfTimeSlices NumberOfTimeSlots DerivationDescription NumberOfSlices
     RescaleIntercept RescaleSlope RealWorldValueMappingSequence RadiopharmaceuticalInformationSequence Units SUVType
     DecayCorrection FrameReferenceTime SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
     """,
 )
-# (0008,001C) Synthetic Data, unknown to pydicom 2; private: GE's scan time, Philips's SUV and activity factors.
-_TAGS = [0x0008001C, 0x0009100D, 0x70531000, 0x70531009]
+# (0008,001C) Synthetic Data, unknown to pydicom 2; private: GE's scan time, Siemens's time of decay correction, GE's
+# raw data type (magnitude, phase …), Philips's SUV and activity factors.
+_TAGS = [0x0008001C, 0x0009100D, 0x00711022, 0x0043102F, 0x70531000, 0x70531009]
 _NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"}
+_NO_IMAGES = (".json", ".txt", ".md", ".tsv", ".csv", ".pdf", ".xml", ".html", ".yml", ".yaml", ".py", ".sh", "readme")
 _NO_VOLUME = {"LOCALIZER", "PROJECTION IMAGE", "MIP", "MINIP", "MOSAIC", "SCREEN SAVE", "SECONDARY", "ADC", "T1 MAP"}
-_T1 = re.compile(r"(?<![a-z0-9])t1(?![0-9])|mp2?rage|spgr|bravo|mdeft|tfe|(?<![a-z])(mpr|flash|vibe|fl3d|ffe)(?![a-z])")
-_NOT_T1 = re.compile(
-    r"(?<![a-z0-9])(t2|pdw?|b0|b1|dwi|dti|adc|asl|tof|mra|swi|swan|epi|bold|fmri|stir|csi|loc|mip)(?![a-z])"
-    r"|flair|diff|trace|perf|angio|scout|locali|survey|plane|calib|asset|field.?map|(?<![a-z])map|rho|phase|spectro"
+_T1 = re.compile(
+    r"(?<![a-z0-9])m?t1(?![0-9])|st1w|mp2?[ _-]?rage|spgr|bravo|mdeft|tfe|(?<![a-z])(mpr|flash|vibe|fl3d|ffe)(?![a-z])"
 )
-_ENHANCED_BY = re.compile(r"(?<![a-z])(post|gd|gado\w*|contrast|km|ce|c\+)(?![a-z])|\+ ?c(?![a-z])")
+# Two kinds of words: those that say what an image is, even beside "T1", and those that stand in the names of T1s too
+# (an acceleration, a correction, a protocol), so that they count only where nothing says T1.
+_NO_T1 = re.compile(
+    r"(?<![a-z0-9])(t2|pdw?|b0|dwi|dti|adc|asl|tof|mra|swi|swan|epi|bold|fmri|stir|csi|mip|inv-?[12])(?![a-z])"
+    r"|(?<!t1)(?<!t1[ _-])flair|scout|locali[sz]|survey|spectro|t1[ _-]?rho|t1[ _-]images?(?![a-z])"
+    r"|(?<![a-z])phase(?![a-z])"
+    r"|(t[12]\*?|b[01]|field|phase|r[12]\*?|adc|fa|cbf|cbv|mtt|ttp|rho)[ _-]*maps?(?![a-z])|field.?map|calib"
+    r"|(?<![a-z0-9])b1(?![a-z])(?![ _-]*(corr|filt|norm))"
+)
+_MAY_BE_NO_T1 = re.compile(r"diff|trace|perf|angio|plane|asset|(?<![a-z])(maps?|loc)(?![a-z])")
+_UNI = re.compile(r"(?<![a-z])uni(?![a-z])|unit1")
+_DENOISED = re.compile(r"(?<![a-z])uni[ _-]?den")
+_ENHANCED_BY = re.compile(
+    r"(?<![a-z])(post|gd|gado\w*|gbca|km|ce|c\+)(?![a-z])|contrast|post[ _-]?(gd|gado|con|km)|\+ ?c(?![a-z])"
+)
+_NATIVE = re.compile(
+    r"(?<![a-z])(pre|non|no|without|w/?o|ohne|sans)[ _-]*(iv[ _-]*)?(contrast|gd|gado\w*|gbca|km|ce|c)(?![a-z])"
+)
+_NOT_ATTENUATED = re.compile(r"(?<![a-z])(nac|no[ _-]?ac|non[ _-]?ac|uncorr\w*|w/?o[ _-]?ac)(?![a-z])|not?n?[ _-]att")
+_GE_IMAGE_TYPES = {1: "PHASE", 2: "REAL", 3: "IMAGINARY"}  # Raw Data Type Image, (0043,102F)
 
 
 @dataclass(frozen=True)
@@ -62,7 +85,8 @@ class Frame:
         spacing: millimetres between columns and between rows, or None.
         slope, intercept: value = slope · stored + intercept.
         echo: echo time in milliseconds, or None.
-        kind: Image Type.
+        kind: Image Type, and what else says that an image is no magnitude.
+        time: Frame Reference DateTime, which frames of enhanced files have; else empty.
     """
 
     file: Path
@@ -75,6 +99,7 @@ class Frame:
     intercept: float
     echo: float | None
     kind: tuple[str, ...]
+    time: str = ""
 
     @property
     def depth(self) -> float:
@@ -101,6 +126,8 @@ class Series:
         shape: columns, rows, slices at different positions.
         frames: the slices, in the order of ``files``.
         damaged: files of the same folders whose header can't be read, so that it is unknown what they belong to.
+        unfetched: links in the same folders to content that isn't there.
+        others: the other series that it was chosen from.
     """
 
     uid: str
@@ -111,10 +138,18 @@ class Series:
     shape: tuple[int, int, int]
     frames: tuple[Frame, ...] = field(repr=False)
     damaged: tuple[Path, ...] = field(default=(), repr=False)
+    unfetched: tuple[Path, ...] = field(default=(), repr=False)
+    others: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         name = f'{"?" if self.number is None else self.number} {self.modality} "{self.description}"'
         return f"{name} ({self.shape[2]} slice{'s' if self.shape[2] != 1 else ''})"
+
+    @property
+    def choice(self) -> str:
+        """That it was chosen from several, in words; empty if it was alone."""
+        more = ", ".join(self.others)
+        return f"{len(self.others) + 1} series, {self} is used and not {more}" if self.others else ""
 
     @property
     def header(self) -> Dataset:
@@ -130,12 +165,18 @@ class Series:
         sides = [] if first.spacing is None else [n * d for n, d in zip(self.shape, first.spacing, strict=False)]
         if self.shape[2] < 20 or max(depths) - min(depths) < 70 or min(sides, default=0) < 100:
             return False
-        words = " ".join([self.description, text(head, "ProtocolName"), text(head, "PulseSequenceName")]).lower()
         te, tr, ti = first.echo or 0.0, number(head, "RepetitionTime") or 0.0, number(head, "InversionTime") or 0.0
-        if _NOT_T1.search(words) or te > 40:
+        if te > 40:
             return False
-        if _T1.search(words):
-            return True
+        # The description is the series' own; a protocol's name may stand for the whole examination.
+        for words in (self.description, f"{text(head, 'ProtocolName')} {text(head, 'PulseSequenceName')}"):
+            words = words.lower()
+            if _NO_T1.search(words):
+                return False
+            if _T1.search(words):
+                return True
+            if _MAY_BE_NO_T1.search(words) and words.startswith(self.description.lower()):
+                return False
         sequence, variant = values(head, "ScanningSequence"), values(head, "SequenceVariant")
         if "GR" in sequence:
             prepared = "MP" in variant or ("IR" in sequence and 300 < ti < 1500)
@@ -161,71 +202,98 @@ def list_series(folder: str | Path, recursive: bool = True) -> list[Series]:
         raise InputError(f"{folder} is not a folder; give the folder that holds the DICOM files.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that break a rule of the standard
-        found, damaged, others = _headers(folder, recursive)
+        found, damaged, others, unfetched = _headers(folder, recursive)
     if not found:
+        if unfetched:
+            raise InputError(not_fetched(folder, unfetched))
         if damaged:
             raise InputError(f"{damaged[0]} is incomplete or damaged DICOM; copy or export it again.")
         if others:
             raise InputError(f"{folder} holds no DICOM image but only {', '.join(sorted(others))}; give the images.")
         raise InputError(f"{folder} is a folder without DICOM images; give an image file or a folder of DICOM files.")
     return sorted(
-        (_series(uid, frames, damaged) for uid, frames in found.items()),
+        (_series(uid, frames, damaged, unfetched) for uid, frames in found.items()),
         key=lambda s: (s.number is None, s.number or 0, s.uid),
     )
 
 
-def choose_series(found: list[Series], folder: Path, series: str | None = None) -> Series:
-    """The series that is asked for, or the one that is plainly the T1.
+def choose_series(found: list[Series], folder: Path, series: str | None = None, pet: bool = False) -> Series:
+    """The series that is asked for, or the one that is plainly the T1 (or the PET).
 
     Without a wish, a folder's only series is taken, whatever it is, or its only volume if that is a PET. Among
     several the T1 is taken if just one looks like it; of several T1s those before contrast agent are preferred to
-    those after, acquired ones to derived ones (reformats) and slices of at most 2 mm to thicker ones.
+    those after, the uniform image of an MP2RAGE (denoised, if there is one) to its parts, acquired ones to derived
+    ones (reformats) and slices of at most 2 mm to thicker ones. Of several PETs, acquired ones are preferred to
+    synthetic ones, those corrected for attenuation to those that aren't, and static ones to dynamic ones.
 
     Args:
         found: from ``list_series``.
         folder: for messages.
         series: series number, Series Instance UID, or part of the description in any case.
+        pet: whether the PET is wanted.
+
+    Returns:
+        The series; ``others`` names those that it was chosen from.
 
     Raises:
         InputError: if none or several fit; it lists the series there are.
     """
     if series is not None:
-        wish = str(series).strip()
-        for fits in (
-            [s for s in found if s.uid == wish],
-            [s for s in found if s.number is not None and str(s.number) == wish],
-            [s for s in found if wish and wish.lower() in s.description.lower()],
-        ):
-            if len(fits) == 1:
-                return fits[0]
-            if fits:
-                raise InputError(
-                    f'{folder} holds {len(fits)} series that fit "{wish}": {_listing(fits, uid=True)}; '
-                    "give one of these UIDs as the series (--series)."
-                )
-        raise InputError(f'{folder} holds no series that fits "{wish}", only {_listing(found)}; choose one of these.')
+        return _with_others(_wished(found, folder, str(series).strip()), found)
     if len(found) == 1:
         return found[0]
-    candidates = [s for s in found if s.is_t1]
-    for preferred in (_without_contrast, _acquired, _thin):
-        candidates = [s for s in candidates if preferred(s)] or candidates
-    if len(candidates) == 1:
-        return candidates[0]
     volumes = [s for s in found if s.shape[2] >= 8]
-    if len(volumes) == 1 and volumes[0].modality == "PT":
-        return volumes[0]
+    if pet:
+        candidates = [s for s in volumes if s.modality == "PT"]
+        rules = (_not_synthetic, _attenuated, _static)
+    else:
+        candidates = [s for s in found if s.is_t1]
+        rules = (_without_contrast, _uniform, _denoised, _acquired, _thin)
+    for preferred in rules:
+        candidates = [s for s in candidates if preferred(s)] or candidates
+    if not candidates and len(volumes) == 1 and volumes[0].modality == "PT":
+        candidates = volumes
+    if len(candidates) == 1:
+        return _with_others(candidates[0], found)
+    what = "PET" if pet else "T1"
     how_many = f"{len(candidates)} of them may be" if candidates else "none of them is plainly"
+    advice = "put the right one into a folder of its own" if pet else (
+        "choose one by its number, its UID or part of its description (--series)"
+    )  # fmt: skip
     raise InputError(
-        f"{folder} holds {len(found)} series and {how_many} the T1: {_listing(candidates or found)}; choose one by its "
-        "number, its UID or part of its description (--series)."
+        f"{folder} holds {len(found)} series and {how_many} the {what}: {_listing(candidates or found)}; {advice}."
     )
 
 
-def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], list[Path], set[str]]:
-    """Slices by series, files that are damaged, and what else there is."""
+def _wished(found: list[Series], folder: Path, wish: str) -> Series:
+    for fits in (
+        [s for s in found if s.uid == wish],
+        [s for s in found if s.number is not None and str(s.number) == wish],
+        [s for s in found if wish and wish.lower() in s.description.lower()],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            raise InputError(
+                f'{folder} holds {len(fits)} series that fit "{wish}": {_listing(fits, uid=True)}; '
+                "give one of these UIDs as the series (--series)."
+            )
+    raise InputError(f'{folder} holds no series that fits "{wish}", only {_listing(found)}; choose one of these.')
+
+
+def _with_others(chosen: Series, found: list[Series]) -> Series:
+    return replace(chosen, others=tuple(str(series) for series in found if series.uid != chosen.uid))
+
+
+def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], list[Path], set[str], list[Path]]:
+    """Slices by series, files that are damaged, what else there is, and files whose content is somewhere else."""
     found: dict[str, list[Frame]] = {}
-    damaged, others, seen = [], set(), set()
+    damaged, unfetched, others, seen = [], [], set(), set()
     for path in _files(folder, recursive):
+        if is_unfetched(path):
+            if not path.name.lower().endswith(_NO_IMAGES):
+                unfetched.append(path)
+            continue
         announced = path.name.lower().endswith((".dcm", ".dcm.gz"))  # then it had better be DICOM
         try:
             head = first_bytes(path)
@@ -252,7 +320,15 @@ def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], lis
         elif not instance or instance not in seen:
             seen.add(instance)
             found.setdefault(uid, []).extend(frames)
-    return found, damaged, others
+    return found, damaged, others, unfetched
+
+
+def not_fetched(where: object, paths: Sequence[Path]) -> str:
+    """The sentence about files whose content isn't there."""
+    return (
+        f"{where} has {len(paths)} files that are links to nothing, the first {paths[0].name}: their content was not "
+        "fetched; get it first (datalad get, git annex get, git lfs pull)."
+    )
 
 
 def _files(folder: Path, recursive: bool) -> Iterator[Path]:
@@ -260,17 +336,23 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
         if Path(error.filename) == folder:
             raise InputError(f"{folder} can't be read: {error.strerror or error}.") from None
 
-    for root, folders, names in os.walk(folder, onerror=failed):
+    seen = set()
+    for root, folders, names in os.walk(folder, onerror=failed, followlinks=True):
+        place = os.path.realpath(root)
+        if place in seen:  # a link leads back
+            folders.clear()
+            continue
+        seen.add(place)
         folders.sort()
         if not recursive:
             folders.clear()
         for name in sorted(names):
             path = Path(root, name)
-            if not name.startswith(".") and path.is_file():
+            if not name.startswith(".") and (path.is_file() or is_unfetched(path)):
                 yield path
 
 
-def _series(uid: str, frames: list[Frame], damaged: list[Path]) -> Series:
+def _series(uid: str, frames: list[Frame], damaged: list[Path], unfetched: list[Path]) -> Series:
     frames = sorted(frames, key=lambda f: (f.depth, number(f.header, "InstanceNumber") or 0, f.index))
     places = {frame.index if frame.position is None else tuple(np.round(frame.position, 2)) for frame in frames}
     header = frames[0].header
@@ -285,6 +367,7 @@ def _series(uid: str, frames: list[Frame], damaged: list[Path]) -> Series:
         shape=(int(header.Columns), int(header.Rows), len(places)),
         frames=tuple(frames),
         damaged=tuple(path for path in damaged if path.parent in folders),
+        unfetched=tuple(path for path in unfetched if path.parent in folders),
     )
 
 
@@ -331,6 +414,10 @@ def _frame(path: Path, index: int, header: Dataset, places: list[Dataset]) -> Fr
         axes = axes / lengths if (abs(lengths - 1) < 0.02).all() and abs(axes[0] @ axes[1]) < 0.02 else None
     slope, intercept = first("RescaleSlope"), first("RescaleIntercept")
     kind = next((values(place, key) for place in places for key in ("FrameType", "ImageType") if key in place), ())
+    component = next((text(place, "ComplexImageComponent") for place in places if "ComplexImageComponent" in place), "")
+    if not component and text(header, "Manufacturer").upper().startswith("GE"):
+        component = _GE_IMAGE_TYPES.get(int(number(header, 0x0043102F) or 0), "")
+    moment = next((text(place, "FrameReferenceDateTime") for place in places if "FrameReferenceDateTime" in place), "")
     echo = first("EffectiveEchoTime")
     return Frame(
         file=path,
@@ -342,7 +429,8 @@ def _frame(path: Path, index: int, header: Dataset, places: list[Dataset]) -> Fr
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         echo=first("EchoTime") if echo is None else echo,
-        kind=tuple(value.upper() for value in kind),
+        kind=tuple(value.upper() for value in (*kind, *([component] if component in _NOT_MAGNITUDE else []))),
+        time=moment,
     )
 
 
@@ -352,11 +440,40 @@ def _is_colour(header: Dataset) -> bool:
 
 def _without_contrast(series: Series) -> bool:
     agent = text(series.header, "ContrastBolusAgent").lower()
-    return agent in ("", "no", "none") and not _ENHANCED_BY.search(series.description.lower())
+    return agent in ("", "no", "none") and not is_enhanced(series.description)
+
+
+def is_enhanced(words: str) -> bool:
+    """Whether a description speaks of a contrast agent, other than to say that there was none."""
+    words = words.lower()
+    return bool(_ENHANCED_BY.search(_NATIVE.sub(" ", words)))
+
+
+def _uniform(series: Series) -> bool:
+    """The uniform image of an MP2RAGE, which is derived, and flat where its parts are shaded."""
+    return "UNI" in series.frames[0].kind or bool(_UNI.search(series.description.lower()))
+
+
+def _denoised(series: Series) -> bool:
+    return bool(_DENOISED.search(series.description.lower()))
 
 
 def _acquired(series: Series) -> bool:
     return series.frames[0].kind[:1] != ("DERIVED",)
+
+
+def _not_synthetic(series: Series) -> bool:
+    return not is_marked(series.header)
+
+
+def _attenuated(series: Series) -> bool:
+    return attenuation_corrected(series.header) is not False and not _NOT_ATTENUATED.search(series.description.lower())
+
+
+def _static(series: Series) -> bool:
+    if text(series.header, "SeriesType").split("\\")[0] in ("DYNAMIC", "GATED"):
+        return False
+    return len(series.frames) == series.shape[2] and not re.search(r"dyn(amic|$|[ _-])", series.description.lower())
 
 
 def _thin(series: Series) -> bool:

@@ -3,28 +3,40 @@
 After the vendor-neutral pseudo-code of QIBA: RSNA QIBA FDG-PET/CT Technical Committee, "FDG-PET/CT as an Imaging
 Biomarker Measuring Response to Cancer Therapy", Profile 1.13 (2016), Appendix G. Decay Correction ADMIN and NONE, for
 which it gives no rule, follow PS3.3 C.8.9.1.1.4 and C.8.9.4.1.5; enhanced files state the same things in other tags.
+The digital reference objects of the Image Biomarker Standardisation Initiative (github.com/oncoray/suv_computation)
+check it.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from math import exp, log
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .file import number, text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["stated_units", "suv_factor"]
+    from .series import Frame
 
-_UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "NONE": "ratio", "PCNT": "%"}
+__all__ = ["attenuation_corrected", "stated_units", "suv_factor", "suv_factors"]
+
+_UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "NONE": "ratio", "PCNT": "%", "CM2ML": "SUVbsa"}
 _SUV_TYPES = {"": "SUVbw", "BW": "SUVbw", "BSA": "SUVbsa", "LBM": "SUVlbm", "LBMJAMES128": "SUVlbm", "IBW": "SUVibw"}
-_GE_SCAN_TIME = 0x0009100D
+_SUV_TYPES["LBMJANMA"] = "SUVlbm"
+_GE_SCAN_TIME, _SIEMENS_DECAY_TIME = 0x0009100D, 0x00711022
 _PHILIPS_SUV, _PHILIPS_ACTIVITY = 0x70531000, 0x70531009
 _LONGEST = 6.0  # half lives from injection to scan; later there is nothing to see
 _EARLIEST = -600.0  # seconds; a dynamic scan starts shortly before the injection
+_DAY = 86400.0
+# Becquerels that a person is injected with, and what a dose in another unit than the standard's looks like. Between
+# the ranges a value may be anything (microcuries, millicuries), so nothing is made of it.
+_DOSES = ((5e6, 5e9, 1.0, "Bq"), (3.7e4, 2e6, 1e3, "kBq"), (37.0, 2000.0, 1e6, "MBq"))
 
 
 def stated_units(dataset: Dataset) -> str:
@@ -35,23 +47,56 @@ def stated_units(dataset: Dataset) -> str:
     return _UNITS.get(code, code or "unknown")
 
 
-def suv_factor(dataset: Dataset) -> tuple[float | None, str]:
+def attenuation_corrected(dataset: Dataset) -> bool | None:
+    """Whether a PET says that it is corrected for attenuation; None where it doesn't say."""
+    stated = text(dataset, "AttenuationCorrected").upper()
+    if stated in ("YES", "NO"):
+        return stated == "YES"
+    corrected = text(dataset, "CorrectedImage").upper()
+    if corrected:
+        return "ATTN" in corrected.split("\\")
+    return False if text(dataset, "AttenuationCorrectionMethod").upper() in ("NONE", "NO") else None
+
+
+def suv_factors(frames: Sequence[Frame]) -> tuple[np.ndarray | None, str]:
+    """The factor of each slice that turns its rescaled values into SUVbw, or None and the reason why there is none.
+
+    Where values are not corrected for decay, every slice has the factor of the time when it was acquired: bed positions
+    follow each other. Otherwise all were corrected to one time, which the slice that was acquired first tells best.
+    """
+    earliest = min(frames, key=_order)
+    how = _decay_correction(earliest.header)
+    if how == "NONE" or _unit_code(earliest.header) == "CNTS":
+        known: dict[tuple[int, str], tuple[float | None, str]] = {}
+        every = []
+        for frame in frames:
+            key = (id(frame.header), frame.time)
+            if key not in known:
+                known[key] = suv_factor(frame.header, frame.time)
+            every.append(known[key])
+        reason = next((reason for factor, reason in every if factor is None), "")
+        return (None, reason) if reason else (np.array([factor for factor, _ in every]), "")
+    factor, reason = suv_factor(earliest.header, earliest.time)
+    return (None, reason) if factor is None else (np.full(len(frames), factor), "")
+
+
+def suv_factor(dataset: Dataset, frame_time: str = "") -> tuple[float | None, str]:
     """The factor that turns rescaled voxel values into SUVbw (g/ml), or None and the reason why there is none.
 
     Args:
-        dataset: header of the slice that was acquired first.
+        dataset: a slice's header; of the one that was acquired first, where values are corrected for decay.
+        frame_time: of a frame of an enhanced file, its Frame Reference DateTime.
 
     Returns:
         The factor and an empty reason, or None and a clause such as ``"the patient's weight is missing"``.
     """
     units = _unit_code(dataset)
-    if units == "GML":
-        kind = stated_units(dataset)
-        return (1.0, "") if kind == "SUVbw" else (None, f"the values are {kind} already")
-    scale = 1.0
+    if units in ("GML", "CM2ML"):
+        return _from_other_suv(dataset, units)
+    how, scale = _decay_correction(dataset), 1.0
     if units == "CNTS":
         ready, scale = number(dataset, _PHILIPS_SUV), number(dataset, _PHILIPS_ACTIVITY)
-        if ready:
+        if ready and how != "NONE":
             return ready, ""
         if not scale:
             return None, "the values are counts without a calibration"
@@ -59,34 +104,93 @@ def suv_factor(dataset: Dataset) -> tuple[float | None, str]:
         return None, f"the values are in {stated_units(dataset)}"
 
     corrected = text(dataset, "CorrectedImage").split("\\")
-    if "ATTN" not in corrected and text(dataset, "AttenuationCorrected") != "YES":
+    if not attenuation_corrected(dataset):
         return None, "the values are not said to be corrected for attenuation"
-    weight = number(dataset, "PatientWeight")
-    if not weight or not 1 < weight < 500:
-        return None, "the patient's weight is missing" if not weight else f"a weight of {weight:g} kg is not plausible"
+    weight, reason = _weight(dataset)
+    if weight is None:
+        return None, reason
     sequence = dataset.get("RadiopharmaceuticalInformationSequence") or []
     tracer = sequence[0] if len(sequence) else None
     dose = number(tracer, "RadionuclideTotalDose") if tracer is not None else None
     half_life = number(tracer, "RadionuclideHalfLife") if tracer is not None else None
     if not dose or not half_life:
         return None, f"the {'injected dose' if not dose else 'half life'} is missing"
-    if dose < 1e5:  # less than any scan; some exporters write megabecquerel
-        return None, f"an injected dose of {dose:g} Bq is not plausible"
+    becquerels = next((dose * unit for low, high, unit, _ in _DOSES if low <= dose <= high), None)
+    if becquerels is None or half_life < 0:
+        return None, (
+            f"an injected dose of {dose:g} Bq is not plausible, and in which other unit it may be is not clear"
+            if becquerels is None
+            else f"a half life of {half_life:g} s is not plausible"
+        )
 
-    how = text(dataset, "DecayCorrection")
-    if not how and text(dataset, "DecayCorrected") == "YES":
-        how = "START"  # of an enhanced file, which states the time itself
     if how in ("START", "ADMIN") and corrected != [""] and not {"DECY", "DECAY"}.intersection(corrected):
         return None, "the values are not said to be corrected for decay"
     if how == "ADMIN":
-        return scale * weight * 1000 / dose, ""
+        return scale * weight * 1000 / becquerels, ""
     if how not in ("START", "NONE"):
         return None, "it isn't said to which time the values are corrected for decay"
-    scan = _reference_time(dataset, half_life) if how == "START" else _frame_time(dataset, half_life)
-    waited = _since_injection(tracer, scan, _LONGEST * half_life)
+    if how == "NONE":
+        scan, reason = _frame_time(dataset, half_life, frame_time)
+    else:
+        scan, reason = _reference_time(dataset, half_life)
+    if scan is None:
+        return None, reason
+    waited, reason = _since_injection(tracer, scan, _LONGEST * half_life, _zone(dataset))
     if waited is None:
-        return None, "the times of injection and scan are missing or not plausible"
-    return scale * weight * 1000 / (dose * 2 ** (-waited / half_life)), ""
+        return None, reason
+    return scale * weight * 1000 / (becquerels * 2 ** (-waited / half_life)), ""
+
+
+def _weight(dataset: Dataset) -> tuple[float | None, str]:
+    weight = number(dataset, "PatientWeight")
+    if not weight:
+        return None, "the patient's weight is missing"
+    return (weight, "") if 1 < weight < 500 else (None, f"a weight of {weight:g} kg is not plausible")
+
+
+def _from_other_suv(dataset: Dataset, units: str) -> tuple[float | None, str]:
+    """The factor from SUV by another measure of the body to SUV by its weight.
+
+    Formulas: lean body mass of James (LBMJAMES128) and of Janmahasatian (LBMJANMA), body surface of Du Bois, ideal
+    body weight as in QIBA's profile; of a sex that is stated as other, the mean of both.
+    """
+    kind = "BSA" if units == "CM2ML" else text(dataset, "SUVType") or "BW"
+    if kind == "BW":
+        return 1.0, ""
+    if kind not in ("BSA", "IBW", "LBMJAMES128", "LBMJANMA"):
+        return None, f"the values are {stated_units(dataset)} already, by an unknown formula"
+    weight, reason = _weight(dataset)
+    if weight is None:
+        return None, reason
+    height = (number(dataset, "PatientSize") or 0.0) * 100
+    if not 50 < height < 260:
+        return None, f"the values are {stated_units(dataset)} and the patient's height is missing or not plausible"
+    if kind == "BSA":
+        return weight * 1000 / (71.84 * weight**0.425 * height**0.725), ""
+    bmi = weight / (height / 100) ** 2
+    masses = {
+        "IBW": {"M": 48.0 + 1.06 * (height - 152), "F": 45.5 + 0.91 * (height - 152)},
+        "LBMJAMES128": {
+            "M": 1.10 * weight - 128 * (weight / height) ** 2,
+            "F": 1.07 * weight - 148 * (weight / height) ** 2,
+        },
+        "LBMJANMA": {"M": 9270 * weight / (6680 + 216 * bmi), "F": 9270 * weight / (8780 + 244 * bmi)},
+    }[kind]
+    masses["O"] = (masses["M"] + masses["F"]) / 2
+    mass = masses.get(text(dataset, "PatientSex").upper())
+    if mass is None or mass <= 0:
+        return None, f"the values are {stated_units(dataset)} and the patient's sex is missing"
+    return weight / mass, ""
+
+
+def _decay_correction(dataset: Dataset) -> str:
+    """START, ADMIN or NONE; of an enhanced file, which states the time itself, START or NONE."""
+    return text(dataset, "DecayCorrection") or {"YES": "START", "NO": "NONE"}.get(text(dataset, "DecayCorrected"), "")
+
+
+def _order(frame: Frame) -> tuple:
+    header = frame.header
+    return frame.time, text(header, "AcquisitionDate"), number(header, "AcquisitionTime") or 0.0
 
 
 def _unit_code(dataset: Dataset) -> str:
@@ -101,29 +205,42 @@ def _unit_code(dataset: Dataset) -> str:
     return ""
 
 
-def _reference_time(dataset: Dataset, half_life: float) -> datetime | None:
-    """The time that values with Decay Correction START are corrected to."""
-    stated = _moment(text(dataset, "DecayCorrectionDateTime"))
+def _reference_time(dataset: Dataset, half_life: float) -> tuple[datetime | None, str]:
+    """The time that values with Decay Correction START are corrected to, or None and why it isn't known."""
+    zone = _zone(dataset)
+    stated = _moment(text(dataset, "DecayCorrectionDateTime"), zone)
     if stated:
-        return stated
+        return stated, ""
     series = _moment(text(dataset, "SeriesDate") + text(dataset, "SeriesTime"))
     acquired = _acquired(dataset)
-    if series and (acquired is None or series <= acquired):
-        return series
+    if series and (acquired is None or (_apart(acquired, series) or 0) >= 0):
+        return series, ""
     # The series was made later, by postprocessing: its time says nothing.
-    ge = _moment(text(dataset, _GE_SCAN_TIME))
-    if ge:
-        return ge
-    offset, average = number(dataset, "FrameReferenceTime"), _average_time(dataset, half_life)
-    if acquired and offset and average:
-        return acquired + timedelta(seconds=average - offset / 1000)
-    return acquired
+    private = (_moment(text(dataset, tag), zone) for tag in (_GE_SCAN_TIME, _SIEMENS_DECAY_TIME))
+    made = next((moment for moment in private if moment), None)
+    if made:
+        return made, ""
+    if acquired is None:
+        return None, "the times of injection and scan are missing or not plausible"
+    offset = number(dataset, "FrameReferenceTime")
+    if not offset:
+        return acquired, ""
+    if not number(dataset, "ActualFrameDuration"):
+        return None, "how long the frame was acquired is missing"
+    return acquired + timedelta(seconds=_average_time(dataset, half_life) - offset / 1000), ""
 
 
-def _frame_time(dataset: Dataset, half_life: float) -> datetime | None:
+def _frame_time(dataset: Dataset, half_life: float, frame_time: str) -> tuple[datetime | None, str]:
     """The time of values that are not corrected for decay: when the frame had its average count rate."""
+    stated = _moment(frame_time, _zone(dataset))
+    if stated:
+        return stated, ""
     acquired = _acquired(dataset)
-    return acquired and acquired + timedelta(seconds=_average_time(dataset, half_life))
+    if acquired is None:
+        return None, "the times of injection and scan are missing or not plausible"
+    if not number(dataset, "ActualFrameDuration"):
+        return None, "how long the frame was acquired is missing"
+    return acquired + timedelta(seconds=_average_time(dataset, half_life)), ""
 
 
 def _average_time(dataset: Dataset, half_life: float) -> float:
@@ -134,35 +251,79 @@ def _average_time(dataset: Dataset, half_life: float) -> float:
 
 def _acquired(dataset: Dataset) -> datetime | None:
     return _moment(text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime")) or _moment(
-        text(dataset, "AcquisitionDateTime")
+        text(dataset, "AcquisitionDateTime"), _zone(dataset)
     )
 
 
-def _since_injection(tracer: Dataset, scan: datetime | None, longest: float) -> float | None:
-    """Seconds from injection to ``scan``; None if unknown or not credible.
+def _since_injection(
+    tracer: Dataset, scan: datetime, longest: float, zone: timedelta | None
+) -> tuple[float | None, str]:
+    """Seconds from injection to ``scan``, or None and why they are unknown.
 
     The date of injection, where there is one, may have been shifted when the file was made anonymous, so it is used
-    only if it fits; without it the injection was in the hours before the scan, maybe before midnight.
+    only if it fits; without it the injection was in the hours before the scan, maybe before midnight, which says enough
+    of a tracer that is gone within a day.
     """
-    if scan is None:
-        return None
-    injected = _moment(text(tracer, "RadiopharmaceuticalStartDateTime"))
-    clock = _moment(scan.strftime("%Y%m%d") + text(tracer, "RadiopharmaceuticalStartTime")) or (
-        injected and injected.replace(year=scan.year, month=scan.month, day=scan.day)
+    injected = _moment(text(tracer, "RadiopharmaceuticalStartDateTime"), zone)
+    clock = _moment(f"{scan:%Y%m%d}" + text(tracer, "RadiopharmaceuticalStartTime"))
+    if clock and injected:
+        off = (injected.replace(tzinfo=None) - clock).total_seconds() % _DAY
+        off = min(off, _DAY - off)
+        if injected.tzinfo is not None and scan.tzinfo is None and (injected.utcoffset() or off > 60) and not off % 900:
+            injected = None  # one clock is the scanner's, as the standard has it, whatever zone the other is in
+        elif not _has_offset(tracer) and off > 60:
+            return None, "two times of injection are stated, which contradict each other"
+    if (injected and (injected.tzinfo is None) != (scan.tzinfo is None)) or (not injected and _is_utc(scan)):
+        return None, "one of the times of injection and scan states a time zone and the other doesn't"
+    if injected:
+        exact = (scan - injected).total_seconds()
+        if _EARLIEST <= exact <= longest:
+            return exact, ""
+    day_of_scan = injected and injected.replace(year=scan.year, month=scan.month, day=scan.day)
+    clock = (clock.replace(tzinfo=scan.tzinfo) if clock else None) or day_of_scan
+    if clock is None or longest > _DAY:
+        return None, "the times of injection and scan are missing or not plausible"
+    waits = ((scan - clock).total_seconds(), (scan - clock).total_seconds() + _DAY)
+    fits = next((seconds for seconds in waits if _EARLIEST <= seconds <= longest), None)
+    return fits, "" if fits is not None else "the times of injection and scan are missing or not plausible"
+
+
+def _has_offset(tracer: Dataset) -> bool:
+    return bool(re.search(r"[+-]\d{4}$", text(tracer, "RadiopharmaceuticalStartDateTime")))
+
+
+def _is_utc(moment: datetime) -> bool:
+    return moment.tzinfo is not None and not moment.utcoffset()
+
+
+def _apart(later: datetime, earlier: datetime) -> float | None:
+    """Seconds between two moments; None if only one of them has a time zone."""
+    return None if (later.tzinfo is None) != (earlier.tzinfo is None) else (later - earlier).total_seconds()
+
+
+def _zone(dataset: Dataset) -> timedelta | None:
+    """The offset from UTC of the dates and times that state none of their own."""
+    found = re.fullmatch(r"([+-])(\d{2})(\d{2})", text(dataset, "TimezoneOffsetFromUTC"))
+    return found and timedelta(hours=int(found[1] + found[2]), minutes=int(found[1] + found[3]))
+
+
+def _moment(value: str, zone: timedelta | None = None) -> datetime | None:
+    """A DICOM date and time, ``YYYYMMDDHHMMSS.ffffff&ZZXX``.
+
+    Where it states an offset from UTC it is brought to the file's ``zone``, or is an aware datetime if that is unknown.
+    """
+    found = re.fullmatch(
+        r"(\d{8})(\d{2})(\d{2})?(\d{2})?(?:\.(\d{1,6}))?\d*(?:([+-])(\d{2})(\d{2}))?", value.replace(":", "")
     )
-    before = (injected, clock, clock and clock - timedelta(days=1))
-    waits = ((scan - moment).total_seconds() for moment in before if moment)
-    return next((seconds for seconds in waits if _EARLIEST <= seconds <= longest), None)
-
-
-def _moment(value: str) -> datetime | None:
-    """A DICOM date and time, ``YYYYMMDDHHMMSS.ffffff&ZZXX``; the offset from UTC is dropped, all being local."""
-    found = re.fullmatch(r"(\d{8})(\d{2})(\d{2})?(\d{2})?(?:\.(\d{1,6}))?\d*(?:[+-]\d{4})?", value.replace(":", ""))
     if not found:
         return None
-    day, hour, minute, second, fraction = found.groups()
+    day, hour, minute, second, fraction, sign, hours, minutes = found.groups()
     try:
         moment = datetime.strptime(f"{day}{hour}{minute or '00'}{second or '00'}", "%Y%m%d%H%M%S")
-    except ValueError:
+        moment += timedelta(microseconds=int((fraction or "0").ljust(6, "0")))
+        if not sign:
+            return moment
+        offset = timedelta(hours=int(sign + hours), minutes=int(sign + minutes))
+        return moment.replace(tzinfo=timezone(offset)) if zone is None else moment - offset + zone
+    except (ValueError, OverflowError):
         return None
-    return moment + timedelta(microseconds=int((fraction or "0").ljust(6, "0")))

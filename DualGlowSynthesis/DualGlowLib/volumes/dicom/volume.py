@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,54 +16,67 @@ import numpy as np
 from ...errors import InputError
 from ..affines import from_matvec
 from ..scan import LPS
-from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, number, read_dataset, save_dataset, text
-from .series import Frame, Series, choose_series, list_series
-from .suv import stated_units, suv_factor
+from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, is_marked, number, read_dataset, save_dataset, text
+from .series import Frame, Series, choose_series, list_series, not_fetched
+from .suv import attenuation_corrected, stated_units, suv_factors
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["find_series", "read_dicom", "stack"]
+__all__ = ["check_series", "find_series", "read_dicom", "stack"]
 
 _PIXELS = re.findall(
     r"\w+",
     "Rows Columns SamplesPerPixel NumberOfFrames BitsAllocated BitsStored HighBit PixelRepresentation PixelData",
 )
 _NATIVE = [f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2")]  # transfer syntaxes without compression
-_MOST = 1 << 29  # voxels
+_MOST = 1 << 28  # voxels
 _SAME_PLACE = 0.01  # millimetres; closer slices lie at one position
 _UNEVEN = 0.05  # of a slice's distance to the next: what rounded positions and table wobble may be off
 
 
-def read_dicom(path: Path, series: str | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
+def read_dicom(path: Path, series: str | None = None, pet: bool = False) -> tuple[np.ndarray, np.ndarray, dict]:
     """Voxels indexed [i, j, k] (column, row, slice), affine to RAS millimetres and ``meta``; see ``read_scan``.
 
     Args:
         path: a folder, or one DICOM file of the series.
-        series: which, as for ``choose_series``.
+        series, pet: which, as for ``choose_series``.
 
     Raises:
         InputError: as ``read_scan``.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that break a rule of the standard
-        chosen = find_series(path, series)
+        chosen = find_series(path, series, pet)
         frames, affine = stack(chosen, path)
         data = _values(frames)
         meta = _meta(chosen, frames)
         if chosen.modality == "PT":
             meta["units"] = stated_units(frames[0].header)
             if "synthetic" not in meta:
-                factor, reason = suv_factor(_earliest(frames))
-                if factor is None:
+                factors, reason = suv_factors(frames)
+                if factors is None:
                     meta["no_suv"] = reason
                 else:
-                    data *= factor
-                    meta.update(units="SUVbw", suv_factor=factor)
+                    data *= factors.astype(np.float32)  # the slices are the last axis
+                    meta.update(units="SUVbw", suv_factor=float(np.median(factors)))
     return data, affine, meta
 
 
-def find_series(path: Path, series: str | None = None) -> Series:
+def check_series(path: Path, series: str | None = None, pet: bool = False) -> Series:
+    """The series that a path means, if its headers say that it is one volume.
+
+    Raises:
+        InputError: as ``read_scan``, for what a header shows.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        chosen = find_series(path, series, pet)
+        stack(chosen, path)
+    return chosen
+
+
+def find_series(path: Path, series: str | None = None, pet: bool = False) -> Series:
     """The series that a path means: of a folder the chosen one, of a file its own.
 
     A multi-frame file is a volume of its own, whatever else its series holds.
@@ -70,7 +85,7 @@ def find_series(path: Path, series: str | None = None) -> Series:
         InputError: if there is none, several may be meant, or the file is damaged or no image.
     """
     if path.is_dir():
-        return choose_series(list_series(path), path, series)
+        return choose_series(list_series(path), path, series, pet)
     try:
         head = first_bytes(path)
         if not is_dicom(head):
@@ -110,6 +125,8 @@ def stack(series: Series, path: Path) -> tuple[list[Frame], np.ndarray]:
     where, frames = f"{path}, series {series},", list(series.frames)
     if series.damaged:
         raise InputError(f"{series.damaged[0]} is incomplete or damaged DICOM; copy or export it again.")
+    if series.unfetched:
+        raise InputError(not_fetched(where.rstrip(","), series.unfetched))
     header = series.header
     if (number(header, "SamplesPerPixel") or 1) > 1 or text(header, "PhotometricInterpretation") == "PALETTE COLOR":
         raise InputError(f"{where} is a colour image; give the series of the scan itself.")
@@ -122,7 +139,7 @@ def stack(series: Series, path: Path) -> tuple[list[Frame], np.ndarray]:
     axes = frames[0].axes
     if max(np.abs(frame.axes - axes).max() for frame in frames) > 1e-3:
         raise InputError(f"{where} has slices in several directions (a localizer?); give one volume.")
-    frames = _one_volume(frames)
+    frames = _one_volume(frames, where)
     depths = np.array([frame.depth for frame in frames])
     gaps = np.diff(depths)
     if len(frames) < 2:
@@ -154,15 +171,44 @@ def stack(series: Series, path: Path) -> tuple[list[Frame], np.ndarray]:
     return frames, LPS @ from_matvec(linear, positions[0])
 
 
-def _one_volume(frames: list[Frame]) -> list[Frame]:
-    """Where several images lie at one position: the magnitude images, then the first echo."""
+def _one_volume(frames: list[Frame], where: str) -> list[Frame]:
+    """Where several images lie at one position: the magnitude images, then the first echo.
+
+    Raises:
+        InputError: if the images at different positions are of two kinds.
+    """
+    every = _places(frames)
     for kept in (
         [frame for frame in frames if frame.magnitude],
         [frame for frame in frames if frame.echo == min((f.echo for f in frames if f.echo is not None), default=None)],
     ):
         if kept and _repeats(frames):
             frames = kept
+    if missing := every - _places(frames):
+        raise InputError(
+            f"{where} lacks {missing} slice(s), of which it has only the phase image or a later echo; copy or export "
+            "it again."
+        )
+    for what, kind in (
+        ("phase, real or imaginary images", lambda frame: not frame.magnitude),
+        ("another echo time", lambda frame: round(frame.echo or 0.0, 1)),
+        ("another Image Type", lambda frame: frame.kind[2:] if text(frame.header, "Modality") == "MR" else ()),
+    ):
+        counts = Counter(map(kind, frames))
+        if len(counts) > 1:
+            usual = False if False in counts else counts.most_common(1)[0][0]
+            others = [frame for frame in frames if kind(frame) != usual]
+            raise InputError(
+                f"{where} has slices of two kinds, which are no volume: {len(others)} of {len(frames)} are "
+                f"{what if what.startswith('phase') else 'of ' + what}, the first {others[0].file.name}; give the "
+                "slices of one kind."
+            )
     return frames
+
+
+def _places(frames: list[Frame]) -> int:
+    """How many positions the slices have, which come in the order of their depths."""
+    return 1 + int(np.count_nonzero(np.diff([frame.depth for frame in frames]) >= _SAME_PLACE))
 
 
 def _repeats(frames: list[Frame]) -> bool:
@@ -202,6 +248,11 @@ def _stored(path: Path) -> tuple[np.ndarray, float | None]:
         if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise ValueError("no pixel data")
         native = dataset.file_meta.TransferSyntaxUID in _NATIVE
+        claimed = math.prod(
+            number(dataset, key) or 1.0 for key in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
+        )
+        if claimed > _MOST:
+            raise ValueError("more pixels than any scan has")
         stored, high = number(dataset, "BitsStored"), number(dataset, "HighBit")
         if native:  # pydicom 3 drops the other bits, but not rightly where the pixel isn't in the lowest ones
             dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
@@ -287,8 +338,12 @@ def _meta(series: Series, frames: list[Frame]) -> dict:
     echoes = {frame.echo for frame in series.frames}
     if len(echoes) > 1:
         meta["echoes"] = len(echoes)
-    if text(header, 0x0008001C) == "YES":
+    if is_marked(header):
         meta["synthetic"] = True
+    if series.modality == "PT" and attenuation_corrected(header) is False:
+        meta["attenuation_corrected"] = False
+    if series.others:
+        meta["chosen_from"] = series.choice
     return {key: value for key, value in meta.items() if value not in (None, "")}
 
 
@@ -306,9 +361,3 @@ def _age(header: Dataset) -> float | None:
         return None
     years = (seen - born).days / 365.25
     return round(years, 2) if 0 <= years < 120 else None
-
-
-def _earliest(frames: list[Frame]) -> Dataset:
-    """The header of the first acquired slice: bed positions of one PET follow each other."""
-    headers = {id(frame.header): frame.header for frame in frames}.values()
-    return min(headers, key=lambda h: (text(h, "AcquisitionDate"), number(h, "AcquisitionTime") or 0.0))
