@@ -72,7 +72,7 @@ def find_plain(folder: Path) -> list[Finding]:
     """
     rows: dict[str, dict[str, str]] = {}
     tables = [folder / name for name in (*TABLES, "participants.tsv", "participants.csv")]
-    table = next((path for path in tables if path.is_file()), None)
+    table = next((path for path in tables if path.is_file() or is_unfetched(path)), None)
     for row in _rows(table) if table else []:
         key = _name(row)
         if key in rows:
