@@ -65,6 +65,7 @@ def test_shapes_that_no_model_has(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", ["standard", "paper", "paper-conditional", "authors"])
 def test_presets_are_within_the_bounds(name: str) -> None:
     config = preset(name, SHAPE)
+    assert config.least_weights < 10**9
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(InputError, match="There is no preset"):
         preset([name], SHAPE)

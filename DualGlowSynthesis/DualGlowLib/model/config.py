@@ -15,7 +15,7 @@ from .covariates import DEFAULT_COVARIATES, Covariate
 __all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "preset"]
 
 # What each kind of link can do with the covariates; the first is taken where nothing is said.
-_MOST_VOXELS = 10**8
+_MOST_VOXELS, _MOST_WEIGHTS = 10**8, 2 * 10**9
 _CONDITIONING = {"levelwise": ("release", "film", "paper", "none"), "unet": ("film", "residual", "none")}
 
 
@@ -147,6 +147,10 @@ class ModelConfig:
                 f"A U-Net link needs a width and a context for each of the {levels} levels, not {self.link.widths} and "
                 f"{self.link.context}."
             )
+        if self.least_weights > _MOST_WEIGHTS:
+            raise InputError(
+                f"A model with these depths and widths has more than {_MOST_WEIGHTS:.0e} weights; make them smaller."
+            )
         if any(side % 2**levels for side in self.shape):
             raise InputError(f"The grid {self.shape} does not divide by {2**levels}, as {levels} levels need.")
         needs = [
@@ -161,9 +165,13 @@ class ModelConfig:
 
     @property
     def least_weights(self) -> int:
-        """A number that the model's weights are not below: those within the flows' coupling networks alone."""
-        flows = (self.mri, self.pet)
-        return sum(d * w * w for flow in flows for d, w in zip(flow.depths, flow.widths, strict=True))
+        """A number that the model's weights are not below: those of its largest convolutions alone."""
+        link, small, levels = self.link, 3**self.dims, len(self.pet.depths)
+        count = sum(d * w * w for flow in (self.mri, self.pet) for d, w in zip(flow.depths, flow.widths, strict=True))
+        if link.kind == "unet":
+            return count + small * sum(width * width for width in link.widths)
+        inner = small * link.hidden**2 * (link.layers - 2) if link.layers > 2 else 0
+        return count + levels * (link.kernel**self.dims * (link.hidden if link.layers > 1 else 1) + inner)
 
     @property
     def dims(self) -> int:
