@@ -9,6 +9,19 @@ import torch
 
 from places import SHARED
 
+SLOW = (
+    "worker/test_worker", "slicer/test_two_patients", "cohorts/test_cohort", "preparation/test_pet",
+    "slicer/test_end_to_end", "training/test_checkpoints", "preparation/test_deformable", "synthesis/test_session",
+    "preparation/test_quality", "model/test_likelihood", "model/test_model", "model/test_numerics",
+    "slicer/test_window", "evaluation/test_evaluation", "cli/test_command_line", "slicer/test_client",
+)  # fmt: skip
+"""Files that take longest, the longest first: begun last, one would keep a single process busy at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: places.get("/".join(item.path.with_suffix("").parts[-2:]), len(SLOW)))
+
 
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:

@@ -136,11 +136,11 @@ class WorkerClient:
         self._send(process, {"id": asked.number, "do": do, **arguments})
         return asked.number
 
-    def cancel(self, number: int, isPatient: bool = False) -> None:
-        """End a request as soon as possible; the process is killed if it doesn't heed, unless ``isPatient``."""
+    def cancel(self, number: int, isForced: bool = True) -> None:
+        """End a request as soon as possible; the process is killed if it doesn't heed and ``isForced``."""
         asked = self._requests.get(number)
         if asked is not None and asked.deadline is None:
-            asked.deadline = math.inf if isPatient else time.monotonic() + GRACE_SECONDS
+            asked.deadline = time.monotonic() + GRACE_SECONDS if isForced else math.inf
             self._send(asked.process, {"id": next(self._numbers), "do": "cancel", "cancel": number})
 
     def cancelAll(self) -> None:
@@ -295,7 +295,7 @@ class WorkerClient:
             self._forgetRequest(asked)
             self._tellEnd(asked, endings[event])
         elif asked.trouble:
-            self.cancel(asked.number, isPatient=True)  # what comes later can't make up for what is lost
+            self.cancel(asked.number, isForced=False)  # what comes later can't make up for what is lost
         elif asked.onEvent:
             asked.onEvent(message)
 

@@ -1,4 +1,4 @@
-"""Synthesis without a window: the way from one volume node to another, for scripts."""
+"""Synthesis without a window: from one volume node to another, for scripts."""
 
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic

@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 
 from dicom_files import write_series
+from DualGlowLib import InputError
 from DualGlowLib.cases.layouts import find_cases
 from DualGlowLib.cases.report import validate_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.preparation.pet_quality import check_image
+from DualGlowLib.volumes.reading import read_scan
 from raw_cohort import GRID, make_cohort, quick_case
 
 
@@ -50,8 +53,8 @@ def test_the_t1_that_is_used(tmp_path: Path, names: list[str], sidecars: dict, u
     (item,) = find_cases(cohort(tmp_path, [*names, "trc-18FFDG_pet"], sidecars)).items
     assert item.is_usable()
     assert item.case.t1.name == f"sub-01_{used}.nii"
-    assert label in " ".join(item.notes)
-    assert not label or f"sub-01_{used}.nii is used and not" in item.notes[0]
+    assert label in " ".join(item.choices)
+    assert not label or f"sub-01_{used}.nii is used and not" in item.choices[0]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_the_pet_that_is_used(tmp_path: Path, names: list[str], sidecars: dict, 
     names = [f"trc-18FFDG_{name}" for name in names]
     (item,) = find_cases(cohort(tmp_path, ["T1w", *names], {f"trc-18FFDG_{k}": v for k, v in sidecars.items()})).items
     assert item.case.pet.name == f"sub-01_trc-18FFDG_{used}.nii"
-    assert all(name in " ".join(item.notes) for name in names if not name.endswith(used))
+    assert all(name in " ".join(item.choices) for name in names if not name.endswith(used))
 
 
 def test_what_is_never_used(tmp_path: Path) -> None:
@@ -79,7 +82,7 @@ def test_what_is_never_used(tmp_path: Path) -> None:
     assert item.problems == ["its PET sub-01_trc-18FFDG_rec-nacstat_pet.nii is not corrected for attenuation"]
     (item,) = find_cases(cohort(tmp_path / "c", ["ce-GBCA_T1w", "trc-18FFDG_pet"])).items
     assert item.is_usable()
-    assert item.notes == ["its T1 sub-01_ce-GBCA_T1w.nii is contrast-enhanced"]
+    assert item.choices == ["its T1 sub-01_ce-GBCA_T1w.nii is contrast-enhanced"]
 
 
 def test_links_to_content_that_was_not_fetched(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_the_choice_stands_in_validation_manifest_and_picture(tmp_path: Path) ->
         "2 T1s, sub-01_space-orig_T1w.nii.gz is used and not sub-01_ce-GBCA_space-orig_T1w.nii.gz (contrast-enhanced)"
     )
     report = validate_cases(cases)
-    assert [item.notes for item in report.findings.items] == [[note], []]
+    assert [item.choices for item in report.findings.items] == [[note], []]
     assert note in report.to_text()
     out = tmp_path / "out"
     prepare_cohort(cases, out, GRID, work=quick_case)
@@ -126,10 +129,17 @@ def test_validation_and_preparation_agree_on_dicom(tmp_path: Path) -> None:
     }.items():
         write_series(tmp_path / name / "t1", stored, affine)
         write_series(tmp_path / name / "pet", stored, affine, "PT", **tags)
+    write_series(tmp_path / "d/t1", stored, affine)
+    write_series(tmp_path / "d/pet", stored, affine, "PT", CorrectedImage=["NORM", "DECY"])
     gap = tmp_path / "c"
     write_series(gap / "t1", stored, affine, change=lambda dataset, k: k != 4)
     write_series(gap / "pet", stored, affine, "PT")
-    first, second, third = validate_cases(tmp_path).findings.items
+    first, second, third, fourth = validate_cases(tmp_path).findings.items
     assert "synthetic" in first.no_pet
     assert second.is_usable()
     assert "lacks 1 slice(s)" in third.reasons[0]
+    assert "without correction for attenuation" in fourth.no_pet
+    for item, words in ((first, "is a synthetic PET"), (fourth, "without correction for attenuation")):
+        pet = read_scan(item.case.t1.parent / "pet", pet=True)
+        with pytest.raises(InputError, match=words):
+            check_image(pet, "the PET")

@@ -69,7 +69,7 @@ def test_the_first_run_is_taken_and_said(tmp_path: Path) -> None:
     tree(tmp_path, "sub-01/anat/sub-01_space-MNI_T1w.nii.gz")
     item = only(tmp_path)
     assert item.case.t1.name == "sub-01_run-2_T1w.nii.gz"
-    assert item.notes == [
+    assert item.choices == [
         "3 T1s, sub-01_run-2_T1w.nii.gz is used and not sub-01_run-10_T1w.nii.gz, sub-01_space-MNI_T1w.nii.gz"
     ]
 
@@ -272,7 +272,8 @@ def test_plain_folders(tmp_path: Path) -> None:
     assert (two.t1, two.pet) == (tmp_path / "p2" / "T1", tmp_path / "p2" / "PET")
     three = found.items[2]
     assert three.problems == ["no PET"]
-    assert three.notes == ["2 files named t1, t1.mgz is used", "participants.csv has no row for it"]
+    assert three.choices == ["2 files named t1, t1.mgz is used"]
+    assert three.notes == ["participants.csv has no row for it"]
 
 
 def test_plain_folders_may_be_named_as_subjects(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_an_acquired_pet_beside_a_synthetic_one_is_used(tmp_path: Path) -> None:
     item = only(tmp_path)
     assert item.is_usable()
     assert item.case.pet.name == "sub-01_trc-18FFDG_pet.nii.gz"
-    assert item.notes == []
+    assert item.choices == item.notes == []
 
 
 def test_what_simulate_writes_is_read_as_it_is(tmp_path: Path) -> None:

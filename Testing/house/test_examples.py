@@ -6,13 +6,10 @@ import doctest
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from DualGlowLib.atlas.template import load_template
-from DualGlowLib.volumes.resampling import resample
-from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
+from heads import coarse_template
 from places import LIBRARY
 
 FILES = {path: path.read_text(encoding="utf-8") for path in sorted(LIBRARY.rglob("*.py"))}
@@ -22,9 +19,8 @@ MODULES = [".".join(path.relative_to(LIBRARY).with_suffix("").parts) for path in
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the template's T1 in voxels of 4 mm as ``t1.nii.gz``."""
-    t1, folder = load_template().t1, tmp_path_factory.mktemp("examples")
-    shape, affine = tuple(side // 4 for side in t1.shape), t1.affine @ np.diag([4, 4, 4, 1])
-    write_scan(Scan(resample(t1.data, t1.affine, shape, affine), affine), folder / "t1.nii.gz")
+    folder = tmp_path_factory.mktemp("examples")
+    write_scan(coarse_template(4)[0], folder / "t1.nii.gz")
     return folder
 
 

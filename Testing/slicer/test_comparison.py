@@ -1,4 +1,4 @@
-"""A real PET compared with what the model expects, as nodes: places, values, colours, and words."""
+"""A acquired PET compared with what the model expects, as nodes: places, values, colours, and words."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_colours_outlive_the_scene(pair, tmp_path):
     slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetNodeByID(first.z.GetDisplayNode().GetColorNodeID()))
     slicer.mrmlScene.Clear(0)
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
-    volume, z = slicer.util.getNode("T1"), slicer.util.getNode("T1 real PET z-map")
+    volume, z = slicer.util.getNode("T1"), slicer.util.getNode("T1 acquired PET z-map")
     np.testing.assert_array_equal(drawn(z, np.array([-4.0, -0.9, 0.0, 0.9, 4.0])), before)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     assert writeComparison(volume, slicer.util.getNode("Scan of the PET"), reply()).z is z

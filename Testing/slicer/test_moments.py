@@ -224,7 +224,7 @@ def test_a_patient_cancel_lets_the_process_live(tmp_path: Path, monkeypatch: pyt
     client = clients.WorkerClient(lambda folder: [sys.executable, str(tmp_path / "worker.py"), str(folder)])
     heard: list = []
     first = client.request("sleep", seconds=0.4, onDone=heard.append, onCancelled=lambda: heard.append("cancelled"))
-    client.cancel(first, isPatient=True)
+    client.cancel(first, isForced=False)
     client.request("sleep", seconds=0, onDone=lambda reply: heard.append(client.load(reply["path"]).sum()))
     end = time.monotonic() + 60
     while len(heard) < 2:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from DualGlowLib.bundle.files import describe
+from DualGlowLib.bundle.files import DEFAULT_BUNDLE, describe
 from DualGlowLib.provenance import Provenance, with_covariates
+from DualGlowLib.resources import resource
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.worker import replies
 
@@ -75,11 +76,12 @@ class HandClient:
         callbacks = {name: arguments.pop(name) for name in list(arguments) if name.startswith("on")}
         self.history.append(do)
         if do == "open":
-            self.model = {**describe(arguments["bundle"]), "regions": BUNDLE["regions"]}
+            folder = arguments["bundle"] or resource("Models", DEFAULT_BUNDLE)
+            self.model = {**describe(folder), "regions": BUNDLE["regions"]}
         self.asked.append(Asked(self, len(self.history), do, callbacks, arguments))
         return len(self.history)
 
-    def cancel(self, number: int, isPatient: bool = False) -> None:
+    def cancel(self, number: int, isForced: bool = True) -> None:
         for one in self.asked:
             one.isCancelled |= one.number == number
 

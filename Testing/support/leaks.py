@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import re
-import subprocess
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import shiboken6
@@ -34,8 +35,9 @@ class Traces:
         self._slots = _slots()
 
     def left(self) -> list[str]:
-        if self._standing():
-            _settle()
+        for settle in (_let_events_happen, gc.collect, _let_events_happen):  # as long as anything is left
+            if self._standing():
+                settle()
         end = time.monotonic() + _PATIENCE
         while self._running() and time.monotonic() < end:
             time.sleep(0.01)
@@ -52,12 +54,10 @@ class Traces:
 
     def _running(self) -> list[str]:
         threads = [f"the thread {one.name}" for one in set(threading.enumerate()) - self._threads if one.is_alive()]
-        return threads + [f"the process {one.args}" for one in _processes() - self._processes if one.poll() is None]
+        return threads + [f"the process {name}" for pid, name in _processes().items() if pid not in self._processes]
 
 
-def _settle() -> None:
-    """Let go what was only waiting for the event loop, or for Python's garbage collector."""
-    gc.collect()
+def _let_events_happen() -> None:
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     QApplication.processEvents()
 
@@ -82,9 +82,16 @@ def _name(widget: QWidget) -> str:
     return f"{type(widget).__name__} {widget.objectName()} {widget.windowTitle()}".rstrip()
 
 
-def _processes() -> set[subprocess.Popen]:
-    """Those that Python code holds; one that nobody holds is known to ``subprocess`` while it runs."""
-    return {one for one in gc.get_objects() if type(one) is subprocess.Popen} | set(subprocess._active)
+def _processes() -> dict[int, str]:
+    """Children of this process that run, with their commands; only Linux tells."""
+    found = {}
+    for listing in Path("/proc/self/task").glob("*/children"):
+        for pid in listing.read_text().split():
+            with suppress(OSError):  # it has just ended
+                command = Path("/proc", pid, "cmdline").read_text().replace("\0", " ")  # empty of one that has ended
+                if command and "resource_tracker" not in command:  # Python's own, which lasts
+                    found[int(pid)] = command
+    return found
 
 
 def _lasting() -> list[Any]:

@@ -16,29 +16,16 @@ from host.layouts import WIDGETS as VIEW_WIDGETS
 from host.members import RECORD, members
 from host.widgets import CTK, QMRML
 from host.window import WIDGETS as APPLICATION_WIDGETS
+from host_scene import clean_host, volume  # noqa: F401
 from loaded import host, slicer
 from places import SUPPORT
 
 import ctk  # isort: skip
 import qt  # isort: skip
 
+pytestmark = pytest.mark.usefixtures("clean_host")
+
 STAND_INS = (*CTK, *QMRML, *VIEW_WIDGETS, *APPLICATION_WIDGETS)
-
-
-@pytest.fixture(autouse=True)
-def _clean():
-    slicer.mrmlScene.Clear(0)
-    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    host.slot_errors.clear()
-    yield
-    errors = list(host.slot_errors)
-    host.slot_errors.clear()
-    assert errors == []
-
-
-def volume(name: str = "T1", shift: float = 0.0):
-    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5) + shift
-    return slicer.util.addVolumeFromArray(array, np.diag([1, 2, 3, 1.0]), name)
 
 
 # ------------------------------------------------------------------------------------------------------- strictness

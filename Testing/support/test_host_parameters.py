@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import vtk
 
-from loaded import host, slicer
+from host_scene import clean_host, volume  # noqa: F401
+from loaded import slicer
 
 import ctk  # isort: skip
 import qt  # isort: skip
+
 from slicer.parameterNodeWrapper import (  # isort: skip
     Choice,
     FloatRange,
@@ -23,6 +25,8 @@ from slicer.parameterNodeWrapper import (  # isort: skip
     parameterNodeWrapper,
     parameterPack,
 )
+
+pytestmark = pytest.mark.usefixtures("clean_host")
 
 
 class Mode(enum.Enum):
@@ -52,25 +56,9 @@ class Parameters:
     person: Person
 
 
-@pytest.fixture(autouse=True)
-def _clean():
-    slicer.mrmlScene.Clear(0)
-    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    host.slot_errors.clear()
-    yield
-    errors = list(host.slot_errors)
-    host.slot_errors.clear()
-    assert errors == []
-
-
 @pytest.fixture
 def parameters() -> Parameters:
     return Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "Parameters"))
-
-
-def volume(name: str = "T1", shift: float = 0.0):
-    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5) + shift
-    return slicer.util.addVolumeFromArray(array, np.diag([1, 2, 3, 1.0]), name)
 
 
 def test_fields_of_every_type_come_back_from_a_saved_scene(parameters, tmp_path):

@@ -15,7 +15,7 @@ from DualGlowLib.atlas.template import load_template
 from DualGlowLib.bundle.bundle import load_bundle, save_bundle
 from DualGlowLib.preparation.adoption import adopt
 from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
-from DualGlowLib.synthesis.cache import Kept
+from DualGlowLib.synthesis.cache import SizedCache
 from DualGlowLib.synthesis.draws import Distribution
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.region_table import interval90, region_rows
@@ -396,7 +396,7 @@ def test_faults_of_ours_are_not_taken_for_the_gpus(session: Session, monkeypatch
     assert session.device == "cuda:0"
 
 
-# ---------------------------------------------------------------------------------------------------- beside a real PET
+# ----------------------------------------------------------------------------------------------- beside an acquired PET
 
 
 @pytest.fixture(scope="module")
@@ -519,7 +519,7 @@ def test_rows_of_one_sample_have_no_interval() -> None:
 
 
 def test_kept_lets_go_of_the_least_used() -> None:
-    kept: Kept[str] = Kept(6, len)
+    kept: SizedCache[str] = SizedCache(6, len)
     for key, value in (("a", "xx"), ("b", "xx"), ("c", "xx")):
         kept.put(key, value)
     assert kept.get("a") == "xx"

@@ -15,7 +15,6 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS
-from DualGlowLib.atlas.template import load_template
 from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from DualGlowLib.model import DualGlow, Encoding, encode_covariates, preset
 from DualGlowLib.resources import resource
@@ -24,9 +23,8 @@ from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.volumes.grid import Grid
 from DualGlowLib.volumes.reading import read_scan
-from DualGlowLib.volumes.resampling import resample
-from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
+from heads import coarse_template
 
 SHAPE = (16, 16, 16)
 CN, AD = ({"age": 70, "sex": "F", "diagnosis": diagnosis} for diagnosis in ("CN", "AD"))
@@ -256,12 +254,8 @@ def test_intervals_hold_a_further_sample() -> None:
 
 def test_command_line_writes_the_distribution(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """With the model that ships, on the template: temperatures by level, pairs, the share below, region means."""
-    template = load_template()
-    affine = template.t1.affine @ np.diag([3.0, 3.0, 3.0, 1.0])
-    shape = tuple(side // 3 for side in template.t1.shape)
-    head, brain = (resample(scan.data, scan.affine, shape, affine) for scan in (template.t1, template.mask))
-    write_scan(Scan(head, affine), tmp_path / "t1.nii.gz")
-    write_scan(Scan(brain > 0.5, affine), tmp_path / "mask.nii.gz")
+    for scan, name in zip(coarse_template(3), ("t1", "mask"), strict=True):
+        write_scan(scan, tmp_path / f"{name}.nii.gz")
     t1, folder = str(tmp_path / "t1.nii.gz"), tmp_path / "out"
     folder.mkdir()
     options = ["--temperature", "0.5,0.8,1", "--samples", "4", "--antithetic", "--below", "1.2", "--regions"]

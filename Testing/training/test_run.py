@@ -23,6 +23,8 @@ from places import TRAIN
 from raw_cohort import GRID, make_cohort, quick_case
 
 TINY = {"steps": 2, "batch": 2, "validation": 0.3, "initialize_with": 2, "warmup": 1}
+FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
+MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [2, 2, 2], "patterns": 2}}
 NAMES = ["sub-1", "sub-2", "sub-3"]
 
 
@@ -34,7 +36,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("settings") / "settings.json"
-    path.write_text(json.dumps({"training": TINY}))
+    path.write_text(json.dumps({"model": MODEL, "training": TINY}))
     return str(path)
 
 
@@ -80,10 +82,8 @@ def start(cases: Path, settings: str, run: Path, *more: str) -> subprocess.Popen
     )  # fmt: skip
 
 
-def test_killed_while_it_prepares_and_resumed_it_ends_as_if_undisturbed(
-    cases: Path, settings: str, tmp_path: Path
-) -> None:
-    run, whole = tmp_path / "one" / "run", tmp_path / "two" / "run"
+def test_killed_while_it_prepares_and_resumed_it_ends_as_prepare_and_train_do(settings: str, tmp_path: Path) -> None:
+    cases, run, whole = make_cohort(tmp_path / "scans", NAMES[:2]), tmp_path / "one" / "run", tmp_path / "two" / "run"
     with start(cases, settings, run) as process:
         for line in process.stdout:
             if json.loads(line).get("stage") == "preparing":
@@ -99,8 +99,9 @@ def test_killed_while_it_prepares_and_resumed_it_ends_as_if_undisturbed(
         output, errors = process.communicate()
     assert process.returncode == 1, errors
     assert json.loads(output.splitlines()[-1]) == {"event": "interrupted", "step": 0}
-    for folder, more in ((run, ["--resume"]), (whole, ["--jobs", "2"])):
-        with start(cases, settings, folder, *more) as process:
+    (cache,) = caches(run.parent)
+    for source, folder, more in ((cases, run, ["--jobs", "2", "--resume"]), (cache, whole, [])):
+        with start(source, settings, folder, *more) as process:
             output, errors = process.communicate()
         assert process.returncode == 0, errors
         assert json.loads(output.splitlines()[-1]) == {"event": "done", "bundle": str(folder / "bundle")}
@@ -108,9 +109,8 @@ def test_killed_while_it_prepares_and_resumed_it_ends_as_if_undisturbed(
     bundle = load_bundle(run / "bundle")
     assert bundle.grid == GRIDS["small"]
     assert bundle.preparation == Preparation(bias=False, reference="brain")
-    assert bundle.training["cases"] == 2
-    (cache,) = caches(run.parent)
-    assert [case.name for case in read_cases(cache)] == NAMES
+    assert bundle.training["cases"] == 1
+    assert [case.name for case in read_cases(cache)] == NAMES[:2]
     assert (cache / "qc" / "index.html").is_file()
 
 

@@ -61,7 +61,7 @@ def choose_pet(pets: Sequence[Path], others: Sequence[str], finding: Finding) ->
     why = {path: synthetic_reason(path) or unusable_pet(path) for path in pets}
     pet = choose_scan([path for path in pets if not why[path]], "FDG-PET", finding, pet_label)
     if pet:
-        finding.notes += [f"{reason} and not used" for path in pets if (reason := unusable_pet(path))]
+        finding.choices += [f"{reason} and not used" for path in pets if (reason := unusable_pet(path))]
     if others:
         finding.notes.append(f"PET of {', '.join(others)} is not used")
     if pet is None:

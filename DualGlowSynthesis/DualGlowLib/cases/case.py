@@ -60,6 +60,7 @@ class Finding:
         reasons: why it can't be used, a clause each, but for the PET.
         no_pet: why there is no PET to use; empty if there is one.
         notes: what the user should know about a case that can be used.
+        choices: which scan was chosen from several, and what it is if it is no first choice.
         mistakes: those of ``reasons`` that are mistakes in a table, which ``read_cases`` does not pass over.
     """
 
@@ -70,6 +71,7 @@ class Finding:
     reasons: list[str] = field(default_factory=list)
     no_pet: str = ""
     notes: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
 
     @property

@@ -88,17 +88,14 @@ def _axes(path: Path) -> int:
     return max((axis + 1 for axis, count in enumerate(shape) if count > 1), default=0)
 
 
-def choose_scan(
-    paths: Sequence[Path], what: str, finding: Finding, label: Callable[[Path], str], others: Sequence[str] = ()
-) -> Path | None:
+def choose_scan(paths: Sequence[Path], what: str, finding: Finding, label: Callable[[Path], str]) -> Path | None:
     """The first of the images that are nothing less than a first choice, or of all; a note says what else there is.
 
     Args:
         paths: images that can be used, in their order.
         what: "T1" or "FDG-PET".
-        finding: whose images they are; takes the note.
+        finding: whose images they are; takes the notes.
         label: ``t1_label`` or ``pet_label``.
-        others: clauses about images that can't be used.
     """
     if not paths:
         return None
@@ -108,8 +105,7 @@ def choose_scan(
     told = [f"{path.name} ({labels[path]})" if labels[path] else path.name for path in rest[:_MOST_NAMED]]
     told += [f"{len(rest) - _MOST_NAMED} more"] if len(rest) > _MOST_NAMED else []
     if rest:
-        finding.notes.append(f"{len(paths)} {what}s, {chosen.name} is used and not {', '.join(told)}")
+        finding.choices.append(f"{len(paths)} {what}s, {chosen.name} is used and not {', '.join(told)}")
     if labels[chosen]:
-        finding.notes.append(f"its {what} {chosen.name} is {labels[chosen]}")
-    finding.notes.extend(others)
+        finding.choices.append(f"its {what} {chosen.name} is {labels[chosen]}")
     return chosen

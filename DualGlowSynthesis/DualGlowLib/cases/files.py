@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..volumes.dicom.file import is_dicom_file, is_marked
+from ..volumes.dicom.suv import attenuation_corrected
 from ..volumes.dicom.volume import check_series
 from ..volumes.marking import marked_by
 from ..volumes.reading import scan_shape
@@ -73,4 +74,6 @@ def check_header(path: Path, pet: bool = False) -> list[str]:
     series = check_series(path, pet=pet)
     if pet and is_marked(series.header):
         raise InputError(f"{path} is a synthetic PET made from an MRI; synthetic outputs are not accepted as PET.")
+    if pet and attenuation_corrected(series.header) is False:
+        raise InputError(f"{path} is a PET without correction for attenuation; give the corrected one.")
     return [f"its {'PET' if pet else 'T1'}: {series.choice}"] if series.others else []

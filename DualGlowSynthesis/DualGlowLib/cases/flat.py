@@ -103,7 +103,7 @@ def scan_in(folder: Path, names: tuple[str, ...], finding: Finding | None = None
             if stem(path).lower() == name and (path.is_dir() or path.name.lower().endswith(IMAGES))
         )  # fmt: skip
         if len(found) > 1 and finding is not None:
-            finding.notes.append(f"{len(found)} files named {name}, {found[0].name} is used")
+            finding.choices.append(f"{len(found)} files named {name}, {found[0].name} is used")
         if found:
             return found[0]
     return None

@@ -68,7 +68,7 @@ class Report:
                     "session": item.session or None,
                     "usable": item.is_usable(),
                     "reasons": item.problems,
-                    "notes": item.notes,
+                    "notes": [*item.choices, *item.notes],
                     "t1": str(item.case.t1) if item.case else None,
                     "pet": str(item.case.pet) if item.case and item.case.pet else None,
                     "covariates": item.case.covariates if item.case else {},
@@ -82,7 +82,7 @@ class Report:
         rows = [("case", "age", "sex", "diagnosis", "usable", "why not, or what to know")]
         for item in self.findings.items:
             known = item.case.covariates if item.case else {}
-            words = "; ".join([*item.problems, *item.notes])
+            words = "; ".join([*item.problems, *item.choices, *item.notes])
             values = [known.get(key, "-") for key in ("age", "sex", "diagnosis")]
             rows.append((item.name, *values, "yes" if item.is_usable() else "no", words))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
@@ -138,24 +138,24 @@ def validate_cases(
     for index, item in enumerate(found.items):
         if item.case is not None:
             item.reasons += [
-                reason for path in (item.case.t1, item.case.mask) if (reason := _unreadable(path, deep, item.notes))
+                reason for path in (item.case.t1, item.case.mask) if (reason := _unreadable(path, deep, item.choices))
             ]
             if not item.no_pet:
-                item.no_pet = _unreadable(item.case.pet, deep, item.notes, pet=True)
+                item.no_pet = _unreadable(item.case.pet, deep, item.choices, pet=True)
         if progress:
             progress(item.name, (index + 1) / len(found.items))
     return Report(found, deep)
 
 
-def _unreadable(path: Path | None, deep: bool, notes: list[str], pet: bool = False) -> str:
-    """Why a scan can't be read; empty if it can. What to know of it is added to ``notes``."""
+def _unreadable(path: Path | None, deep: bool, choices: list[str], pet: bool = False) -> str:
+    """Why a scan can't be read; empty if it can. Which series it is of several is added to ``choices``."""
     from ..volumes.marking import is_synthetic
     from ..volumes.reading import read_scan
 
     if path is None or not path.exists() or is_unfetched(path):  # which is said already
         return ""
     try:
-        notes += check_header(path, pet)
+        choices += check_header(path, pet)
         if deep and is_synthetic(read_scan(path, pet=pet)) and pet:
             return f"its PET {path.name} is synthetic"
     except InputError as error:

@@ -248,6 +248,8 @@ def _read(
     from ..volumes.reading import read_scan
 
     scan = read_scan(arguments.t1, arguments.series)
+    if scan.meta.get("chosen_from"):
+        console.note(f"{arguments.t1} holds {scan.meta['chosen_from']}; --series takes another")
     known = {one["name"] for one in session.describe()["covariates"]}
     for name in ("age", "sex"):
         stated = scan.meta.get(name)

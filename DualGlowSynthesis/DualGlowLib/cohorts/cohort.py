@@ -208,13 +208,15 @@ def _plan(
             f"must hold {LAYOUTS[found.layout]}."
         )
     places = _places(usable)
-    notes = {item.name: tuple(item.notes) for item in found.items}
+    notes = {item.name: tuple(item.choices) for item in found.items}
     planned = [
         Job(out, found.folder, case, *place, settings, simulated, notes[case.name])
         for case, place in zip(usable, places, strict=True)
     ]
     refused = {
-        item.name: about_case(item.name, {"status": "refused", "reasons": item.problems, "notes": item.notes})
+        item.name: about_case(
+            item.name, {"status": "refused", "reasons": item.problems, "notes": [*item.choices, *item.notes]}
+        )
         for item in found.items
         if not item.is_usable(t1_only)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -307,7 +308,11 @@ def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
 
     found = {"t1": prepared} | ({} if pet is None else {"pet": pet})
     told = {role: f"Its {role.upper()}: {choice}" for role, choice in _choices(found).items()}
-    told = {"t1": _used(job.notes, " T1s, "), "pet": _used(job.notes, " FDG-PETs, "), **told}
+    told = {
+        "t1": _used(job.notes, r" T1s, |named (t1|mri)"),
+        "pet": _used(job.notes, r"PETs, |named (pet|fdg)"),
+        **told,
+    }
     pictures = {"T1w": noted(t1_picture(prepared), told["t1"])}
     if pet is not None:
         pictures["pet"] = noted(pet_picture(prepared, pet), told["pet"])
@@ -317,4 +322,4 @@ def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
 
 def _used(notes: tuple[str, ...], words: str) -> str:
     """The note that says which of several scans of a kind is used."""
-    return next((note for note in notes if words in note), "")
+    return next((note for note in notes if re.search(words, note)), "")

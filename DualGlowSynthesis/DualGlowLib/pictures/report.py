@@ -54,7 +54,7 @@ def report_html(
         provenance: ``Synthesis.provenance``, or as much of it as is known.
         verdict: ``status`` and ``reasons`` of the MRI's quality check; by default the provenance's.
         table: titles of the columns, and rows of texts and numbers (None: an empty cell).
-        notes: further paragraphs below the pictures, such as how a real PET compares.
+        notes: further paragraphs below the pictures, such as how an acquired PET compares.
     """
     verdict = verdict or provenance.get("Verdict") or {}
     parameters, model = split_provenance(provenance)

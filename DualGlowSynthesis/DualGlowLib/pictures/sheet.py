@@ -85,7 +85,7 @@ def _rank(status: str) -> int:
 
 def _article(status: str, reasons: list[str], row: dict, folder: Path) -> str:
     mark = status if status in _ORDER else ""
-    told = "".join(f"<li>{escape(reason)}</li>" for reason in (*reasons, *map(str, row.get("notes") or ())))
+    items = "".join(f"<li>{escape(text)}</li>" for text in (*reasons, *map(str, row.get("notes") or ())))
     numbers = "".join(
         f"<tr><th>{escape(str(name))}</th><td>{escape(value_text(value))}</td></tr>"
         for name, value in (row.get("numbers") or {}).items()
@@ -101,7 +101,7 @@ def _article(status: str, reasons: list[str], row: dict, folder: Path) -> str:
         )
     return (
         f'<article>\n<div><h2>{escape(str(row["name"]))}</h2>\n<div class="status {mark}">{escape(status)}</div>\n'
-        f"{f'<ul>{told}</ul>' if told else ''}\n<table>{numbers}</table></div>\n"
+        f"{f'<ul>{items}</ul>' if items else ''}\n<table>{numbers}</table></div>\n"
         f'<div class="pictures">{"".join(pictures)}</div>\n</article>'
     )
 

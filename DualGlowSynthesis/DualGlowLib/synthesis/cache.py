@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
-__all__ = ["Kept"]
+__all__ = ["SizedCache"]
 
 _Value = TypeVar("_Value")
 
 
-class Kept(Generic[_Value]):
+class SizedCache(Generic[_Value]):
     """An LRU cache: values by key, up to a total size.
 
     Args:

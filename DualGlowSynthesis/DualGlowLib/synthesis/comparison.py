@@ -1,4 +1,4 @@
-"""A real PET beside what the model expects of its MRI."""
+"""An acquired PET beside what the model expects of its MRI."""
 
 from __future__ import annotations
 

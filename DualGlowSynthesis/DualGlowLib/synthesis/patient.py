@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..atlas.regions import weights
-from ..pictures.quality import t1_picture
+from ..pictures.quality import noted, t1_picture
 from ..preparation.adoption import adopt
 from ..preparation.t1 import Prepared, prepare
 from ..volumes.scan import Scan
@@ -43,8 +43,8 @@ class Patient:
 
     @cached_property
     def picture(self) -> np.ndarray:
-        """Template contour on the T1, uint8, rows × columns × 3."""
-        return t1_picture(self.prepared)
+        """Template contour on the T1, and which of several series that is; uint8, rows × columns × 3."""
+        return noted(t1_picture(self.prepared), str(self.prepared.scan.meta.get("chosen_from", "")))
 
     def encode(self, by: Synthesizer) -> None:
         """Encode the same T1 by another model, or on another device; no work if that is done."""

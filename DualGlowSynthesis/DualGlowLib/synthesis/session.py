@@ -24,7 +24,7 @@ from ..preparation.pet import PreparedPet, prepare_pet
 from ..provenance import Provenance
 from ..resources import resource
 from ..volumes.scan import Scan
-from .cache import Kept
+from .cache import SizedCache
 from .comparison import Comparison, compare, comparing
 from .patient import Patient, make_patient
 from .question import MAX_AGES, Question
@@ -64,8 +64,8 @@ class Session:
         self.device_reason = ""
         self._opened: tuple = ()
         self._folder: Path | None = None
-        self._patients: Kept[Patient] = Kept(_PATIENTS)
-        self._frames: Kept[np.ndarray] = Kept(_FRAME_BYTES, lambda frame: frame.nbytes)
+        self._patients: SizedCache[Patient] = SizedCache(_PATIENTS)
+        self._frames: SizedCache[np.ndarray] = SizedCache(_FRAME_BYTES, lambda frame: frame.nbytes)
         self._pet: tuple[tuple, PreparedPet] | None = None
 
     # ---- the model

@@ -113,8 +113,8 @@ def train(
         how = preparation_of(found)
         if plan.preparation not in (how, Preparation()):
             raise InputError(
-                f"{plan.cases} is prepared already, in another way than is asked for ({how.to_dict()}); leave the "
-                "options of the preparation out, or give the scans as they were acquired."
+                f"{plan.cases} is prepared already, with other settings than are asked for ({how.to_dict()}); leave "
+                "the options of the preparation out, or give the scans as they were acquired."
             )
     training, validation = sides
     if not training:

@@ -39,6 +39,7 @@ LARGEST_FILE = 1 << 30
 _MOST_VOXELS = 1 << 28  # 645³; a head at half a millimetre has 512³
 
 _BLOCK = 1 << 24
+_DENSEST = 100  # times that a large scan is packed; one of noise is packed twice, one with much background ten times
 _BEYOND = 1 << 26  # bytes that may follow the voxels
 _META_TYPES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
 _META_TYPES |= {"LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
@@ -148,6 +149,11 @@ def unpacked(path: Path, wanted: int | None = None, start: int = 0, packing: str
         # Deflate packs 1032 bytes into one at best, so that this can't be.
         if packing == "gzip" and available * 1040 + 1024 < (wanted or 0):
             raise _too_short(path, available * 1032, wanted, "at most ")
+        if (wanted or 0) > LARGEST_FILE and available * _DENSEST < wanted:
+            raise InputError(
+                f"{path} has {available} bytes and claims to unpack to {wanted}, which no scan of a head does; its "
+                "header is damaged."
+            )
         total = 0
         for part in _parts(file.read, path, bz2.BZ2Decompressor if packing == "bzip2" else _inflate):
             total += len(part)

@@ -242,6 +242,6 @@ def _affine(value: Any) -> np.ndarray:
         raise InputError("The affine is no 4×4 of numbers, voxel indices to millimetres.")
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if sides.min() < _SIDES[0] or sides.max() > _SIDES[1] or abs(np.linalg.det(affine[:3, :3] / sides)) < 1e-3:
-        told = "×".join(f"{side:.3g}" for side in sides)
-        raise InputError(f"The affine's voxels of {told} mm are those of no scan; check the volume's spacing and axes.")
+        size = "×".join(f"{side:.3g}" for side in sides)
+        raise InputError(f"The affine's voxels of {size} mm are those of no scan; check the volume's spacing and axes.")
     return affine

@@ -1,4 +1,4 @@
-"""A real PET beside what the model expects of this MRI: difference, z-map, numbers, and what they mean in words."""
+"""An acquired PET beside what the model expects of this MRI: difference, z-map, numbers, and their meaning in words."""
 
 from typing import Any, NamedTuple
 
@@ -29,8 +29,8 @@ _UNUSUAL = 5.0  # per cent at either end
 
 
 class ComparisonNodes(NamedTuple):
-    """All on the T1's lattice: the real ``pet`` in SUVR, its ``difference`` from the predicted mean, and ``z``, that
-    over the predicted SD. ``table``: metrics and regions.
+    """All on the T1's lattice: the acquired ``pet`` in SUVR, its ``difference`` from the predicted mean, and ``z``,
+    that over the predicted SD. ``table``: metrics and regions.
     """
 
     pet: Any
@@ -44,7 +44,7 @@ def writeComparison(inputVolume, petVolume, found: Compared, isOwned: bool = Fal
 
     Args:
         inputVolume: the T1.
-        petVolume: the real PET as it was given.
+        petVolume: the acquired PET as it was given.
         found: with arrays on the input's lattice, indexed i, j, k.
         isOwned: whether the arrays' memory may become the nodes', see ``volumes.imageOf``.
 
@@ -55,20 +55,20 @@ def writeComparison(inputVolume, petVolume, found: Compared, isOwned: bool = Fal
     if any(array.shape != shape for array in (found.pet, found.difference, found.z)):
         raise ValueError(f"The comparison does not lie on the lattice of {inputVolume.GetName()}.")
     name = belonging.patientTitle(inputVolume)
-    pet = _volume(inputVolume, "RealPet", _("{name} real PET (SUVR)").format(name=name), found.pet, isOwned)
+    pet = _volume(inputVolume, "RealPet", _("{name} acquired PET (SUVR)").format(name=name), found.pet, isOwned)
     pet.SetAttribute("DualGlow.ResampledFrom", petVolume.GetName())
     pet.SetNodeReferenceID("DualGlow.ResampledFrom", petVolume.GetID())
     if pet.GetDisplayNode() is None:
         display.styleUptake(pet)
     about = {**found.provenance, "RealPet": petVolume.GetName()}
-    title, units = _("{name} real minus synthetic").format(name=name), {"Content": "difference", "Units": "SUVR"}
+    title, units = _("{name} acquired minus synthetic").format(name=name), {"Content": "difference", "Units": "SUVR"}
     difference = _map(
         inputVolume, "Difference", title, found.difference, DIFFERENCE_WINDOW, {**about, **units}, isOwned
     )
-    title, units = _("{name} real PET z-map").format(name=name), {"Content": "z", "Units": "standard deviations"}
+    title, units = _("{name} acquired PET z-map").format(name=name), {"Content": "z", "Units": "standard deviations"}
     z = _map(inputVolume, "Z", title, found.z, Z_WINDOW, {**about, **units}, isOwned)
     table = companion(
-        inputVolume, "ComparisonTable", "vtkMRMLTableNode", _("{name} real PET compared").format(name=name)
+        inputVolume, "ComparisonTable", "vtkMRMLTableNode", _("{name} acquired PET compared").format(name=name)
     )
     updateTable(table, _titles(), _metricRows(found) + _regionRows(found))
     volumes.markSynthetic(table, {**about, "Content": "comparison"})
@@ -84,8 +84,10 @@ def summaryOf(found: Compared) -> str:
         text = _("Look at the registration of the PET first, it is {status} ({reasons}).")
         parts.append(text.format(status=found.verdict["status"], reasons="; ".join(found.verdict["reasons"])))
     parts.append(_verdictText(found.percentile, found.provenance["Samples"]))
-    parts.append(_("The model is its own yardstick: where its spread is a little off, real PETs fall near 0 or 100."))
-    text = _("Compare the {bits} bits per dimension with those of other real PETs.")
+    parts.append(
+        _("The model is its own yardstick: where its spread is a little off, acquired PETs fall near 0 or 100.")
+    )
+    text = _("Compare the {bits} bits per dimension with those of other acquired PETs.")
     parts.append(text.format(bits=f"{found.bits_per_dim:.3f}"))
     return " ".join(parts)
 
@@ -158,11 +160,11 @@ def _divergingColors():
 
 
 def _titles() -> list[str]:
-    return [_("Quantity"), _("Real PET"), _("Predicted"), _("5 %"), _("95 %"), _("z")]
+    return [_("Quantity"), _("Acquired PET"), _("Predicted"), _("5 %"), _("95 %"), _("z")]
 
 
 def _metricRows(found: Compared) -> list[list]:
-    """In the brain; in the column of the real PET."""
+    """In the brain; in the column of the acquired PET."""
     metrics = found.metrics
     named = [
         (_("Mean absolute error (SUVR)"), metrics.get("mae")),

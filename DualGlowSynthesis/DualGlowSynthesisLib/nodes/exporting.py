@@ -215,8 +215,8 @@ def _description(content: str | None) -> str:
     others = {
         "sd": SYNTHETIC_SD,
         "below": SYNTHETIC_BELOW,
-        "difference": "Real minus SYNTHETIC FDG, DualGlow, research use only",
-        "z": "Real minus SYNTHETIC FDG over its SD, DualGlow, research use only",
+        "difference": "Acquired minus SYNTHETIC FDG, DualGlow, research use only",
+        "z": "Acquired minus SYNTHETIC FDG over its SD, DualGlow, research use only",
     }
     return others.get(content, SYNTHETIC)
 

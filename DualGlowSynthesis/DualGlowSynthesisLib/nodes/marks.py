@@ -43,8 +43,8 @@ def _content(about: dict) -> str:
         "preview": _("preview, SUVR"),
         "sweep": _("age sweep, SUVR"),
         "montage": _("age sweep, SUVR"),
-        "difference": _("real PET minus synthetic, SUVR"),
-        "z": _("real PET minus synthetic, in SD"),
+        "difference": _("acquired PET minus synthetic, SUVR"),
+        "z": _("acquired PET minus synthetic, in SD"),
     }
     return titles.get(content, content)
 

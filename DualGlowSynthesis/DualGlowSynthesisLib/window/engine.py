@@ -47,11 +47,11 @@ class Job:
         self.isOver = self._isCancelled = False
         self._next()
 
-    def cancel(self, isPatient: bool = False) -> None:
-        """``isPatient``: nobody waits for the end, so that a worker that is slow to heed may live."""
+    def cancel(self, isForced: bool = True) -> None:
+        """``isForced``: a worker that does not heed is killed; without it, it may end what it is at."""
         if not self.isOver:
             self._isCancelled = True
-            self._engine.client.cancel(self._number, isPatient)
+            self._engine.client.cancel(self._number, isForced)
 
     def _next(self) -> None:
         do, arguments, heard = self._steps.pop(0)

@@ -380,7 +380,7 @@ class RunPanel:
 
     def _stopLive(self) -> None:
         if self._live is not None:
-            self._live.cancel(isPatient=True)  # killed, the worker would lose the patient
+            self._live.cancel(isForced=False)  # killed, the worker would lose the patient
             self._live = None
 
 
