@@ -11,6 +11,7 @@ import pytest
 from DualGlowLib import InputError
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.simulate.cohort import simulate_cohort
 from DualGlowLib.training.loop import check_run
 from foreign_files import foreign, snapshot
@@ -109,13 +110,13 @@ def test_what_somebody_added_stays(cases: Path, prepared: Path, tmp_path: Path) 
     """When cases are done anew, and when they leave the cohort."""
     added = [foreign(prepared / name) for name in ADDED]
     before = {path: path.read_bytes() for path in added}
-    result = prepare(cases, prepared, reference="brain")
+    result = prepare(cases, prepared, preparation=Preparation(reference="brain"))
     assert result.kept == []
     assert result.having("good") == ["sub-1", "sub-2"]
     assert {path: path.read_bytes() for path in added} == before
     fewer = shutil.copytree(cases, tmp_path / "fewer")
     shutil.rmtree(fewer / "sub-2")
-    prepare(fewer, prepared, reference="brain")
+    prepare(fewer, prepared, preparation=Preparation(reference="brain"))
     assert [case.name for case in read_cases(prepared)] == ["sub-1"]
     assert {path: path.read_bytes() for path in added} == before
 

@@ -104,6 +104,8 @@ def test_modules_introduce_themselves(module):
 def test_own_tests_of_the_modules_pass(module):
     """Those that run in Slicer."""
     slicer.selfTests[module.name]()
+    if module.panel is not None:  # in the application it stays until the end
+        module.close(module.panel._object.window)
 
 
 @pytest.mark.parametrize("stand_in", [*CTK, *QMRML], ids=lambda cls: cls.__name__)
@@ -116,6 +118,7 @@ def test_stand_ins_offer_nothing_that_slicer_lacks(stand_in):
     offered |= {meta.method(index).name().data().decode() for index in range(meta.methodOffset(), meta.methodCount())}
     own = {name for name in offered if not name.startswith("_")}  # PySide lists our connected functions too
     assert own | set(stand_in.constants) <= members(stand_in.__name__)
+    widget.deleteLater()  # its own slots keep it
 
 
 # -------------------------------------------------------------------------------------------------- the synthesis logic

@@ -475,12 +475,12 @@ def test_a_model_with_another_reference_region_gets_its_own_suvr(
     about = {**shipped.training, "preparation": {"reference": "brain", "resolution": 7.0}}
     save_bundle(replace(shipped, training=about), tmp_path / "model", "# card\n")
     session.open(None, "cpu")
-    first = session.compare(pets[1], 70, samples=2, registered=True)
+    first = session.compare(pets[1], ask(70, samples=2), registered=True)
     patient = session.patient
     try:
         session.open(tmp_path / "model", "cpu")
         assert session.patient is patient
-        second = session.compare(pets[1], 70, samples=2, registered=True)
+        second = session.compare(pets[1], ask(70, samples=2), registered=True)
     finally:
         session.open(None, "cpu")
     assert (first.prepared.reference, second.prepared.reference) == ("pons", "brain")

@@ -800,7 +800,7 @@ def test_a_folder_goes_though_the_worker_is_in_the_middle_of_writing(exchange: P
     worker.ask("open", device="cpu")
     data, affine = small_t1()
     worker.ask("prepare", voxels=worker.save("t1", data), affine=affine, prepared=True)
-    number = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[0])
+    number = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[0], **asking())
     worker.until(lambda event: event["id"] == number and event["event"] == "keyframe")
     worker.process.stdin.close()
     assert worker.process.wait(PATIENCE) == 0
