@@ -31,6 +31,7 @@ def test_a_scan_under_two_names_is_one_persons(tmp_path: Path, scan: int, seed: 
     found = {item.name: item.notes for item in find_cases(tmp_path).items}
     assert f"the same content as sub-01's {('T1', 'PET')[scan]}" in found["sub-04"][0]
     assert [name for name, notes in found.items() if notes] == ["sub-01", "sub-04", "sub-05"]
+    assert "sub-01 and sub-04 and sub-05 count as one person in folds" in find_cases(tmp_path).notes
     cases = read_cases(tmp_path)
     splits = make_splits(cases, 3, seed)
     assert len({splits.assignment[name] for name in ("sub-01", "sub-04", "sub-05")}) == 1

@@ -40,9 +40,11 @@ def test_training_that_cannot_be(name: str, value: object) -> None:
         {"link": {"kernel": 4}}, {"link": {"layers": 0}}, {"link": {"hidden": -3}}, {"link": {"groups": 7}},
         {"link": {"widths": [32, 64]}}, {"link": {"context": [8, 16]}}, {"link": {"widths": [32, 64, -96]}},
         {"link": {"max_log_sigma": 0}}, {"link": {"patterns": -1}}, {"link": {"image_weight": -1}},
-        {"link": {"kind": "none"}}, {"discriminators": {"width": 0, "weight": 1}}, {"discriminators": {"weight": -1}},
+        {"link": {"kind": "none"}}, {"mri": {"centred": True}},
+        {"link": {"context": [8, 0, 16]}}, {"link": {"kind": "levelwise", "conditioning": "none"}}, {"discriminators": {"width": 0, "weight": 1}}, {"discriminators": {"weight": -1}},
         {"discriminators": {"schedule": "step"}}, {"mri_weight": -1}, {"noise": "salt"}, {"mri_noise": -0.1},
-        {"channels": [0, 1]}, {"channels": [1, 1, 1]}, {"link": 3}, {"pet": "big"}, {"covariates": 5},
+        {"channels": [0, 1]}, {"channels": [1, 1, 1]}, {"link": 3}, {"pet": "big"},
+        {"covariates": 5},
     ],
 )  # fmt: skip
 def test_models_that_cannot_be(values: dict) -> None:

@@ -85,7 +85,7 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
     name_visits(items, whole=layout in ("flat", "plain"))
     for item in items:
         _check_fetched(item)
-    keep_doubles_together(items)
+    notes += keep_doubles_together(items)
     check_records(folder, items)
     names = Counter(item.name for item in items)
     for item in items:

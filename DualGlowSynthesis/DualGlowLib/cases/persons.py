@@ -58,8 +58,12 @@ def name_visits(items: Sequence[Finding], whole: bool = True) -> None:
             item.case = item.case and replace(item.case, **changes)
 
 
-def keep_doubles_together(items: Sequence[Finding]) -> None:
-    """Note scans that have the same content as another's; subjects that share one count as one person in folds."""
+def keep_doubles_together(items: Sequence[Finding]) -> list[str]:
+    """Note scans that have the same content as another's; subjects that share one count as one person in folds.
+
+    Returns:
+        A clause on each such person.
+    """
     scans = [
         (item, role, path)
         for item in items
@@ -83,6 +87,8 @@ def keep_doubles_together(items: Sequence[Finding]) -> None:
     for item in items:
         if item.case is not None and persons[item.subject] in shared:
             item.case = replace(item.case, person=persons[item.subject])
+    names = {one: sorted(subject for subject, other in persons.items() if other == one) for one in sorted(shared)}
+    return [f"{' and '.join(own)} count as one person in folds" for own in names.values()]
 
 
 def _alike(scans: Iterable[tuple[Finding, str, Path]]) -> list[list[tuple[Finding, str, Path]]]:

@@ -147,6 +147,11 @@ class ModelConfig:
                 f"A U-Net link needs a width and a context for each of the {levels} levels, not {self.link.widths} and "
                 f"{self.link.context}."
             )
+        in_context = self.link.kind == "unet" and all(self.link.context)
+        if self.mri.centred or (self.pet.centred and not in_context):
+            raise InputError(
+                "centred can be on in pet alone, and with a U-Net link whose context is above 0 at each level."
+            )
         if self.least_weights > _MOST_WEIGHTS:
             raise InputError(
                 f"A model with these depths and widths has more than {_MOST_WEIGHTS:.0e} weights; make them smaller."
@@ -167,7 +172,12 @@ class ModelConfig:
     def least_weights(self) -> int:
         """A number that the model's weights are not below: those of its largest convolutions alone."""
         link, small, levels = self.link, 3**self.dims, len(self.pet.depths)
-        count = sum(d * w * w for flow in (self.mri, self.pet) for d, w in zip(flow.depths, flow.widths, strict=True))
+        count = 0
+        for flow, channels in zip((self.mri, self.pet), self.channels, strict=True):
+            for depth, width in zip(flow.depths, flow.widths, strict=True):
+                channels *= 2**self.dims
+                count += depth * width * (width + small * (channels // 2))
+                channels = channels // 2 if flow.split else channels
         if link.kind == "unet":
             return count + small * sum(width * width for width in link.widths)
         inner = small * link.hidden**2 * (link.layers - 2) if link.layers > 2 else 0
