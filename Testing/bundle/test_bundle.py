@@ -289,4 +289,4 @@ def test_a_model_has_at_least_the_weights_that_are_counted(bundle: Bundle) -> No
         configs.append(replace(bundle.config, link=link, pet=replace(bundle.config.pet, centred=False)))
     for config in configs:
         count = sum(tensor.numel() for tensor in DualGlow(config).state_dict().values())
-        assert 0.02 * count < config.least_weights < count
+        assert 0 < config.least_weights < count
