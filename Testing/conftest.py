@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ SLOW = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: places.get("/".join(item.path.with_suffix("").parts[-2:]), len(SLOW)))
+
+
+def pytest_report_header() -> str:
+    """Which versions the tests ran with; those of Slicer differ (``make test-slicer-versions``)."""
+    return ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "SimpleITK", "nibabel", "pydicom"))
 
 
 @pytest.fixture(autouse=True)

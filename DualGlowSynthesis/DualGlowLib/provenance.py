@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-__all__ = ["ORIGIN_TITLES", "QUESTION_TITLES", "Provenance", "covariate_title", "covariates_of", "with_covariates"]
+__all__ = [
+    "ORIGIN_TITLES",
+    "QUESTION_TITLES",
+    "Provenance",
+    "covariate_title",
+    "covariates_of",
+    "over_ages",
+    "with_covariates",
+]
 
 
 class Provenance(TypedDict, total=False):
@@ -97,6 +105,13 @@ def with_covariates(about: Mapping, covariates: Mapping[str, Any]) -> Provenance
     """The same with these values of covariates: those that are given, the others as they were."""
     own = {_OWN_KEYS[name]: value for name, value in covariates.items() if name in _OWN_KEYS}
     return {**about, **own, "Covariates": {**covariates_of(about), **covariates}}
+
+
+def over_ages(steps: Sequence[Mapping], ages: Sequence[float]) -> Provenance:
+    """Of what shows all steps of a sweep: what is said of the first, at all ages."""
+    about = with_covariates(steps[0], {"age": list(ages)})
+    known = [step["WithinTrainingRange"] for step in steps if "WithinTrainingRange" in step]
+    return {**about, "WithinTrainingRange": all(known)} if known else about
 
 
 def covariates_of(about: Mapping) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 
@@ -53,7 +52,7 @@ def is_missing(value: object) -> bool:
     ``-4`` stands for a missing value as text only; the number -4 is what it is.
     """
     if isinstance(value, float | int):
-        return math.isnan(value)
+        return value != value  # NaN
     return value is None or str(value).strip().lower() in _MISSING
 
 

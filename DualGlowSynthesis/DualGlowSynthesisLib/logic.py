@@ -4,6 +4,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from DualGlowLib import InputError
+from DualGlowLib.provenance import over_ages, with_covariates
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.worker.replies import Sampled, Step
 from DualGlowSlicerLib import volumes
@@ -100,7 +101,8 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
             steps.append(Step(age, made.mean.data, made.regions, made.provenance, session.device))
 
         session.sweep(Question(covariates, temperature, samples, seed), list(ages), keep, progress)
-        return sweep.makeSweep(inputVolume, steps, steps[0].provenance)
+        about = over_ages([step.provenance for step in steps], [step.age for step in steps])
+        return sweep.makeSweep(inputVolume, steps, with_covariates(about, {"age": steps[0].age}))
 
     def _prepare(self, inputVolume, maskVolume, prepared, bundle, device, progress):
         """The session with the model and the patient in it; what it has already costs nothing."""

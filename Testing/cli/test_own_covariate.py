@@ -100,6 +100,12 @@ def test_synthesize(bundle: Path, t1: tuple[str, str], tmp_path: Path) -> None:
         (["--covariate", "site=Paris"], "site is 'Paris'; this model knows Oslo, Rome"),
         (["--covariate", "income=3"], "doesn't know income, but age, education, site"),
         (["--covariate", "education"], "give NAME=VALUE"),
+        (["--covariate", "education="], "give NAME=VALUE"),
+        (["--covariate", "education=9", "--covariate", "education=12"], "'education' is given twice"),
+        (["--age", "70", "--covariate", "age=80"], "'age' is given twice"),
+        (["--covariate", "in\x1b[2J\ncome=3"], r"doesn't know 'in\x1b[2J\ncome'"),
+        (["--covariate", f"education={'x' * 9999}"], "must be a number, not 'xxxx"),
+        (["--covariate", "x" * 9999], "give NAME=VALUE"),
         (["--sex", "F"], "doesn't know sex"),
     ],
 )
@@ -111,6 +117,8 @@ def test_what_cannot_be_is_refused(
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+    assert error[:-1].isprintable()
+    assert len(error) < 500
     assert not output.exists()
 
 
@@ -127,3 +135,12 @@ def test_no_sweep_over_an_age_that_the_model_does_not_know(
     assert main(["sweep", t1[0], *ages]) == 2
     assert "doesn't know age, but no covariates; leave it out" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_ages_of_a_sweep_are_given_once(
+    bundle: Path, t1: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """An age that would have no effect is refused."""
+    options = ["--ages", "60:70:10", "--covariate", "age=80", "--bundle", str(bundle)]
+    assert main(["sweep", t1[0], "--output", str(tmp_path / "out"), *options]) == 2
+    assert "a sweep takes its ages from --ages" in capsys.readouterr().err

@@ -412,7 +412,8 @@ def test_real_preparation_gives_the_same_bytes_with_one_job_or_two(tmp_path: Pat
 @pytest.mark.parametrize(
     ("region", "measured", "kept", "status"),
     [
-        ("pons2", 1.1, True, "good"),
+        ("pons2", 1.04, True, "good"),
+        ("pons2", 1.1, True, "doubtful"),  # the region went through another transform
         ("pons", 2.5, True, "doubtful"),  # it says SUVR and isn't
         ("cerebellumPons2", 1.1, False, "good"),
         ("", 8000.0, False, "good"),
@@ -430,6 +431,7 @@ def test_suvr_to_the_wanted_region_is_used_as_it_is(region: str, measured: float
     assert pet.quality.get("as_delivered") == (region if kept else None)
     assert pet.verdict.status == status
     assert [region in reason for reason in pet.verdict.reasons] == [True] * (status == "doubtful")
+    assert all(f"is {measured:.2f}" in reason for reason in pet.verdict.reasons)
 
 
 def test_a_simulated_cohort_stays_one(tmp_path: Path) -> None:

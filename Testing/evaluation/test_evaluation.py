@@ -172,6 +172,15 @@ def test_a_method_of_ones_own_is_evaluated_like_any(plain: Path, synthesizer: Sy
     assert "| grey matter |" in write_report(result, tmp_path / "report.json")
 
 
+def test_a_covariate_that_a_method_cannot_take_is_said_with_its_case(plain: Path, synthesizer: Synthesizer) -> None:
+    class Young(Grey):
+        def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
+            raise InputError("age 90 is too much.")
+
+    with pytest.raises(InputError, match=r"^one: age 90 is too much\.$"):
+        evaluate([Young()], read_cases(plain), synthesizer.bundle.grid, 3.5)
+
+
 @pytest.mark.parametrize(
     ("answer", "drawn", "says"),
     [(np.zeros((2, 3, 4)), 3, r"grey matter gives a PET of the shape \(2, 3, 4\) for one, not"),

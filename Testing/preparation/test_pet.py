@@ -15,7 +15,7 @@ from DualGlowLib.atlas.reference import REFERENCES, reference_mean, reference_re
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.preparation.brain import brain_mask
 from DualGlowLib.preparation.pet import prepare_pet
-from DualGlowLib.preparation.pet_quality import check_image
+from DualGlowLib.preparation.pet_quality import check_image, file_doubts
 from DualGlowLib.preparation.rigid import register_rigid
 from DualGlowLib.preparation.t1 import Prepared, prepare
 from DualGlowLib.volumes.grid import GRIDS
@@ -312,3 +312,62 @@ def test_a_real_pattern_of_uptake(shared: Path, prepared: Prepared) -> None:
     assert near(-25, 5, 3) == pytest.approx(near(25, 5, 3), rel=0.1)
     cerebellum = reference_region("cerebellum", GRID, prepared.mask)
     assert 0.9 < (found.suvr * cerebellum).sum() / cerebellum.sum() < 1.4
+
+
+# ---------------------------------------------------------------------------------------- what the file leaves in doubt
+
+
+def test_an_overflow_of_a_pet_is_named(prepared: Prepared, pet: Scan) -> None:
+    """The hottest percent of the brain wraps to negative or to small values; a whole one has nothing of it."""
+    scaled = np.round(pet.data / np.percentile(pet.data[prepared.patient_mask], 99) * 32767)
+    whole = prepare_pet(pet, prepared, registered=True)
+    assert (whole.quality["wrapped"], whole.quality["negative_in_brain"]) == (0, 0)
+    assert whole.verdict.status == "good", whole.verdict.reasons
+    for wrong in (scaled.astype(np.int64).astype(np.int16), (2 * scaled).astype(np.int64).astype(np.uint16)):
+        found = prepare_pet(pet.like(wrong.astype(np.float32)), prepared, registered=True)
+        assert found.verdict.status == "doubtful"
+        assert "dark or negative amid the hottest tissue, as after an integer overflow" in found.verdict.reasons[0]
+
+
+def test_voxels_below_0_or_without_a_number_are_counted_in_the_brain(prepared: Prepared, pet: Scan) -> None:
+    places = tuple(np.argwhere(prepared.patient_mask)[::200].T)
+    data, holes = pet.data.copy(), np.zeros(pet.shape, bool)
+    data[places], holes[places] = -50, True
+    found = prepare_pet(pet.like(data), prepared, registered=True)
+    count = len(places[0])
+    assert found.quality["negative_in_brain"] == count
+    assert found.verdict.reasons[-1].startswith(f"{count} voxels of the PET's brain")
+    assert "are below 0" in found.verdict.reasons[-1]
+    empty = Scan(np.maximum(data, 0), pet.affine, holes=holes)
+    found = prepare_pet(empty, prepared, registered=True)
+    assert found.quality["nonfinite_in_brain"] == count
+    (reason,) = found.verdict.reasons
+    assert reason.startswith(f"{count} voxels of the PET's brain")
+    assert "were NaN or infinite" in reason
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        ({"no_orientation": True}, "The PET's file doesn't say how the head lies, so that left and right are a guess."),
+        ({"sform_qform_mm": 49.0, "sform_qform_degrees": 15.0}, "disagree by 49 mm and 15°"),
+        ({"pixdim_mm": "1×1×1"}, "The PET's file names two voxel sizes, 2×2×2 mm"),
+    ],
+)
+def test_a_header_in_doubt_makes_the_pet_doubtful(prepared: Prepared, pet: Scan, meta: dict, said: str) -> None:
+    found = prepare_pet(pet.like(pet.data, **meta), prepared, registered=True)
+    assert found.verdict.status == "doubtful"
+    (reason,) = found.verdict.reasons
+    assert said in reason
+
+
+def test_a_pet_that_had_to_move_far_is_told(prepared: Prepared, pet: Scan) -> None:
+    far = Scan(pet.data, _move((0, 0, 0), (150, -120, 110), prepared) @ pet.affine)
+    found = prepare_pet(far, prepared)
+    assert found.quality["moved"] == pytest.approx(221, abs=3)
+    assert found.verdict.status == "doubtful"
+    assert "had to be moved by 22" in found.verdict.reasons[0]
+    # Two DICOM series of scanners of their own: nothing says that they share a space.
+    t1 = prepared.scan.like(prepared.scan.data, frame_of_reference_uid="1.2")
+    assert file_doubts(far.like(far.data, frame_of_reference_uid="1.3"), t1, found.quality) == []
+    assert "turned by 106°" in file_doubts(far, t1, {"turned": 106.0, "moved": 3.0})[0]

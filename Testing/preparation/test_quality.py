@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nibabel.affines import apply_affine, from_matvec
+from scipy.spatial.transform import Rotation
 
+from brain_of_tissues import Tissues, make_tissues, t1_of, with_brightness
 from DualGlowLib import InputError
-from DualGlowLib.atlas.template import load_template
 from DualGlowLib.preparation.bias import correct_bias
 from DualGlowLib.preparation.brain import given_mask
 from DualGlowLib.preparation.t1 import Prepared, prepare
@@ -23,26 +26,13 @@ GRID = GRIDS["small"]
 
 
 @pytest.fixture(scope="module")
-def tissues() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """A brain at 3 mm as shares of white, grey and fluid: (affine, shares, mask)."""
-    template = load_template()
-    affine = template.t1.affine @ np.diag([3, 3, 3, 1])
-    shape = tuple(n // 3 for n in template.t1.shape)
-    mask = resample(template.mask.data, template.t1.affine, shape, affine) > 0.5
-    white, grey = (resample(one.data, one.affine, shape, affine) for one in (template.wm, template.gm))
-    return affine, {"white": white, "grey": grey, "fluid": np.clip(1 - white - grey, 0, 1)}, mask
-
-
-def _image(tissues: tuple, **brightness: float) -> Scan:
-    affine, shares, mask = tissues
-    rng = np.random.default_rng(0)
-    data = sum(value * shares[name] for name, value in brightness.items()) * mask + rng.normal(0, 0.02, mask.shape)
-    return Scan(np.abs(1000 * data).astype(np.float32), affine, "head.nii")
+def tissues() -> Tissues:
+    return make_tissues()
 
 
 @pytest.fixture(scope="module")
-def t1(tissues: tuple) -> Scan:
-    return _image(tissues, white=1.0, grey=0.72, fluid=0.25)
+def t1(tissues: Tissues) -> Scan:
+    return t1_of(tissues)
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +68,11 @@ def test_another_contrast_is_refused(tissues: tuple, brightness: dict) -> None:
     with pytest.raises(
         InputError, match=r"head.nii doesn't look like a T1 of a brain \(white matter is [01]\.\d\d times"
     ):
-        prepare(_image(tissues, **brightness), GRID, tissues[2])
+        prepare(with_brightness(tissues, **brightness), GRID, tissues[2])
 
 
 def test_a_weak_t1_is_doubted(tissues: tuple) -> None:
-    assert "white matter is only 1.1" in _doubt(_image(tissues, white=0.97, grey=0.9, fluid=0.25), tissues[2])
+    assert "white matter is only 1.1" in _doubt(with_brightness(tissues, white=0.97, grey=0.9, fluid=0.25), tissues[2])
 
 
 def test_a_label_map_is_refused(tissues: tuple) -> None:
@@ -109,12 +99,19 @@ def _shift(k: int) -> np.ndarray:
 
 
 def test_what_the_file_leaves_in_doubt(t1: Scan, tissues: tuple) -> None:
-    meta = {"no_orientation": True, "sform_qform_mm": 31.4}
+    meta = {"no_orientation": True, "sform_qform_mm": 31.4, "sform_qform_degrees": 20.2, "pixdim_mm": "1×1×1"}
     data = t1.data.copy()
     data[30:33, 30, 30] = np.nan
     data[5:7, 5, 5] = 1e5
     reason = _doubt(Scan(data, np.diag([1.0, -1, -1, 1]) @ t1.affine, meta=meta), tissues[2])
-    for part in ("left and right are a guess", "31 mm", "3 voxels", "2 voxels are more than", "turned by 180°"):
+    for part in (
+        "left and right are a guess",
+        "31 mm and 20°",
+        "1×1×1 mm (pixdim)",
+        "3 voxels",
+        "2 voxels are more than",
+        "turned by 180°",
+    ):
         assert part in reason
 
 
@@ -144,13 +141,48 @@ def test_a_mask_on_another_lattice(t1: Scan, tissues: tuple) -> None:
     affine, mask = np.diag([1.0, -1, 1, 1]), tissues[2]
     affine[:3, 3] = -90, 90, -80
     conformed = resample(mask, t1.affine, (182, 220, 182), affine, order=0)
-    inside = given_mask(t1, Scan(conformed, affine, "mask.nii"))
+    inside, doubts = given_mask(t1, Scan(conformed, affine, "mask.nii"))
+    assert doubts == []
     assert inside.dtype == bool
     assert 2 * np.sum(inside & mask) / (inside.sum() + mask.sum()) > 0.99
-    np.testing.assert_array_equal(given_mask(t1, mask.astype(np.uint8)), mask)
-    np.testing.assert_array_equal(
-        given_mask(t1, mask.astype(np.uint8) * 255), mask
-    )  # with which N4 of ANTs does nothing
+    for inside in (1, 255):  # with 255, N4 of ANTs does nothing
+        np.testing.assert_array_equal(given_mask(t1, mask.astype(np.uint8) * np.uint8(inside))[0], mask)
+
+
+def _turned(affine: np.ndarray, shape: tuple[int, ...], angle: float) -> np.ndarray:
+    """Turned about the middle of the volume."""
+    turn = Rotation.from_euler("x", angle, degrees=True).as_matrix()
+    middle = apply_affine(affine, (np.array(shape) - 1) / 2)
+    return from_matvec(turn, middle - turn @ middle) @ affine
+
+
+def test_a_mask_with_the_header_of_another_place_is_taken_voxel_by_voxel(t1: Scan, tissues: tuple) -> None:
+    mask = tissues[2]
+    turned = Scan(mask, _turned(t1.affine, t1.shape, 15), "mask.nii")
+    found = prepare(t1, GRID, turned)
+    assert found.verdict.status == "doubtful"
+    (reason,) = found.verdict.reasons
+    assert re.search(r"another header, \d+ mm and 15° away", reason)
+    assert found.quality["dice"] > 0.93
+    # The same voxels in another order lie at the same place.
+    flipped = t1.affine @ np.diag([1.0, 1, -1, 1])
+    flipped[:3, 3] = apply_affine(t1.affine, (0, 0, t1.shape[2] - 1))
+    inside, doubts = given_mask(t1, Scan(mask[:, :, ::-1], flipped, "mask.nii"))
+    np.testing.assert_array_equal(inside, mask)
+    assert doubts == []
+    # A mask whose own file contradicts itself.
+    said = given_mask(t1, Scan(mask, t1.affine, "mask.nii", {"no_orientation": True}))[1]
+    assert "the brain mask's file doesn't say how the head lies" in said[0]
+
+
+def test_a_mask_of_ones_own_moves_the_burden_of_proof(t1: Scan, tissues: tuple) -> None:
+    """A likeness that refuses a head only makes it doubtful where somebody has seen that there is a brain."""
+    mask = tissues[2]
+    noise = np.random.default_rng(0).normal(0, 900, t1.shape)
+    noisy = t1.like(np.abs(t1.data + noise * mask).astype(np.float32))
+    found = prepare(noisy, GRID, mask)
+    assert 0.3 < found.quality["correlation"] < 0.45
+    assert found.verdict.status == "doubtful"
 
 
 def test_a_mask_of_something_else_is_refused(t1: Scan, tissues: tuple) -> None:

@@ -9,9 +9,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from DualGlowLib.atlas.template import load_template
-from DualGlowLib.preparation.slices import slice_doubts, slice_jumps
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.slices import slice_doubts, slice_jumps
 
 
 @pytest.fixture(scope="module")

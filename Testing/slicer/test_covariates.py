@@ -167,6 +167,8 @@ def test_sweep_and_comparison_are_of_the_same_person(module, client: HandClient)
     (proxy,) = {node.GetID(): node for node in module.window.shownNodes()}.values()
     assert volumes.provenanceOf(proxy)["Covariates"] == {"age": 70.0, "sex": None, "education": 12.0, "site": "Lyon"}
     assert "education 12, site Lyon" in module.window.marks.textIn("Red")
+    table = volumes.provenanceOf(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableNode"))
+    assert (table["Age"], table["WithinTrainingRange"]) == ([50.0, 60.0, 70.0, 80.0, 90.0, 100.0], False)  # 100 isn't
     module.ui.petSelector.setCurrentNode(pet)
     module.ui.compareButton.click()
     assert client.the("compare").question.covariates == {"age": 72.0, "education": 12.0, "site": "Lyon"}
@@ -327,3 +329,12 @@ def test_long_names_and_values_fit_the_panel(module, own) -> None:
         assert row.height() >= row.minimumSizeHint().height()
         if isinstance(row, QAbstractSpinBox):
             assert row.width() >= row.minimumSizeHint().width(), name
+
+
+def test_a_name_with_braces_is_a_name(module, own, client: HandClient) -> None:
+    module.window.model.add(str(own.make("braces", AGE, Covariate("score {0}", "numeric", minimum=0.0, maximum=9.0))))
+    t1()
+    module.window.patient._sayOther("score {0}", 5.0)
+    apply(module, client)
+    module.window.patient._sayOther("score {0}", None)
+    assert "score {0} 5 (chosen: unknown)" in module.ui.agreementLabel.text

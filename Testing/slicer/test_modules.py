@@ -258,6 +258,10 @@ def test_sweep_makes_a_sequence_over_the_mri(logic, session):
     made = logic.sweep(volume, [60, 70], sex="F", education=12, temperature=0.7, samples=2, seed=5)
     assert session.asked == [Question({"age": age, "sex": "F", "education": 12}, 0.7, 2, 5) for age in (60, 70)]
     assert made.sequence.GetNumberOfDataNodes() == 2
+    assert volumes.provenanceOf(made.table)["WithinTrainingRange"] is True
+    later = logic.sweep(volume, [60, 95])
+    assert volumes.provenanceOf(later.table)["WithinTrainingRange"] is False
+    made = logic.sweep(volume, [60, 70])
     assert made.proxy.GetParentTransformNode() is volume.GetParentTransformNode()
     second = slicer.util.arrayFromVolume(made.sequence.GetNthDataNode(1))
     assert np.array_equal(second, 70.0 * slicer.util.arrayFromVolume(volume))

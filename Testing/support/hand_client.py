@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from DualGlowLib.bundle.files import DEFAULT_BUNDLE, describe
-from DualGlowLib.provenance import Provenance, with_covariates
+from DualGlowLib.provenance import Provenance, over_ages, with_covariates
 from DualGlowLib.resources import resource
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.worker import replies
@@ -146,7 +146,8 @@ class HandClient:
         for age in ages:
             mean, about = np.full(shape, age, np.float32, "F"), provenance(asked.question.at(age=age), self.model)
             asked.event("step", **vars(step(asked.question, age, mean, provenance=about)))
-        asked.done(replies.Swept(None, with_covariates(provenance(asked.question, self.model), {"age": ages})))
+        told = [provenance(asked.question.at(age=age), self.model) for age in ages]
+        asked.done(replies.Swept(None, over_ages(told, ages)))
 
     def answer_compare(self, shape: tuple[int, ...], **changes: object) -> None:
         """``compare``: the PET is 1, and 0.5 above what is expected, with a standard deviation of 0.25, everywhere."""
@@ -222,8 +223,8 @@ def provenance(question: Question = Question(), model: dict = BUNDLE, **more: ob
     """As the worker writes it about what this model was asked for."""
     about = {
         "Synthetic": True, "Description": "SYNTHETIC FDG-PET made by hand", "Units": "SUVR", "ReferenceRegion": "pons",
-        "TrainedOnSimulatedPET": True, "WithinTrainingRange": True, "Temperature": question.temperature,
-        "Samples": question.drawn, "Antithetic": False, "Seed": question.seed,
+        "TrainedOnSimulatedPET": True, "WithinTrainingRange": (question.covariates.get("age") or 0) <= 90,
+        "Temperature": question.temperature, "Samples": question.drawn, "Antithetic": False, "Seed": question.seed,
         **({"FirstSample": question.first} if question.first else {}), "Bundle": model["name"],
         "BundleSHA256": model["sha256"], "Source": "T1", "SourceVoxelsSHA256": "c" * 64,
         "ToTemplate": np.eye(4).tolist(), "Quality": {}, "Verdict": GOOD, "DualGlowVersion": "0.1.0",

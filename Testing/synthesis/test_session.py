@@ -278,6 +278,12 @@ def test_keyframes_are_kept_and_share_their_noise(session: Session, monkeypatch:
         frames[0][2][0, 0, 0] = 1
 
 
+def test_keyframes_of_later_samples_are_others(session: Session) -> None:
+    ages, question = [62], ask(temperature=1.0, seed=11)
+    later = next(session.keyframes(replace(question, first=5), ages, [1.0]))[2]
+    assert np.abs(next(session.keyframes(question, ages, [1.0]))[2] - later).max() > 0.01
+
+
 def test_keyframes_of_another_patient_are_others(session: Session) -> None:
     mine = next(session.keyframes(ask(), [60], [0.0]))[2]
     prepared = session.patient.prepared
@@ -297,6 +303,7 @@ def test_keyframes_refuse_before_the_first(session: Session) -> None:
     ("values", "words"),
     [
         ({"age": 300}, "age 300"),
+        ({"age": 10**400}, "age must be a number, not 1000"),
         ({"sex": "X"}, "sex is 'X'"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)}, "7 temperatures are given"),
@@ -516,6 +523,13 @@ def test_few_samples_give_students_interval(samples: int, student: float) -> Non
 def test_rows_of_one_sample_have_no_interval() -> None:
     assert region_rows(law(1))[0]["sd"] is None
     assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high"}
+
+
+def test_a_region_that_the_t1_does_not_show_has_no_value() -> None:
+    known = np.arange(len(REGIONS)) != 3
+    rows = region_rows(law(3), known)
+    assert rows[3] == {"region": REGIONS[3], "mean": None, "sd": None, "low": None, "high": None}
+    assert [row["mean"] is not None for row in rows] == known.tolist()
 
 
 def test_kept_lets_go_of_the_least_used() -> None:

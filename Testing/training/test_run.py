@@ -142,7 +142,7 @@ def test_prepared_cases_say_which_grid_they_lie_on(
     prepare_cohort(cases, tmp_path / "prepared", GRID, Preparation(reference="brain"), work=quick_case)
     command = ["train", str(tmp_path / "prepared"), "--config", settings, "--output", str(tmp_path / "run")]
     assert main([*command, "--reference", "cerebellum"]) == 2
-    assert "is prepared already, in another way" in capsys.readouterr().err
+    assert "is prepared already, with other settings" in capsys.readouterr().err
     assert main([*command, "--reference", "brain"]) == 0
     assert load_bundle(tmp_path / "run" / "bundle").grid == GRID
     assert caches(tmp_path) == [tmp_path / "prepared"]
@@ -195,6 +195,18 @@ def test_a_covariate_that_is_none_is_found_before_anything_is_prepared(
     command = ["train", str(cases), "--config", str(tmp_path / "settings.json"), "--output", str(tmp_path / "run")]
     assert main(command) == 2
     assert f"sub-1 in {cases}: " in capsys.readouterr().err
+    assert caches(tmp_path) == []
+
+
+def test_a_covariate_that_no_case_has_is_found_before_anything_is_prepared(
+    cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Else a misspelt one would be left out of the model without a word."""
+    model = {"covariates": ["age", {"name": "sites", "kind": "categorical"}]}
+    (tmp_path / "settings.json").write_text(json.dumps({"model": model}))
+    command = ["train", str(cases), "--config", str(tmp_path / "settings.json"), "--output", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "has the covariate sites, but age, diagnosis, sex, site; correct its name" in capsys.readouterr().err
     assert caches(tmp_path) == []
 
 

@@ -232,6 +232,27 @@ def test_settings_files_may_change_the_model(tmp_path: Path) -> None:
     assert [covariate.name for covariate in config.covariates] == ["age", "apoe"]
 
 
+def test_covariates_are_named_as_the_columns_of_tables_are_read() -> None:
+    """Else a column MMSE, which is read as mmse, would be left out of the model without a word."""
+    config = preset("standard", (64, 96, 64), covariates=[{"name": " MMSE", "kind": "numeric"}])
+    assert [covariate.name for covariate in config.covariates] == ["mmse"]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["age", "Age"], "The covariate age is there twice"),
+        ([""], "is called ''"),
+        (["a=b"], "is called 'a=b'"),
+        (["two\nlines"], r"is called 'two\\nlines'"),
+    ],
+)
+def test_names_of_covariates_are_checked(names: list[str], says: str) -> None:
+    given = [{"name": name, "kind": "numeric"} for name in names]
+    with pytest.raises(InputError, match=says):
+        preset("standard", (64, 96, 64), covariates=given)
+
+
 def test_a_flip_moves_both_images_and_nothing_else(cases: Path) -> None:
     cohort = Cohort.load(read_cases(cases)[:4], GRIDS["small"])
     plain = cohort.batch([0, 1, 2, 3])

@@ -110,6 +110,16 @@ def test_files_are_known_by_content(stored: np.ndarray, tmp_path: Path) -> None:
     assert alone.source == str(packed)
 
 
+@pytest.mark.parametrize("start", [b"\x5c\1\0\0", b"\0\0\1\x5c", b"\0\0\0\1", b"II*\0"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_preamble_may_hold_anything(stored: np.ndarray, tmp_path: Path, start: bytes, packed: bool) -> None:
+    """Some scanners' begins as an Analyze header; others are TIFF files as well."""
+    for file in write_series(tmp_path, stored, AXIAL):
+        content = start + file.read_bytes()[4:]
+        file.write_bytes(gzip.compress(content) if packed else content)
+    np.testing.assert_array_equal(voxels_on(read_scan(file), AXIAL), stored)
+
+
 def test_values_are_rescaled_slice_by_slice_and_monochrome1_is_not_inverted(tmp_path: Path) -> None:
     stored = np.random.default_rng(0).integers(-200, 3000, (12, 10, 9)).astype(np.int16)
     slopes = 0.5 + np.arange(9)

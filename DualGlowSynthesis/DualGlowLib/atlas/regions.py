@@ -22,7 +22,18 @@ from ..volumes.separable import HALF, WORK, apply_axes, half_affine, lines, samp
 from .reference import PONS, pons
 from .template import load_template
 
-__all__ = ["PARTITION", "PONS", "REGIONS", "coordinates", "labels", "partition", "pons", "weights"]
+__all__ = [
+    "PARTITION",
+    "PONS",
+    "REGIONS",
+    "SEEN",
+    "coordinates",
+    "labels",
+    "partition",
+    "pons",
+    "regions_seen",
+    "weights",
+]
 
 # Region: spheres (x, y, z, radius) in RAS+ millimetres of MNI152 space. "*" in place of a side: written for the right
 # half (x > 0) and mirrored. Names with "_L"/"_R" are made from the ones that end in "_*".
@@ -65,6 +76,9 @@ _SPHERES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     ),
     "brain_stem": ((3, -28, -34, 12), (3, -36, -50, 10), (5, -24, -16, 9), (3, -42, -64, 10), (3, -30, -42, 10)),
 }  # fmt: skip
+
+SEEN = 0.9
+"""Share of a region that must have been measured, or its mean is not that of the region and is not given."""
 
 _SOFTNESS = 5.0  # mm; two spheres 25 mm apart meet in a border that is about 4 mm wide
 
@@ -157,6 +171,18 @@ def weights(grid: Grid) -> np.ndarray:
     maps /= maps.sum(axis=(1, 2, 3), keepdims=True)
     maps.setflags(write=False)
     return maps
+
+
+def regions_seen(grid: Grid, seen: np.ndarray | None) -> np.ndarray:
+    """Share of each region of ``REGIONS`` (by its weights) that lies where a scan has measured.
+
+    Args:
+        grid: the lattice in template space.
+        seen: bool, the grid's shape; None for everywhere.
+    """
+    if seen is None or seen.all():
+        return np.ones(len(REGIONS))
+    return np.tensordot(weights(grid), seen.astype(np.float64), 3)
 
 
 def labels(grid: Grid) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import reprlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -136,10 +137,14 @@ def _question(arguments: argparse.Namespace) -> Question:
     """
     covariates = {name: getattr(arguments, name, None) for name in ("age", "sex", "diagnosis")}
     for text in arguments.covariate or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--covariate is {text!r}; give NAME=VALUE, e.g. education=12.")
-        covariates[name.strip()] = value.strip()
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name and value):  # as of a shell's variable that isn't set
+            raise InputError(f"--covariate is {reprlib.repr(text)}; give NAME=VALUE, e.g. education=12.")
+        if name == "age" and not hasattr(arguments, "age"):
+            raise InputError(f"--covariate gives the age {reprlib.repr(value)}; a sweep takes its ages from --ages.")
+        if covariates.get(name) is not None:
+            raise InputError(f"{reprlib.repr(name)} is given twice; give it once.")
+        covariates[name] = value
     return Question(
         covariates, tuple(arguments.temperature), arguments.samples, arguments.seed, arguments.below,
         antithetic=arguments.antithetic,
@@ -320,13 +325,16 @@ def _beside(path: Path, what: str, ending: str = "") -> Path:
 
 
 def _write_regions(rows: list[dict], path: Path, force: bool) -> Path:
-    """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several."""
+    """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several.
+
+    A region that the T1 doesn't show has no values (n/a, as in BIDS).
+    """
     from ..files import write_whole
 
     titles = {"region": "region", "mean": "mean", "sd": "sd", "low": "low90", "high": "high90"}
-    shown = [key for key in titles if rows[0][key] is not None]
+    shown = [key for key in titles if any(row[key] is not None for row in rows)]
     lines = [[titles[key] for key in shown]]
-    lines += [[row["region"], *(f"{row[key]:.4f}" for key in shown[1:])] for row in rows]
+    lines += [[row["region"], *("n/a" if row[key] is None else f"{row[key]:.4f}" for key in shown[1:])] for row in rows]
     return write_whole(path, "".join("\t".join(line) + "\n" for line in lines), force)
 
 

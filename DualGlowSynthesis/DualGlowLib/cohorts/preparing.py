@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PREPARATION", "SPACE", "Job", "Settings", "case_files", "case_folder", "prepare_case", "remove_case"]
 
-PREPARATION = 1
+PREPARATION = 2
 """Raise it when the same scans and settings give other voxels: then every cohort is prepared anew."""
 SPACE = "MNI152NLin2009aSym"
 """BIDS' name of the template (``atlas.template``)."""
+_AS_SAID = 0.05  # of 1: how far the mean of the reference region of a PET that is said to be SUVR may lie from it
 _PACKAGES = ("torch", "SimpleITK", "numpy", "nibabel", "pydicom")
 
 
@@ -214,7 +215,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
             registered=case.registered,
             progress=lambda stage, done: progress(f"PET {stage}", share + 0.3 * done),
         )
-        pet = _as_delivered(pet, case.suvr)
+        pet = _as_delivered(pet, case.suvr, prepared)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
     series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
     order = ("good", "doubtful", "refused")
@@ -234,19 +235,35 @@ def _choices(found: dict[str, Prepared | PreparedPet]) -> dict[str, str]:
     return {role: str(choice) for role, choice in chosen.items() if choice}
 
 
-def _as_delivered(pet: PreparedPet, region: str) -> PreparedPet:
+def _as_delivered(pet: PreparedPet, region: str, t1: Prepared | None = None) -> PreparedPet:
     """A PET that is SUVR to the wanted region already (``pons2`` of Clinica for ``pons``) keeps its own scale.
 
-    Its makers' region differs a little from ours, which here only checks what they say.
+    Its makers' region differs a little from ours, which here only checks what they say: a region that was taken through
+    the wrong transform (as by Clinica before its pull request 1345) gives another mean. SUVR to another region
+    is checked in the same way, where we have that region.
     """
-    if region.rstrip("0123456789").lower() != pet.reference:
-        return pet
+    claimed = region.rstrip("0123456789").lower()
+    measured = pet.reference_value if claimed == pet.reference else _delivered_mean(pet, claimed, t1)
     reasons = list(pet.verdict.reasons)
-    if not 0.75 < pet.reference_value < 1.33:
-        reasons.append(f"it is said to be SUVR to {region}, whose mean should be 1 and is {pet.reference_value:.2f}")
+    if measured is not None and abs(measured - 1) > _AS_SAID:
+        reasons.append(f"It is said to be SUVR to {region}, whose mean should be 1 and is {measured:.2f}.")
+    quality = pet.quality if measured is None else {**pet.quality, "delivered_reference_mean": round(measured, 4)}
     verdict = replace(pet.verdict, status="doubtful" if reasons else pet.verdict.status, reasons=reasons)
-    quality = {**pet.quality, "as_delivered": region}
+    if claimed != pet.reference:
+        return replace(pet, quality=quality, verdict=verdict)
+    quality = {**quality, "as_delivered": region}
     return replace(pet, suvr=pet.suvr * np.float32(pet.reference_value), quality=quality, verdict=verdict)
+
+
+def _delivered_mean(pet: PreparedPet, claimed: str, t1: Prepared | None) -> float | None:
+    """Mean of the PET as it was delivered in the region that it is said to be relative to; None of an unknown one."""
+    from ..atlas.reference import REFERENCES, reference_region
+
+    parts = {"cerebellumpons": ("cerebellum", "pons")}.get(claimed, (claimed,))
+    if t1 is None or not set(parts) <= set(REFERENCES):
+        return None
+    weights = sum(reference_region(part, t1.grid, t1.mask) for part in parts)
+    return float((weights * pet.suvr).sum() / weights.sum()) * pet.reference_value
 
 
 def _write_all(

@@ -97,7 +97,11 @@ def _images(
         return image
 
     for predictor in predictors:
-        yield predictor.name, checked(predictor, predictor.predict(prepared, case.attributes)), None
+        try:
+            image = predictor.predict(prepared, case.attributes)
+        except InputError as error:
+            raise InputError(f"{case.name}: {error}") from None
+        yield predictor.name, checked(predictor, image), None
         if samples > 1 and isinstance(predictor, SamplingPredictor):
             draws = Draws()
             for image in islice(predictor.sample(prepared, case.attributes, samples, seed), samples):

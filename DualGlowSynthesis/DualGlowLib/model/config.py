@@ -156,6 +156,12 @@ class ModelConfig:
             raise InputError(
                 f"A model with these depths and widths has more than {_MOST_WEIGHTS:.0e} weights; make them smaller."
             )
+        names = [covariate.name for covariate in self.covariates]
+        for name in names:
+            if not name.isprintable() or name != name.strip() or not name or "=" in name:
+                raise InputError(f"A covariate is called {reprlib.repr(name)}; give it a name of letters and digits.")
+            if names.count(name) > 1:
+                raise InputError(f"The covariate {name} is there twice; name each once.")
         if any(side % 2**levels for side in self.shape):
             raise InputError(f"The grid {self.shape} does not divide by {2**levels}, as {levels} levels need.")
         needs = [
@@ -248,7 +254,8 @@ def _covariates(given: object, where: str) -> tuple[Covariate, ...]:
         if isinstance(entry, str) and entry in usual:
             found.append(usual[entry])
         elif isinstance(entry, Mapping) and {"name", "kind"} <= set(entry):
-            found.append(with_values(Covariate("", "numeric"), entry, f"{where}, covariates"))
+            own = with_values(Covariate("", "numeric"), entry, f"{where}, covariates")
+            found.append(replace(own, name=own.name.strip().lower()))  # as the columns of tables are read
         else:
             raise InputError(f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}.')
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -72,14 +73,16 @@ class Covariate:
             for known in self.values:
                 if known.lower() == spelt.lower():
                     return known
-        raise InputError(f"{self.name} is {text!r}; this model knows {', '.join(self.values)} (or leave it out).")
+        raise InputError(
+            f"{self.name} is {reprlib.repr(text)}; this model knows {', '.join(self.values)} (or leave it out)."
+        )
 
     def _number(self, value: object) -> float:
         found = number(value) if isinstance(value, str) else value
         try:
             found = float(self._spelt(value) if found is None else found)
-        except (TypeError, ValueError):
-            raise InputError(f"{self.name} must be a number, not {value!r}.") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"{self.name} must be a number, not {reprlib.repr(value)}.") from None
         # A little grace: nothing changes in a person on the birthday at which the training cohort happened to begin.
         margin = 0.05 * (self.maximum - self.minimum)
         if not (math.isfinite(found) and self.minimum - margin <= found <= self.maximum + margin):

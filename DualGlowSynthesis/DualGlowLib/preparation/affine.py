@@ -22,6 +22,7 @@ from ..volumes.lattices import box_lattice
 from ..volumes.morphology import REST, dilated
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from .field_of_view import FieldOfView
 from .intensity import normalise_t1
 
 __all__ = ["Fit", "degrees", "register"]
@@ -59,7 +60,11 @@ class Fit:
 
 
 def register(
-    scan: Scan, mask: np.ndarray, progress: Callable[[float], None] | None = None, start: np.ndarray | None = None
+    scan: Scan,
+    mask: np.ndarray,
+    progress: Callable[[float], None] | None = None,
+    start: np.ndarray | None = None,
+    view: FieldOfView | None = None,
 ) -> Fit:
     """Find the affine that brings a T1's brain to the template's.
 
@@ -69,12 +74,13 @@ def register(
         progress: called with 0..1.
         start: 4×4, patient to template, where that is known already within some 20°; otherwise all ways to lie in a
             file are tried.
+        view: of a brain that is cut, so that nothing is compared beyond the cut.
 
     Returns:
         The best fit found. Whether it is good enough is for the caller to judge.
     """
     progress = progress or (lambda fraction: None)
-    brain = _Brain.of(scan, mask, min(_FINE))
+    brain = _Brain.of(scan, mask, min(_FINE), view)
     moving = {size: _Moving(brain, size) for size in (_COARSE, *_FINE)}
     if start is None:
         candidates = _coarse(moving[_COARSE], lambda fraction: progress(0.5 * fraction))
@@ -120,27 +126,31 @@ def _coarse(moving: _Moving, progress: Callable[[float], None]) -> list[tuple[fl
 class _Brain:
     """A brain on a lattice along RAS: T1 evened out and 0 outside, share of brain, lattice, field of view.
 
-    ``frame`` takes millimetres to 0..1 along each axis of the scan's field of view.
+    ``frame`` takes millimetres to 0..1 along each axis of the scan's field of view; ``clear``, of a brain that is cut,
+    is where the cut can't be seen.
     """
 
     t1: np.ndarray
     mask: np.ndarray
     affine: np.ndarray
     frame: np.ndarray
+    clear: np.ndarray | None = None
 
     @classmethod
-    def of(cls, scan: Scan, mask: np.ndarray, size: float) -> _Brain:
+    def of(cls, scan: Scan, mask: np.ndarray, size: float, view: FieldOfView | None = None) -> _Brain:
         shape, affine = box_lattice(mask, scan.affine, _MARGIN, size)
         t1 = resample(normalise_t1(scan.data, mask), scan.affine, shape, affine)
         soft = resample(mask, scan.affine, shape, affine)
         box = from_matvec(scan.affine[:3, :3] * scan.shape, apply_affine(scan.affine, [-0.5] * 3))
-        return cls(_evened(t1, soft, size), soft, affine, np.linalg.inv(box))
+        clear = None if view is None else view.clear(shape, affine)
+        return cls(_evened(t1, soft, size), soft, affine, np.linalg.inv(box), clear)
 
     def at(self, size: float) -> _Brain:
         """The same in larger voxels."""
         shape, affine = box_lattice(np.ones(self.t1.shape, bool), self.affine, 0.0, size)
         volumes = (resample(volume, self.affine, shape, affine) for volume in (self.t1, self.mask))
-        return _Brain(*volumes, affine, self.frame)
+        clear = None if self.clear is None else resample(self.clear, self.affine, shape, affine, 0, fill=None) > 0.5
+        return _Brain(*volumes, affine, self.frame, clear)
 
 
 def _evened(t1: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
@@ -185,7 +195,7 @@ class _Moving:
 
     def __init__(self, brain: _Brain, size: float) -> None:
         brain = brain.at(size)
-        self.affine, self.frame = brain.affine, brain.frame
+        self.affine, self.frame, self.clear = brain.affine, brain.frame, brain.clear
         volumes = [np.pad(volume, 1) for volume in (brain.t1, brain.mask)]  # nothing lies beyond
         self.shape = volumes[0].shape
         gradients = [g / size for volume in volumes for g in np.gradient(volume)]
@@ -218,6 +228,9 @@ class _Moving:
         for row in place[:3]:
             along = fixed.points @ row[:3] + row[3]
             inside &= (along >= 0) & (along <= 1)
+        if self.clear is not None:
+            index = np.rint(apply_affine(np.linalg.inv(self.affine) @ affine, fixed.points)).astype(np.intp)
+            inside &= self.clear[tuple(np.clip(index, 0, np.array(self.clear.shape) - 1).T)]
         return inside
 
 

@@ -16,10 +16,12 @@ import numpy as np
 from ..errors import InputError
 from ..files import hash_file
 from ..resources import resource
+from ..volumes.contradictions import apart, header_doubts
 from ..volumes.lattices import corners, lattice_about
 from ..volumes.morphology import dilated, extent, filled, largest_piece, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from .field_of_view import FieldOfView
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,9 +56,38 @@ def brain_mask(scan: Scan, progress: Callable[[float], None] | None = None) -> S
     Raises:
         InputError: if the field of view is larger than any scan of a head.
     """
+    tell = progress or (lambda fraction: None)
+    probability, affine, low, high = _probability(scan, tell)
+    if probability is None:
+        return scan.like(np.zeros(scan.shape, dtype=bool))
+    inside = _on(scan, probability, affine)
+    tell(0.9)
+    inside = _already_stripped(scan.data > low + _FOREGROUND * (high - low), inside)
+    view = FieldOfView.of(scan, inside)
+    if not view.is_cut and view.may_be_cut(scan, low, high):
+        inside = _to_the_cut(scan, inside, view)
+    tell(1.0)
+    return scan.like(inside)
+
+
+def _to_the_cut(scan: Scan, inside: np.ndarray, view: FieldOfView) -> np.ndarray:
+    """The brain as the networks draw it if the image went on beyond its edge; as it was where it isn't cut there."""
+    probability, affine, _, _ = _probability(view.continued(scan, FINE), lambda fraction: None)
+    if probability is None:
+        return inside
+    longer = _on(scan, probability, affine) & view.within(scan)
+    return longer if longer.any() and FieldOfView.of(scan, longer).is_cut else inside
+
+
+def _on(scan: Scan, probability: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    inside = resample(probability, affine, scan.shape, scan.affine, antialias=False) > 0.5
+    return filled(largest_piece(inside))
+
+
+def _probability(scan: Scan, tell: Callable[[float], None]) -> tuple[np.ndarray | None, np.ndarray, float, float]:
+    """Probability of brain and its 4×4 (None and the search's where there is none), background and bright tissue."""
     import torch
 
-    tell = progress or (lambda fraction: None)
     coarse_net, fine_net = _networks()
     shape, affine = _lattice(scan.affine, [(-0.5, n - 0.5) for n in scan.shape], COARSE)
     if max(shape) * COARSE > _LARGEST:
@@ -72,7 +103,7 @@ def brain_mask(scan: Scan, progress: Callable[[float], None] | None = None) -> S
         probability = _search(coarse_net, scale_intensity(image, low, high))
         found = largest_piece(probability > 0.5)
         if not found.any():
-            return scan.like(np.zeros(scan.shape, dtype=bool))
+            return None, affine, low, high
 
         spans = [(side.start, side.stop - 1) for side in extent(found)]
         shape, fine_affine = _lattice(affine, spans, FINE, _MARGIN)
@@ -81,15 +112,14 @@ def brain_mask(scan: Scan, progress: Callable[[float], None] | None = None) -> S
         prior = resample(np.where(dilated(found, 2), probability, 0), affine, shape, fine_affine)
         probability = _run(fine_net, np.stack([scale_intensity(image, low, high), prior]))
     tell(0.8)
-    inside = resample(probability, fine_affine, scan.shape, scan.affine, antialias=False) > 0.5
-    tell(0.9)
-    inside = filled(largest_piece(inside))
-    tell(1.0)
-    return scan.like(_already_stripped(scan.data > low + _FOREGROUND * (high - low), inside))
+    return probability, fine_affine, low, high
 
 
-def given_mask(scan: Scan, mask: np.ndarray | Scan) -> np.ndarray:
+def given_mask(scan: Scan, mask: np.ndarray | Scan) -> tuple[np.ndarray, list[str]]:
     """A brain mask that somebody made with another program, on the scan's lattice, after a look at it.
+
+    A mask whose lattice has the scan's shape and voxels but lies elsewhere has either been made in another space or
+    been given a wrong header. Where the networks' own mask speaks for the second, it is taken voxel by voxel.
 
     Args:
         scan: the T1.
@@ -97,17 +127,21 @@ def given_mask(scan: Scan, mask: np.ndarray | Scan) -> np.ndarray:
             e.g. at 1 mm, as HD-BET, SynthStrip and FreeSurfer write them; it is brought over by nearest neighbour.
 
     Returns:
-        Bool of the scan's shape.
+        Bool of the scan's shape, and what is in doubt about it, a clause each.
 
     Raises:
         InputError: if the mask is empty, lies elsewhere than the head, or has no brain's volume.
         ValueError: if an array doesn't have the scan's shape.
     """
-    where, name = scan.source or "the image", "The brain mask"
+    where, name, doubts = scan.source or "the image", "The brain mask", []
     if isinstance(mask, Scan):
         name = f"The brain mask {mask.source}".rstrip()
         brain, its_affine = mask.data > 0.5, mask.affine
         inside = resample(brain, its_affine, scan.shape, scan.affine, order=0) > 0.5
+        doubts = header_doubts(mask, "the brain mask's file")
+        if brain.any() and (apart := _elsewhere(scan, mask)) is not None:
+            inside, said = _better_place(scan, inside, brain, apart)
+            doubts += said
     else:
         mask = np.asarray(mask)
         if mask.shape != scan.shape:
@@ -123,7 +157,32 @@ def given_mask(scan: Scan, mask: np.ndarray | Scan) -> np.ndarray:
     bright = np.mean(scan.data[inside] > low + _FOREGROUND * (high - low)) if inside.any() else 0.0
     if kept < _ON_HEAD * volume or bright < _ON_HEAD:
         raise InputError(f"{name} doesn't lie on the head in {where}; give a mask made from this very scan, or none.")
-    return inside
+    return inside, doubts
+
+
+def _elsewhere(scan: Scan, mask: Scan) -> tuple[float, float] | None:
+    """Millimetres and degrees between two lattices of one shape and voxel size that aren't the same voxels."""
+    if mask.shape != scan.shape or not np.allclose(mask.spacing, scan.spacing, rtol=0.01):
+        return None
+    millimetres, turned = apart(scan.affine, mask.affine, scan.shape)
+    step = np.linalg.solve(scan.affine, mask.affine)
+    turn, shift = step[:3, :3], step[:3, 3] + np.minimum(step[:3, :3], 0) @ (np.array(mask.shape) - 1)
+    same = np.abs(turn - np.rint(turn)).max() < 1e-2 and np.abs(shift).max() < 0.5  # the same voxels in another order
+    return None if same or millimetres < 1 else (millimetres, turned)
+
+
+def _better_place(
+    scan: Scan, by_header: np.ndarray, by_voxel: np.ndarray, apart: tuple[float, float]
+) -> tuple[np.ndarray, list[str]]:
+    """The one of two places of a mask that overlaps more with what the networks see, and what to say of it."""
+    own = brain_mask(scan).data
+    overlaps = [2 * np.count_nonzero(own & one) / (own.sum() + one.sum() + 1e-6) for one in (by_header, by_voxel)]
+    if overlaps[1] <= overlaps[0]:
+        return by_header, []
+    return by_voxel, [
+        f"the brain mask has the T1's voxels but another header, {apart[0]:.0f} mm and {apart[1]:.0f}° away; it fits "
+        f"the head better voxel by voxel (overlap {overlaps[1]:.2f}, by its header {overlaps[0]:.2f}) and is taken so"
+    ]
 
 
 def _already_stripped(foreground: np.ndarray, brain: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from ..volumes.grid import Grid
+    from .field_of_view import FieldOfView
 
 __all__ = ["Warp", "deform", "to_grid"]
 
@@ -103,13 +104,14 @@ def to_grid(
     return resample(data, to_template @ affine, grid.shape, grid.affine, warp=(warp.field, warp.affine), **options)
 
 
-def deform(scan: Scan, mask: np.ndarray, to_template: np.ndarray) -> Warp:
+def deform(scan: Scan, mask: np.ndarray, to_template: np.ndarray, view: FieldOfView | None = None) -> Warp:
     """Find what is left to move after the affine.
 
     Args:
         scan: the T1, without shading.
         mask: bool on its lattice, the brain.
         to_template: 4×4, patient RAS millimetres to template RAS millimetres.
+        view: of a brain that is cut: beyond the cut nothing is moved to fill it.
 
     Returns:
         The field, with Jacobian determinants above 0.1 everywhere and a way back that errs by less than 0.3 mm: where
@@ -129,7 +131,11 @@ def deform(scan: Scan, mask: np.ndarray, to_template: np.ndarray) -> Warp:
     )
     for size, steps, smooth, gentle in _LEVELS:
         shape, affine = _lattice(size)
-        fixed, moving = (_image(resample(data, place, shape, affine), affine) for data, place in pair)
+        still, own = (resample(data, place, shape, affine) for data, place in pair)
+        if view is not None:  # where nothing was measured both images are alike
+            own = np.where(view.clear(shape, np.linalg.inv(to_template) @ affine), own, 0)
+            still = np.where(view.clear(shape, np.linalg.inv(to_template) @ affine), still, 0)
+        fixed, moving = _image(still, affine), _image(own, affine)
         demons = sitk.DiffeomorphicDemonsRegistrationFilter()
         demons.SetNumberOfThreads(1)
         demons.SetNumberOfIterations(steps)

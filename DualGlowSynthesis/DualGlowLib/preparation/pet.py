@@ -13,11 +13,12 @@ from ..volumes.affines import apply_affine
 from ..volumes.lattices import box_lattice
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.slices import slice_doubts
+from .affine import degrees
 from .deformable import to_grid
-from .pet_quality import Appearance, check_image, fit_doubts
+from .pet_quality import Appearance, brain_in, check_image, file_doubts, fit_doubts, voxel_doubts, voxels_of
 from .quality import Verdict
 from .rigid import assess, measured, register_rigid
-from .slices import slice_doubts
 from .t1 import Prepared
 
 __all__ = ["PreparedPet", "prepare_pet"]
@@ -97,7 +98,9 @@ def prepare_pet(
         ``overlap`` (Dice of the PET's warm brain with the T1's brain mask), ``surroundings`` (uptake just outside the
         brain over that inside), ``grey_white`` (uptake of grey over white matter as the T1 shows them), ``moved``
         (millimetres between the PET's place in the file and after registration, mean over the brain), ``information``
-        (mutual information with the T1, nats), ``smoothed`` (millimetres of the blur that was added, along the PET's
+        (mutual information with the T1, nats), ``turned`` (degrees of that), ``nonfinite_in_brain``,
+        ``negative_in_brain`` and ``wrapped`` (voxels of the brain: how many without a number, below 0, and dark amid
+        the hottest), ``smoothed`` (millimetres of the blur that was added, along the PET's
         three axes) and ``notes`` (sentences about the resolution).
 
     Raises:
@@ -143,7 +146,10 @@ def prepare_pet(
         "smoothed": [round(float(b), 2) for b in blur],
         "notes": notes,
     }
-    reasons = seen.doubts() + fit_doubts(fit) + slice_doubts(pet.data)
+    voxels = voxels_of(pet, brain_in(pet, prepared, pet_to_t1))
+    quality |= {"turned": round(degrees(pet_to_t1[:3, :3]), 1), **voxels}
+    reasons = seen.doubts() + fit_doubts(fit) + file_doubts(pet, prepared.scan, quality) + voxel_doubts(voxels)
+    reasons += slice_doubts(pet.data)
     report("resampling", 1.0)
     return PreparedPet(
         pet, values / value, pet_to_t1, reference, value, reached, quality,

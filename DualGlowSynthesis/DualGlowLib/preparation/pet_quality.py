@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..volumes.contradictions import header_doubts
 from ..volumes.marking import is_synthetic
 from ..volumes.morphology import filled
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.voxels import wrapped
 from .rigid import Target, measured
 from .t1 import Prepared
 
-__all__ = ["Appearance", "check_image", "fit_doubts"]
+__all__ = ["Appearance", "brain_in", "check_image", "file_doubts", "fit_doubts", "voxel_doubts", "voxels_of"]
 
 # FDG-PETs on their T1s (BrainWeb's and such as Testing/benchmarks/pet_registration.py makes of real heads, blurred and
 # noisy too) reach an overlap of 0.76 to 0.93, surroundings of 0.2 to 0.93, grey over white of 1.07 to 1.7, fluid over
@@ -32,6 +34,9 @@ _MAX_LIKENESS = 0.6  # a T1 has more
 _MIN_LIKENESS = -0.8  # a T2, whose contrast is inverted, has less
 _MAX_NEGATIVE = 0.2  # of the positive voxels' sum
 _MAX_EQUAL = 0.7  # of neighbouring bright voxels
+_FAR, _TURNED = 100.0, 45.0  # mm and degrees between where the files say that PET and T1 lie and where they fit
+_MIN_VOXELS = 10  # of the brain with a wrong value; PETs at hand have none
+_NEGATIVE = 0.001  # of the brain's voxels; reconstructions without a limit at 0 have some, in the fluid
 
 
 def check_image(pet: Scan, where: str) -> None:
@@ -53,6 +58,12 @@ def check_image(pet: Scan, where: str) -> None:
         )
     below = -data[data < 0].sum() / data[data > 0].sum()
     if below > _MAX_NEGATIVE:
+        count = wrapped(data, np.ones(data.shape, bool))
+        if count >= _MIN_VOXELS:
+            raise InputError(
+                f"{where} can't be used: {count} of its voxels are negative amid the brightest ones, as after an "
+                "integer overflow; export it again."
+            )
         raise InputError(
             f"{where} is no PET: its negative voxels weigh {below:.0%} of the positive ones (uptake is not negative; a "
             "CT and a difference image are); give the FDG-PET image itself."
@@ -173,6 +184,56 @@ class Appearance:
                 "of FDG): look whether the PET lies right, and whether the tracer is FDG."
             )
         return reasons
+
+
+def brain_in(pet: Scan, prepared: Prepared, pet_to_t1: np.ndarray) -> np.ndarray:
+    """Bool on the PET's lattice: the T1's brain."""
+    return resample(prepared.patient_mask, prepared.scan.affine, pet.shape, pet_to_t1 @ pet.affine, order=0) > 0.5
+
+
+def voxels_of(pet: Scan, brain: np.ndarray) -> dict:
+    """How many voxels of the brain (bool on the PET's lattice) can't hold what was measured, and of how many."""
+    return {
+        "brain_voxels": int(np.count_nonzero(brain)),
+        "nonfinite_in_brain": 0 if pet.holes is None else int(np.count_nonzero(pet.holes & brain)),
+        "negative_in_brain": int(np.count_nonzero(pet.data[brain] < 0)),
+        "wrapped": wrapped(pet.data, brain if pet.holes is None else brain & ~pet.holes),
+    }
+
+
+def voxel_doubts(voxels: dict) -> list[str]:
+    """A sentence for each kind of them, from ``voxels_of``."""
+    reasons, all_of_them = [], max(voxels["brain_voxels"], 1)
+    for key, what in (
+        ("wrapped", "are dark or negative amid the hottest tissue, as after an integer overflow: export it again"),
+        ("nonfinite_in_brain", "were NaN or infinite and count as background"),
+        ("negative_in_brain", "are below 0, which uptake can't be, and count as 0"),
+    ):
+        count = voxels[key]
+        least = _MIN_VOXELS if key == "wrapped" else 1 if key == "nonfinite_in_brain" else _NEGATIVE * all_of_them
+        if count >= max(least, 1):
+            reasons.append(f"{count} voxels of the PET's brain ({count / all_of_them:.2%}) {what}.")
+    return reasons
+
+
+def file_doubts(pet: Scan, t1: Scan, quality: dict) -> list[str]:
+    """Doubts from what the PET's file says of its place, and from how far that is from the T1's.
+
+    Two DICOM series with frames of reference of their own may lie anywhere, but not turned.
+    """
+    reasons = [f"{said[:1].upper()}{said[1:]}." for said in header_doubts(pet, "the PET's file")]
+    frames = {scan.meta.get("frame_of_reference_uid") for scan in (pet, t1)}
+    if quality["turned"] > _TURNED:
+        reasons.append(
+            f"The PET had to be turned by {quality['turned']:.0f}° to lie on the T1: look whether it lies right, and "
+            "whether its left is left."
+        )
+    if quality["moved"] > _FAR and (None in frames or len(frames) == 1):
+        reasons.append(
+            f"The PET had to be moved by {quality['moved']:.0f} mm to lie on the T1, so its file and the T1's don't "
+            "speak of one space: look whether it lies right."
+        )
+    return reasons
 
 
 def fit_doubts(fit: dict) -> list[str]:

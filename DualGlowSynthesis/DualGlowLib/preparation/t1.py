@@ -14,10 +14,12 @@ from ..volumes.grid import Grid
 from ..volumes.morphology import extent, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.voxels import tidied
 from .affine import Fit, degrees, register
 from .bias import correct_bias
 from .brain import brain_mask, given_mask
 from .deformable import Warp, deform, to_grid
+from .field_of_view import FieldOfView
 from .intensity import normalise_t1
 from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_image, is_sure
 
@@ -60,6 +62,7 @@ class Prepared(PreparedT1):
         quality: what the preparation found, see ``prepare``.
         verdict: good, or doubtful with reasons.
         warp: the deformable step, which follows ``to_template``; None if there was none.
+        seen: bool, the grid's shape; what the scan has measured. None if that isn't known.
     """
 
     scan: Scan
@@ -68,6 +71,7 @@ class Prepared(PreparedT1):
     quality: dict = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
     warp: Warp | None = None
+    seen: np.ndarray | None = None
 
     @cached_property
     def patient_edge(self) -> np.ndarray:
@@ -84,6 +88,13 @@ class Prepared(PreparedT1):
                 i, j, k = extent(inside)
                 boxes.append((i, j, slice(start + k.start, start + k.stop)))
         return boxes
+
+    @cached_property
+    def regions_known(self) -> np.ndarray:
+        """Bool for each of ``REGIONS``: so much of it was measured that its mean is one of the region."""
+        from ..atlas.regions import SEEN, regions_seen  # which need torch
+
+        return regions_seen(self.grid, self.seen) >= SEEN
 
     def to_dict(self) -> dict:
         """Provenance without voxels, fit for JSON."""
@@ -125,9 +136,13 @@ def prepare(
         ``correlation`` (of the two T1 images in the brain), ``brain_ml`` (volume of the brain mask in the patient),
         ``scale`` (stretch along the template's x, y, z), ``shear`` (largest over smallest stretch), ``turned`` (degrees
         between the orientation in the file and the one found), ``seen`` (part of the template's brain in the field of
-        view), ``covered`` (part of the brain that the grid holds), ``white_over_grey`` and ``fluid_over_grey``
-        (brightness), ``grey_levels`` (different values in the brain), ``flat`` (share of equal neighbours), ``spikes``
-        and ``nonfinite_voxels`` (how many), ``bias_range`` (see ``correct_bias``) and ``voxel_mm``.
+        view), ``cut_cm2`` (surface of the brain at the edge of what was measured; from 10 on ``beyond_mm`` and
+        ``missing_at`` say how far and where the brain goes on), ``regions_seen`` (part of each region that was
+        measured, where that is less than ``regions.SEEN``), ``covered`` (part of the brain that the grid holds),
+        ``white_over_grey`` and ``fluid_over_grey`` (brightness), ``grey_levels`` (different values in the brain),
+        ``flat`` (share of equal neighbours), ``spikes`` and ``nonfinite_voxels`` (how many), ``nonfinite_in_brain``
+        and ``wrapped`` (of the brain: how many without a number, and black amid the brightest), ``bias_range`` (see
+        ``correct_bias``) and ``voxel_mm``.
         A deformable step adds ``min_jacobian``, ``displacement_mean_mm``, ``displacement_max_mm`` and
         ``return_error_mm`` (see ``Warp.stated``); ``dice`` and ``correlation`` are those of the affine.
 
@@ -143,21 +158,27 @@ def prepare(
         if progress:
             progress(stage, done)
 
-    where, clean = scan.source or "the image", check_scan(scan)
+    where, read = scan.source or "the image", check_scan(scan)
+    clean, doubts = tidied(read), []
     if mask is None:
         found = _find_brain(clean, bias, report)
     else:
-        found = _place(clean, given_mask(clean, mask), bias, report)
+        inside, doubts = given_mask(clean, mask)
+        found = _place(clean, inside, bias, report)
     if found.fit is None:
         raise InputError(f"No brain was found in {where}; give a T1-weighted MRI of the whole head.")
 
     warp = None
     if deformable and is_brain(found.fit):  # any other is refused below
         report("deformation", 0.9)
-        warp = deform(found.corrected, found.mask, found.fit.to_template)
+        warp = deform(found.corrected, found.mask, found.fit.to_template, found.view if found.view.is_cut else None)
     report("resampling", 0.9)
     t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template, warp)
-    quality, verdict = examine(clean, found.corrected, found.mask, found.fit, covered)
+    seen = found.view.on_grid(clean, grid, found.fit.to_template, warp)
+    quality, verdict = examine(
+        read, found.corrected, found.mask, found.fit, covered, found.view, _regions_outside(grid, seen), doubts,
+        given=mask is not None,
+    )  # fmt: skip
     if verdict.status == "refused":
         raise InputError(
             f"{where} doesn't look like a T1 of a brain ({'; '.join(verdict.reasons)}); give a T1-weighted MRI of the "
@@ -166,16 +187,24 @@ def prepare(
     if warp is not None:
         quality |= warp.stated()
     report("resampling", 1.0)
-    return Prepared(grid, t1, grid_mask, scan, found.mask, found.fit.to_template, quality, verdict, warp)
+    return Prepared(grid, t1, grid_mask, scan, found.mask, found.fit.to_template, quality, verdict, warp, seen)
+
+
+def _regions_outside(grid: Grid, seen: np.ndarray) -> dict[str, float]:
+    """Share that was measured of each region of which too little was, by name."""
+    from ..atlas.regions import REGIONS, SEEN, regions_seen  # which need torch
+
+    return {name: share for name, share in zip(REGIONS, regions_seen(grid, seen), strict=True) if share < SEEN}
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A brain mask, the scan without shading, and its registration (None if the mask can't be a brain)."""
+    """A brain mask, the scan without shading, the registration, what was measured (None if it can't be a brain)."""
 
     mask: np.ndarray
     corrected: Scan
     fit: Fit | None
+    view: FieldOfView | None = None
 
     @property
     def dice(self) -> float:
@@ -240,8 +269,15 @@ def _place(
     report("registration", 0.35)
     corrected = correct_bias(scan, mask) if bias else scan
     report("registration", 0.4)
-    fit = register(corrected, mask, lambda fraction: report("registration", 0.4 + 0.5 * fraction), start)
-    return _Found(mask, corrected, fit)
+    view = FieldOfView.of(scan, mask)
+    fit = register(
+        corrected,
+        mask,
+        lambda fraction: report("registration", 0.4 + 0.5 * fraction),
+        start,
+        view if view.is_cut else None,
+    )
+    return _Found(mask, corrected, fit, view)
 
 
 def _on_grid(

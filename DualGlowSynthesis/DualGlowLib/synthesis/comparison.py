@@ -38,7 +38,7 @@ class Comparison:
         z: ``difference`` over the samples' standard deviation; 0 outside the brain.
         metrics: of the samples' mean against the PET in the brain, on the grid (``metrics.image_metrics``).
         regions: rows with ``region``, ``real``, ``mean``, ``sd``, ``low``, ``high`` and ``z``; ``real`` and ``z`` are
-            None where the PET has not measured a tenth or more of the region.
+            None where the PET has not measured a tenth or more of the region, all else where the T1 has not.
         bits_per_dim, percentile: of the likelihood of what the PET shows in the brain, see
             ``Synthesizer.log_likelihood`` (``within``).
         prepared: the PET's registration with its verdict.
@@ -108,7 +108,11 @@ def compare(
         difference=difference,
         z=difference.like(z),
         metrics=image_metrics(found.mean, pet.suvr, inside, synthesizer.bundle.pet_scale),
-        regions=_rows(region_rows(found), np.tensordot(kernels, pet.suvr, 3), np.tensordot(kernels, seen, 3)),
+        regions=_rows(
+            region_rows(found, prepared.regions_known),
+            np.tensordot(kernels, pet.suvr, 3),
+            np.tensordot(kernels, seen, 3),
+        ),
         bits_per_dim=fit["bits_per_dim"],
         percentile=fit["percentile"],
         prepared=pet,
@@ -150,6 +154,6 @@ def _rows(rows: list[dict], real: np.ndarray, seen: np.ndarray) -> list[dict]:
     found = []
     for row, value, share in zip(rows, real.tolist(), seen.tolist(), strict=True):
         known = share > _SEEN
-        z = (value - row["mean"]) / row["sd"] if known and row["sd"] > 0 else None
+        z = (value - row["mean"]) / row["sd"] if known and row["sd"] else None
         found.append({**row, "real": value if known else None, "z": z})
     return found

@@ -27,12 +27,24 @@ def interval90(found: Distribution) -> np.ndarray:
     return np.maximum(found.regions.mean(0) + np.array([[-1.0], [1.0]]) * half, 0)
 
 
-def region_rows(found: Distribution) -> list[dict]:
-    """``region``, ``mean``, ``sd``, ``low`` and ``high`` (90 %, see ``interval90``) of each; None for one sample."""
+def region_rows(found: Distribution, known: np.ndarray | None = None) -> list[dict]:
+    """``region``, ``mean``, ``sd``, ``low`` and ``high`` (90 %, see ``interval90``) of each.
+
+    Args:
+        found: samples with their regions.
+        known: bool for each region, whether the T1 shows it (``Prepared.regions_known``); None for all.
+
+    Returns:
+        Rows. Of one sample only the mean is not None, of a region that isn't known only its name.
+    """
     means = found.regions.mean(0)
     empty = [None] * len(means)
     sd, low, high = empty, empty, empty
     if found.samples > 1:
         sd, (low, high) = found.regions.std(0, ddof=1).tolist(), interval90(found).tolist()
     names = ("region", "mean", "sd", "low", "high")
-    return [dict(zip(names, row, strict=True)) for row in zip(REGIONS, means.tolist(), sd, low, high, strict=True)]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(REGIONS, means.tolist(), sd, low, high, strict=True)]
+    if known is None:
+        return rows
+    unknown = dict.fromkeys(names[1:])
+    return [row if shown else row | unknown for row, shown in zip(rows, known, strict=True)]

@@ -241,7 +241,7 @@ class Session:
 
     def _frame_key(self, question: Question) -> tuple:
         temperatures = self._model().check(question)
-        noise = (question.samples, question.seed, question.antithetic) if any(temperatures) else ()
+        noise = (question.samples, question.seed, question.antithetic, question.first) if any(temperatures) else ()
         return (self.patient.number, *sorted(question.covariates.items()), temperatures, noise)
 
     def provenance(self, question: Question) -> Provenance:

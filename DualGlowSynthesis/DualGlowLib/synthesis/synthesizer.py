@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,8 @@ class Synthesizer(Scoring):
         for name, value in question.covariates.items():
             if name not in known:
                 names = ", ".join(known) or "no covariates"
-                raise InputError(f"The model {self.bundle.name} doesn't know {name[:80]}, but {names}; leave it out.")
+                said = name if name.isprintable() and len(name) < 40 else reprlib.repr(name)
+                raise InputError(f"The model {self.bundle.name} doesn't know {said}, but {names}; leave it out.")
             known[name].parse(value)
         count = len(self.model.pet_flow.latent_shapes(self.bundle.config.shape))
         given = question.temperatures
@@ -215,7 +217,7 @@ class Synthesizer(Scoring):
             sd=None if found.sd is None else to_patient(found.sd, patient.prepared),
             below=None if found.below is None else to_patient(found.below, patient.prepared),
             distribution=found,
-            regions=region_rows(found),
+            regions=region_rows(found, patient.prepared.regions_known),
             provenance=self.provenance(patient, question),
         )
 

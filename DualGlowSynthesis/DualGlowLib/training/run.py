@@ -17,7 +17,7 @@ from ..cases.sidecars import preparation_of
 from ..cases.splits import sides_of
 from ..cohorts.cohort import prepare_cohort
 from ..errors import InputError
-from ..model import Covariate, ModelConfig, fit_covariates, preset
+from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, preset
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
 from .data import Cohort, split_subjects
@@ -154,7 +154,16 @@ def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Cov
             fit_covariates(config.covariates, [case.attributes])
         except InputError as error:
             raise InputError(f"{case.name} in {plan.cases}: {error}") from None
-    return fit_covariates(config.covariates, [case.attributes for case in cases])
+    fitted = fit_covariates(config.covariates, [case.attributes for case in cases])
+    usual, found = {one.name for one in DEFAULT_COVARIATES}, {one.name for one in fitted}
+    for one in config.covariates:
+        if one.name not in usual | found:  # the usual ones may be absent: nobody asked for them by name
+            columns = ", ".join(sorted(set().union(*(case.attributes for case in cases)))) or "nothing"
+            raise InputError(
+                f"No case in {plan.cases} has the covariate {one.name}, but {columns}; correct its name in the "
+                "settings or take it out."
+            )
+    return fitted
 
 
 def _prepared(

@@ -12,17 +12,16 @@ import re
 import struct
 import zlib
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .affines import apply_affine
+from .contradictions import nifti_contradictions, nrrd_affine
 from .dicom.file import is_dicom
 from .headers import check_regular, check_shape, of_metaimage, of_mgh, of_nifti, of_nrrd, unpacked
-from .scan import Scan
+from .scan import Scan, without_holes
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -40,9 +39,10 @@ def read_scan(path: str | Path, series: str | None = None, pet: bool = False) ->
 
     Scale factors are applied and trailing axes of length 1 dropped. Where sform and qform are both set the sform wins,
     as in nibabel. ``meta`` says what the file said: ``format``, ``stored_dtype``, ``description``, and only where they
-    apply: ``nonfinite_voxels`` (how many NaN or infinite voxels were set to 0), ``no_orientation`` (True when the file
-    doesn't say how the voxels lie in the patient, so that left and right are a guess) and ``sform_qform_mm`` (how far
-    apart the two transforms put the volume's corners, when that is more than 1 mm).
+    apply: ``nonfinite_voxels`` (how many NaN or infinite voxels were set to the background's value: ``holes``),
+    ``no_orientation`` (True when the file doesn't say how the voxels lie in the patient, so that left and right are a
+    guess), ``sform_qform_mm`` and ``sform_qform_degrees`` (how far apart the two transforms put the volume's corners,
+    when that is more than 1 mm, and turn it), and ``pixdim_mm`` (the voxel size, where the sform has another).
 
     Of a DICOM folder, which is searched with the folders inside it, the T1 is read if it is plain which one that is
     (``choose_series``); of a DICOM file, the whole series in its folder. ``meta`` then has what the headers say of
@@ -128,23 +128,26 @@ def _read_series(path: Path, series: str | None, pet: bool) -> Scan:
 
 def _kind(head: bytes, path: Path) -> str:
     """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage or dicom."""
-    if head[:4] in (*_NIFTI_1, *_NIFTI_2):
-        magic = head[4:8] if head[:4] in _NIFTI_2 else head[344:348]
+    size, dicom = head[:4], is_dicom(head)
+    if size in (*_NIFTI_1, *_NIFTI_2):
+        magic = head[4:8] if size in _NIFTI_2 else head[344:348]
         if magic[:3] in (b"n+1", b"n+2"):
             return "nifti"
         if magic[:3] in (b"ni1", b"ni2"):
             return "nifti-pair"
-        raise InputError(
-            f"{path} is an old Analyze file, which doesn't say which side is left; convert it to NIfTI from its source."
-        )
+        if not dicom:  # its preamble may hold anything; some scanners' begins with 348, as an Analyze header
+            raise InputError(
+                f"{path} is an old Analyze file, which doesn't say which side is left; convert it to NIfTI from its "
+                "source."
+            )
     if head[:4] == b"NRRD":
         return "nrrd"
     if re.match(rb"\s*(ObjectType|NDims|Comment)\s*=", head):
         return "metaimage"
+    if dicom:
+        return "dicom"
     if head[:4] == b"\0\0\0\1":
         return "mgh"
-    if is_dicom(head):
-        return "dicom"
     others = {
         f"a MINC file; convert it to {_FORMATS}": head[:3] == b"CDF" or head[:4] == b"\x89HDF",
         f"an ECAT file; convert it to {_FORMATS}": head[:6] == b"MATRIX",
@@ -191,6 +194,8 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
         raise
     except Exception as error:  # whatever nibabel makes of garbage
         raise InputError(f"{path} is incomplete or damaged ({_first_line(error)}); copy or export it again.") from None
+    if kind == "mgh" and head[28:30] == b"\0\0":  # goodRASFlag, which nibabel sets where it isn't
+        meta["no_orientation"] = True
     return data, affine, {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": stored, **meta}
 
 
@@ -243,15 +248,7 @@ def _nifti_meta(image: nib.Nifti1Image) -> dict:
     description = bytes(header["descrip"]).split(b"\0")[0].decode("latin-1").strip()
     if description:
         meta["description"] = description
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if sform <= 0 and qform <= 0:
-        meta["no_orientation"] = True
-    elif sform > 0 and qform > 0:
-        corners = np.array(list(product(*[(0, n - 1) for n in image.shape[:3]])))
-        apart = np.linalg.norm(apply_affine(header.get_sform() - header.get_qform(), corners), axis=1).max()
-        if apart > 1:
-            meta["sform_qform_mm"] = round(float(apart), 2)
-    return meta
+    return meta | nifti_contradictions(header, image.shape)
 
 
 def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -281,7 +278,13 @@ def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarra
     if not re.search(anatomical, head, re.MULTILINE | re.IGNORECASE):
         meta["no_orientation"] = True
     scan = Scan.from_sitk(image)
-    return scan.data, scan.affine, meta
+    affine = nrrd_affine(_header_of_text(path)) if kind == "nrrd" else None
+    return scan.data, scan.affine if affine is None else affine, meta
+
+
+def _header_of_text(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return re.split(rb"\r?\n\r?\n", file.read(1 << 20), maxsplit=1)[0]
 
 
 def _first_line(error: Exception) -> str:
@@ -307,13 +310,11 @@ def _checked(data: np.ndarray, affine: np.ndarray, meta: dict, path: Path) -> Sc
         raise InputError(f"{path} has no usable voxel size or orientation in its header; export it again.")
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite and is treated as such
         data = np.array(data, dtype=np.float32)
-    finite = np.isfinite(data)
-    bad = data.size - int(np.count_nonzero(finite))
-    if bad == data.size:
+    if not np.isfinite(data).any():
         raise InputError(f"{path} has no finite voxel (all are NaN or infinite); export it again.")
-    if bad:
-        data[~finite] = 0
-        meta["nonfinite_voxels"] = bad
+    data, holes = without_holes(data)
+    if holes is not None:
+        meta["nonfinite_voxels"] = int(np.count_nonzero(holes))
     if data.min() == data.max():
         raise InputError(f"{path} has the same value ({data.flat[0]:g}) in every voxel; there is no image in it.")
-    return Scan(data, affine, str(path), meta)
+    return Scan(data, affine, str(path), meta, holes)

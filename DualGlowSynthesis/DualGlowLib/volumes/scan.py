@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["LPS", "Scan"]
+__all__ = ["LPS", "Scan", "without_holes"]
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """4×4 from RAS to LPS millimetres, and back: ITK and DICOM count to the left and the back."""
@@ -26,12 +26,15 @@ class Scan:
             as nibabel's ``affine`` and Slicer's IJKToRAS.
         source: where it came from, for messages; empty when made in memory.
         meta: anything the file said that is worth keeping (strings and numbers).
+        holes: bool of data's shape, voxels that have no number in the file (NaN, infinite) and hold the background's
+            in ``data``; None if there are none.
     """
 
     data: np.ndarray
     affine: np.ndarray
     source: str = ""
     meta: dict = field(default_factory=dict)
+    holes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.data = np.asarray(self.data)
@@ -94,4 +97,17 @@ class Scan:
         """Other voxels on this scan's lattice."""
         if data.shape != self.shape:
             raise ValueError(f"Data of shape {data.shape} do not lie on a lattice of shape {self.shape}.")
-        return Scan(data, self.affine.copy(), self.source, {**self.meta, **meta})
+        return Scan(data, self.affine.copy(), self.source, {**self.meta, **meta}, self.holes)
+
+
+def without_holes(data: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Voxels with the background's value where they hold no number, and where that is (None: nowhere).
+
+    The background is 0, or the lowest number of an image that goes below it, as one scaled to a mean of 0 does.
+    """
+    finite = np.isfinite(data)
+    if finite.all() or not finite.any():
+        return data, None
+    numbers = data[finite]
+    below = np.count_nonzero(numbers < 0) > 0.05 * numbers.size
+    return np.where(finite, data, numbers.min() if below else 0).astype(data.dtype, copy=False), ~finite

@@ -16,7 +16,7 @@ import numpy as np
 from ..devices import check_devices
 from ..errors import InputError
 from ..pictures.drawing import write_png
-from ..provenance import Provenance, with_covariates
+from ..provenance import Provenance, over_ages
 from ..synthesis.question import Question
 from ..synthesis.session import Session
 from ..synthesis.synthesizer import Synthesis
@@ -132,9 +132,7 @@ class Commands:
             steps.append(made.provenance)
 
         picture = self._session.sweep(Question.of(question), ages, step=step, progress=self._worker.progress)
-        about = with_covariates(steps[0], {"age": ages})
-        about["WithinTrainingRange"] = all(one["WithinTrainingRange"] for one in steps)
-        return Swept(self._picture(picture, "montage"), about)
+        return Swept(self._picture(picture, "montage"), over_ages(steps, ages))
 
     def compare(
         self,

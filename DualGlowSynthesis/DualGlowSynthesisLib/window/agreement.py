@@ -35,12 +35,16 @@ def disagreements(outputVolume, choices: Choices, modelDigest: str, preparation:
     if question.temperature > 0:  # without noise neither makes a difference
         chosen |= {"Samples": question.samples, "Seed": question.seed}
     pairs = [
-        (f"{name} {{value}}", value, question.covariates.get(name)) for name, value in covariates_of(about).items()
+        (f"{name} {_text(value)}", value, question.covariates.get(name)) for name, value in covariates_of(about).items()
     ]
-    pairs += [(titles[key], about[key], value) for key, value in chosen.items() if key in about]
+    pairs += [
+        (titles[key].format(value=_text(about[key])), about[key], value)
+        for key, value in chosen.items()
+        if key in about
+    ]
     found = [
-        _("{shown} (chosen: {chosen})").format(shown=title.format(value=_text(shown)), chosen=_text(value))
-        for title, shown, value in pairs
+        _("{shown} (chosen: {chosen})").format(shown=text, chosen=_text(value))
+        for text, shown, value in pairs
         if shown != value
     ]
     made = about.get("BundleSHA256")

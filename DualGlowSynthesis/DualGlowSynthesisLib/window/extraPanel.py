@@ -79,7 +79,7 @@ class ExtraPanel:
             if patient[0].GetScene() is None:
                 raise InputError(_("The MRI was deleted while its PETs were computed; load it and try again."))
             age = choices.question.covariates.get("age")  # it opens there
-            provenance = with_covariates(steps[0].provenance, {"age": age})
+            provenance = with_covariates(reply.provenance, {"age": age})
             made = sweep.makeSweep(patient[0], steps, provenance, reply.montage, isOwned=True)
             if parameters.inputVolume is patient[0]:
                 window.showSweep(made, patient[0])
