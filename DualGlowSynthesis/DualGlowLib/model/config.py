@@ -14,8 +14,8 @@ from .covariates import DEFAULT_COVARIATES, Covariate
 
 __all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "preset"]
 
-# What each kind of link can do with the covariates; the first is taken where nothing is said.
 _MOST_VOXELS, _MOST_WEIGHTS = 10**8, 2 * 10**9
+# What each kind of link can do with the covariates; the first is taken where nothing is said.
 _CONDITIONING = {"levelwise": ("release", "film", "paper", "none"), "unet": ("film", "residual", "none")}
 
 
