@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.values import check_value, with_values
+from DualGlowLib.values import bounded, check_fields, check_value, one_of, with_values
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,35 @@ def test_settings_that_can_not_be(values: dict, says: str) -> None:
     with pytest.raises(InputError) as caught:
         with_values(Whole(), values, "file")
     assert str(caught.value) == says
+
+
+@dataclass(frozen=True)
+class Bounded:
+    count: int = bounded(1, 1, 10)
+    rate: float = bounded(0.5, 0, above=True)
+    sides: tuple[int, ...] = bounded((), 1, 8)
+    way: str = one_of("a", "a", "b")
+    free: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"count": 0}, "count must be at least 1 and at most 10, not 0."),
+        ({"count": 1.5}, "count must be a whole number, not 1.5."),
+        ({"rate": 0}, "rate must be above 0, not 0."),
+        ({"rate": math.nan}, "rate must be a number, not nan."),
+        ({"sides": [3, 9]}, "sides must be at least 1 and at most 8, not 9."),
+        ({"sides": 3}, "sides must be a list of whole numbers, not 3."),
+        ({"way": "c"}, "way must be one of a, b, not 'c'."),
+        ({"free": "x"}, "free must be a number, not 'x'."),
+    ],
+)
+def test_settings_that_exist_can_be_used(values: dict, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        Bounded(**values)
+    assert str(error.value) == says
+    assert Bounded(count=3.0, sides=[8]) == Bounded(3, 0.5, (8,))

@@ -7,15 +7,24 @@ else.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
 from . import __version__
 from .cli import cohorts, reports, synthesis, training
 from .cli.console import Console
-from .errors import InputError
+from .errors import InputError, one_line
+from .files import unusable
 
 __all__ = ["main"]
+
+
+_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.ENOTEMPTY),
+)
+"""What files and folders of a user's can cause: no defects of ours, wherever they come up."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.function(arguments, Console(arguments.json))
     except InputError as error:
         print(f"dualglow {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has gone
+        sys.stdout = None
+        return 1
+    except OSError as error:
+        if error.errno not in _PLACES:
+            raise
+        print(
+            f"dualglow {arguments.command}: {one_line(unusable(error))}; see to that, and try again.", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"dualglow {arguments.command}: interrupted", file=sys.stderr)

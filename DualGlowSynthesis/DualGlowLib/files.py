@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import InputError
 from .outputs import Output, check_outputs, kind_of
 
-__all__ = ["hash_file", "is_unfetched", "json_text", "write_json", "write_whole"]
+__all__ = ["hash_file", "is_unfetched", "json_text", "make_folder", "unusable", "write_json", "write_whole"]
 
 
 def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> Path:
@@ -53,6 +53,28 @@ def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> 
         with suppress(OSError):
             temporary.unlink()
     return Path(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in, where they are not there yet.
+
+    Raises:
+        InputError: if it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} can't be made: {error.strerror or error}; give another.") from None
+
+
+def unusable(error: OSError, place: str | Path = "") -> str:
+    """What a file system's error means to the user, as the beginning of a sentence: which file, and what is wrong.
+
+    Args:
+        error: of the operating system.
+        place: where it was, if the error doesn't say.
+    """
+    return f"{error.filename or place or 'A file'} can't be read or written: {error.strerror or error}"
 
 
 def _rename(temporary: Path, target: Path, may_replace: bool) -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     index: int | None = None  # of the job it is at
+    since: float = 0.0  # when it began that, on the monotonic clock
 
 
 def work_off(
@@ -54,6 +56,7 @@ def work_off(
     processes: int = 1,
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, str, float], None] | None = None,
+    limit: float | None = None,
 ) -> Iterator[tuple[int, dict]]:
     """Do all jobs in new processes and yield the index and outcome of each as it is done.
 
@@ -68,6 +71,7 @@ def work_off(
         processes: how many at once.
         stop: asked several times a second; when it says True, the processes are ended and no more jobs yielded.
         progress: called with a job's index, a stage and how much of the job is done.
+        limit: seconds after which a job's process is ended; the job has failed then.
     """
     context, waiting = get_context("spawn"), deque(enumerate(jobs))
     if real := _python_behind(os.fsdecode(get_executable())):
@@ -86,8 +90,14 @@ def work_off(
             for worker in crew:
                 if worker.index is None and waiting:
                     worker.index, job = waiting.popleft()
+                    worker.since = time.monotonic()
                     with suppress(BrokenPipeError, ConnectionResetError):  # its end shows in its sentinel
                         worker.pipe.send(job)
+            for worker in [one for one in crew if one.index is not None and limit is not None]:
+                if time.monotonic() - worker.since > limit:
+                    crew.remove(worker)
+                    _end([worker])
+                    yield worker.index, {"status": "failed", "reasons": [f"it took more than {limit:g} seconds"]}
             ready = wait([worker.pipe for worker in crew] + [worker.process.sentinel for worker in crew], _PATIENCE)
             for worker in [one for one in crew if one.pipe in ready or one.process.sentinel in ready]:
                 message = _hear(worker)
@@ -103,14 +113,19 @@ def work_off(
                     index, worker.index = worker.index, None
                     yield index, message[1]
     finally:
-        for worker in crew:
-            worker.process.terminate()
-        for worker in crew:
-            worker.process.join(5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.pipe.close()
+        _end(crew)
+
+
+def _end(crew: Sequence[_Worker]) -> None:
+    """End processes, whatever they are at."""
+    for worker in crew:
+        worker.process.terminate()
+    for worker in crew:
+        worker.process.join(5)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.pipe.close()
 
 
 def _python_behind(python: str) -> str | None:

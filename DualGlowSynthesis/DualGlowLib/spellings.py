@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 from .errors import InputError
 
-__all__ = ["PARSERS", "is_missing", "number", "parse_age", "parse_diagnosis", "parse_sex"]
+__all__ = [
+    "PARSERS",
+    "YEARS_PER_UNIT",
+    "is_missing",
+    "number",
+    "parse_age",
+    "parse_diagnosis",
+    "parse_sex",
+    "unit_of",
+]
 
 _MISSING = {"", "n/a", "na", "nan", "none", "null", "missing", "unknown", "?", ".", "-", "-4", "-4.0"}  # -4: ADNI
 _SEX = {
@@ -27,9 +36,14 @@ _DIAGNOSIS = {
     **dict.fromkeys(("ad", "dat", "alzheimer", "alzheimers", "alzheimers disease", "dementia"), "AD"),
 }
 _OLDEST = 120.0
-_AGE = re.compile(
-    r"(>=?|≥)?\s*(\d{1,4}(?:[.,]\d+)?)\s*(\+)?\s*(y|yr|yrs|year|years|years old|m|mo|months)?", re.IGNORECASE
-)
+_AGE = re.compile(r"(>=?|≥)?\s*(\d{1,5}(?:[.,]\d+)?)\s*(\+)?\s*([a-z]+)?(?: old)?", re.IGNORECASE)
+YEARS_PER_UNIT = {"years": 1.0, "months": 1 / 12, "weeks": 7 / 365.25, "days": 1 / 365.25}
+_UNITS = {
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years", "yo", "a"), "years"),
+    **dict.fromkeys(("m", "mo", "mos", "mon", "month", "months"), "months"),
+    **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), "weeks"),
+    **dict.fromkeys(("d", "day", "days"), "days"),
+}
 
 
 def is_missing(value: object) -> bool:
@@ -50,28 +64,34 @@ def number(text: str) -> float | None:
         return None
 
 
+def unit_of(text: str) -> str:
+    """A unit of time as a key of ``YEARS_PER_UNIT``; empty for what is none."""
+    return _UNITS.get(text.strip().lower(), "")
+
+
 def parse_age(text: str) -> tuple[str, str]:
     """Age in years and a note (empty where there is nothing to say).
 
-    ``72``, ``72.5``, ``72,5``, ``072Y`` (DICOM), ``864M`` (months, as DICOM allows) and ``72 years`` are understood.
-    Ages that were cut for privacy become the lowest that they can be: ``89+`` 89, ``>89`` 90.
+    ``72``, ``72.5``, ``72,5``, ``072Y`` (DICOM), ``864M`` (months, as DICOM allows; so weeks and days) and ``72 years``
+    are understood.
+    Ages that were cut for privacy become the lowest that they can be: ``89+`` 89, ``>89`` 90; a note says so, and
+    what units other than years became.
 
     Raises:
         InputError: for anything else, and for an age below 1 or above 120 years.
     """
     found = _AGE.fullmatch(text.strip())
-    if not found:
+    if not found or not (found[4] is None or unit_of(found[4])):
         raise InputError(f"age {text!r} is not understood; write years, e.g. 72.5, or n/a.")
     above, digits, plus, unit = found.groups()
-    years = number(digits)
-    if (unit or "y").lower().startswith("m"):
-        years /= 12
+    years = number(digits) * YEARS_PER_UNIT[unit_of(unit or "years")]
     if above == ">":
         years += 1
     if not 1 <= years <= _OLDEST:
         raise InputError(f"age {text!r} is outside 1 to {_OLDEST:g} years; correct it, or write n/a.")
     value = f"{round(years, 2):g}"
-    return value, f"age {text.strip()!r} is taken as {value}" if above or plus else ""
+    odd = above or plus or (unit and len(unit) > 1 and unit_of(unit) != "years")
+    return value, f"age {text.strip()!r} is taken as {value}" if odd else ""
 
 
 def parse_sex(text: str) -> tuple[str, str]:

@@ -5,18 +5,66 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import is_dataclass, replace
+from dataclasses import MISSING, field, fields, is_dataclass, replace
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 
-__all__ = ["check_value", "with_values"]
+__all__ = ["bounded", "check_fields", "check_value", "one_of", "with_values"]
 
 _Settings = TypeVar("_Settings")
 
+_BOUNDS, _CHOICES = "bounds", "choices"
 _LARGEST = 1e15  # no setting comes near it; a float still holds each whole number below
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def bounded(default: object = MISSING, least: float = -_LARGEST, most: float = _LARGEST, *, above: bool = False) -> Any:
+    """A field of a dataclass whose numbers, also each of a tuple, ``check_fields`` wants from ``least`` to ``most``.
+
+    Args:
+        default: of the field; none: it must be given.
+        least, most: the bounds, which may be reached.
+        above: ``least`` itself may not.
+    """
+    return field(default=default, metadata={_BOUNDS: (least, most, above)})
+
+
+def one_of(default: str, *choices: str) -> Any:
+    """A field of a dataclass that is one of ``choices``, which ``check_fields`` sees to."""
+    return field(default=default, metadata={_CHOICES: choices})
+
+
+def check_fields(settings: object) -> None:
+    """Bring the simple fields of a frozen dataclass to their types, and refuse what is out of bounds.
+
+    To be called by its ``__post_init__``; so that settings that exist can be used, wherever they came from.
+
+    Raises:
+        InputError: for a value of another type, or outside what ``bounded`` and ``one_of`` set.
+    """
+    hints = _hints(type(settings))
+    for entry in fields(settings):
+        if not (entry.metadata or hints[entry.name] in _KINDS):
+            continue
+        value = check_value(getattr(settings, entry.name), hints[entry.name], entry.name)
+        object.__setattr__(settings, entry.name, value)
+        choices = entry.metadata.get(_CHOICES, (value,))
+        if value not in choices:
+            raise InputError(f"{entry.name} must be one of {', '.join(choices)}, not {reprlib.repr(value)}.")
+        least, most, above = entry.metadata.get(_BOUNDS, (None, None, False))
+        for number in () if least is None else value if isinstance(value, tuple) else (value,):
+            if not least <= number <= most or (above and number == least):
+                low = "" if least == -_LARGEST else f"above {least:g}" if above else f"at least {least:g}"
+                high = "" if most == _LARGEST else f"at most {most:g}"
+                raise InputError(f"{entry.name} must be {' and '.join(filter(None, (low, high)))}, not {number:g}.")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def check_value(value: object, hint: Any, name: str) -> Any:

@@ -1,5 +1,10 @@
-"""How the windows tell what went wrong, and show what is too long or too large for them."""
+"""How the windows tell what went wrong, and show what is too long or too large for them.
 
+Text that comes from files (names of models, cards, covariates, paths in sentences) is never markup: Qt would otherwise
+take what looks like HTML for it, with its links and pictures.
+"""
+
+import html
 from contextlib import contextmanager
 
 import qt
@@ -7,7 +12,7 @@ import slicer
 
 from DualGlowLib import InputError
 
-__all__ = ["headline", "showPicture", "showText", "showingErrors"]
+__all__ = ["agreed", "asTip", "headline", "showError", "showNotice", "showPicture", "showText", "showingErrors"]
 
 
 @contextmanager
@@ -20,7 +25,27 @@ def showingErrors(failure: str):
         except InputError as error:
             refusal = str(error)
     if refusal:
-        slicer.util.errorDisplay(refusal)
+        showError(refusal)
+
+
+def showError(text: str, **more) -> None:
+    """Show what went wrong, as plain text; ``more`` as ``slicer.util.errorDisplay`` takes it."""
+    slicer.util.errorDisplay(text, textFormat=qt.Qt.PlainText, **more)
+
+
+def showNotice(text: str) -> None:
+    """Show something to know, as plain text."""
+    slicer.util.infoDisplay(text, textFormat=qt.Qt.PlainText)
+
+
+def agreed(text: str) -> bool:
+    """Ask, in plain text, whether the user agrees."""
+    return slicer.util.confirmOkCancelDisplay(text, textFormat=qt.Qt.PlainText)
+
+
+def asTip(text: str) -> str:
+    """Text for a tool tip, which has no plain format of its own."""
+    return f"<p>{html.escape(text)}</p>" if "<" in text or "&" in text else text
 
 
 def headline(text: str) -> str:
@@ -29,11 +54,10 @@ def headline(text: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
-def showText(title: str, markdown: str) -> None:
+def showText(title: str, text: str) -> None:
     """Show a text in a window of its own that scrolls and does not block."""
     browser = qt.QTextBrowser()
-    browser.setMarkdown(markdown)
-    browser.openExternalLinks = True
+    browser.setPlainText(text)
     _show(title, browser).resize(640, 560)
 
 

@@ -1,6 +1,5 @@
 """Synthesis without a window: from one volume node to another, for scripts."""
 
-import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -9,6 +8,7 @@ from DualGlowLib.provenance import over_ages, with_covariates
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.worker.replies import Sampled, Step
 from DualGlowSlicerLib import volumes
+from DualGlowSlicerLib.messages import showNotice
 
 from .nodes import belonging, marks, results, sweep
 from .parameters import DualGlowSynthesisParameterNode
@@ -127,4 +127,4 @@ class DualGlowSynthesisLogic(ScriptedLoadableModuleLogic):
 def _session():
     from DualGlowLib.synthesis.session import Session
 
-    return Session(notice=slicer.util.infoDisplay)
+    return Session(notice=showNotice)

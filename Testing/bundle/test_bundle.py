@@ -253,3 +253,40 @@ def test_grids_divide_by_what_their_presets_need() -> None:
     for grid in GRIDS.values():
         assert all(side % 8 == 0 for side in grid.shape)
         preset("standard", grid.shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_changed("model.pet.widths", [4096, 8, 8]), "is far too small for the model that config.json describes"),
+        (_changed("model.link.widths", [4096, 8, 8]), "is far too small for the model that config.json describes"),
+        (_changed("model.pet.depths", [200, 200, 200]), "is far too small for the model that config.json describes"),
+        (_changed("model.pet.widths", [8192, 8192, 8192]), "is far too small|more than 2e\\+09 weights"),
+        (_changed("model.pet.depths", [10**9, 1, 1]), "depths must be at least 1 and at most 256"),
+        (_changed("model.pet.widths", [-8, 8, 8]), "widths must be at least 1"),
+        (_changed("model.shape", [2**20, 16, 16]), "shape must be at least 1 and at most 4096"),
+        (_changed("model.pet.bound", "wide"), "bound must be a number"),
+        (_changed("model.link", [1]), "must be an object of settings"),
+        (lambda path: path.write_text("[" * 100_000), "is damaged or no DualGlow configuration"),
+        (lambda path: path.write_bytes(b" " * (1 << 25)), "is larger than any configuration"),
+    ],
+)
+def test_a_configuration_is_bounded_before_a_model_is_built(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change, says: str
+) -> None:
+    built = []
+    monkeypatch.setattr("DualGlowLib.bundle.bundle.DualGlow", built.append)
+    change(tmp_path / "model" / "config.json")
+    with pytest.raises(InputError, match=says):
+        load_bundle(tmp_path / "model")
+    assert built == []
+
+
+def test_a_model_has_at_least_the_weights_that_are_counted(bundle: Bundle) -> None:
+    configs = [bundle.config]
+    for changes in ({"kind": "levelwise", "conditioning": "none", "hidden": 16, "layers": n} for n in (1, 2, 3)):
+        link = replace(bundle.config.link, **changes)
+        configs.append(replace(bundle.config, link=link, pet=replace(bundle.config.pet, centred=False)))
+    for config in configs:
+        count = sum(tensor.numel() for tensor in DualGlow(config).state_dict().values())
+        assert 0 < config.least_weights < count

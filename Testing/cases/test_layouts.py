@@ -14,25 +14,7 @@ from DualGlowLib.cases.layouts import find_cases, is_simulated, read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.simulate.cohort import simulate_cohort
 from DualGlowLib.volumes.grid import GRIDS
-
-
-def tree(folder: Path, *names: str) -> Path:
-    """Empty files; only their names matter."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
-
-
-def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def pair(subject: str, session: str = "", tracer: str = "18FFDG") -> tuple[str, str]:
-    place, name = (f"{subject}/{session}", f"{subject}_{session}") if session else (subject, subject)
-    return f"{place}/anat/{name}_T1w.nii.gz", f"{place}/pet/{name}_trc-{tracer}_pet.nii.gz"
+from empty_scans import pair, tree, write
 
 
 def only(folder: Path):
@@ -155,7 +137,11 @@ def test_a_diagnosis_at_the_session_wins(tmp_path: Path) -> None:
     write(tmp_path / "participants.tsv", "participant_id\tdiagnosis_sc\nsub-01\tCN\n")
     write(tmp_path / "sub-01/sub-01_sessions.tsv", "session_id\tdiagnosis\nM00\tn/a\nM24\tMCI\nM48\tn/a\n")
     found = find_cases(tmp_path).items
-    assert [item.case.covariates["diagnosis"] for item in found] == ["CN", "MCI", "CN"]
+    assert [item.case.covariates.get("diagnosis") for item in found] == ["CN", "MCI", None]
+    assert "changes between sessions (CN, MCI)" in found[2].notes[0]
+    write(tmp_path / "sub-01/sub-01_sessions.tsv", "session_id\tdiagnosis\nM00\tn/a\nM24\tCN\nM48\tn/a\n")
+    found = find_cases(tmp_path).items
+    assert [item.case.covariates["diagnosis"] for item in found] == ["CN", "CN", "CN"]
     assert [item.notes for item in found] == [[], [], ["the diagnosis is the person's, not the session's"]]
 
 

@@ -95,6 +95,12 @@ def test_a_job_that_fails_or_dies_does_not_stop_the_others() -> None:
     assert os.environ.get("OMP_NUM_THREADS") != "1" or "OMP_NUM_THREADS" in os.environ
 
 
+def test_a_job_that_takes_too_long_is_ended_and_the_others_done() -> None:
+    outcomes = dict(work_off(["long", "a", "b"], job_of_many_kinds, 1, limit=30))
+    assert outcomes[0] == {"status": "failed", "reasons": ["it took more than 30 seconds"]}
+    assert [outcomes[index]["job"] for index in (1, 2)] == ["a", "b"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="makes programs of shell scripts")
 def test_in_slicer_it_goes_past_the_launcher(tmp_path: Path) -> None:
     """A launcher that starts Python without the pipes that are meant for it, as Slicer's does."""

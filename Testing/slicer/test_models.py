@@ -270,7 +270,7 @@ def own_model(tmp_path, licence=None, text=None):
     return models.addModelFolder(own)
 
 
-@pytest.mark.parametrize("licence", ["MIT", "Apache-2.0", "CC0-1.0", "BSD-3-Clause"])
+@pytest.mark.parametrize("licence", ["MIT", "Apache-2.0", "CC0-1.0", "BSD-3-Clause", "CC-BY-4.0", " mit License\n"])
 def test_free_licences_need_no_agreement(tmp_path, licence):
     assert not models.needsAcknowledgement(own_model(tmp_path, licence))
 
@@ -289,7 +289,20 @@ def test_a_licence_file_counts(tmp_path):
     model = own_model(tmp_path, text="Data use agreement\n\nResearch only.\n")
     assert model.licence.startswith("Data use agreement")
     assert models.needsAcknowledgement(model)
-    assert not models.needsAcknowledgement(own_model(tmp_path, text="MIT License\n\nPermission is granted …\n"))
+    assert not models.needsAcknowledgement(own_model(tmp_path, text="MIT License\n"))
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "MIT, but not for commercial use", "Apache-2.0 WITH Commons-Clause", "CC-BY-4.0-NC", "CC-BY-NC-4.0",
+        "mitigated",        "MIT License\n\nOnly for members of the consortium.", "apache", "<b>MIT</b>",
+    ],
+)  # fmt: skip
+def test_what_only_begins_as_a_free_licence_is_asked_about(tmp_path, licence):
+    model = own_model(tmp_path, licence)
+    assert models.needsAcknowledgement(model)
+    assert licence in models.acknowledgementText(model)
 
 
 def test_only_somebody_elses_model_must_state_a_licence(tmp_path, archive):

@@ -556,11 +556,14 @@ def test_meta_says_what_matters_and_not_who(stored: np.ndarray, tmp_path: Path) 
     }
     assert {key: meta[key] for key in expected} == expected
     assert not any(secret in repr(meta) for secret in ("Doe", "Jane", "SECRET", "1948", "2020", "Roe"))
-    for text, age in (("018M", 1.5), ("", 71.75), ("garbage", 71.75)):
+    for text, age in (("018M", 1.5), ("", 71.75), ("garbage", 71.75), ("000Y", 71.75), ("999Y", 71.75), ("018", 71.75)):
         write_series(tmp_path / text, stored, AXIAL, PatientAge=text, PatientSex="O")
         meta = read_scan(tmp_path / text).meta if text else read_scan(next(tmp_path.glob("1_*.dcm"))).meta
         assert meta["age"] == pytest.approx(age, abs=0.01)
         assert "sex" not in meta
+    for text, age in (("071", 71.0), ("018", 18.0), ("012", None)):  # of a child, these may be months
+        write_series(tmp_path / f"no_birth_{text}", stored, AXIAL, PatientAge=text, PatientBirthDate="")
+        assert read_scan(tmp_path / f"no_birth_{text}").meta.get("age") == age
 
 
 def test_a_synthetic_series_says_so(stored: np.ndarray, tmp_path: Path) -> None:

@@ -31,6 +31,13 @@ def scan() -> Scan:
             "syntheticAge62.5",
             "sub-01_ses-M12_acq-mprage_run-2_trc-18FFDG_space-T1w_desc-syntheticAge62p5_pet.nii.gz",
         ),
+        ("sub-01_rec-a_T1w.nii.gz", "synthetic", "sub-01_rec-a_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
+        ("sub-01_ce-gd_T1w.nii", "synthetic", "sub-01_ce-gd_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
+        (
+            "sub-01_acq-x_space-MNI_desc-preproc_T1w.nii.gz",
+            "synthetic",
+            "sub-01_acq-xMNIPreproc_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz",
+        ),
         ("IXI012-HH T1.mgz", "synthetic", "sub-IXI012HH_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
         ("P-07/T1.nii.gz", "synthetic", "sub-P07_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
         ("a folder/of DICOM", "synthetic", "sub-ofDICOM_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
@@ -38,6 +45,14 @@ def scan() -> Scan:
 )
 def test_names_follow_bids(source: str, description: str, name: str) -> None:
     assert output_name(source, description) == name
+
+
+@pytest.mark.parametrize(
+    "entity", ["acq", "ce", "rec", "run", "inv", "echo", "part", "chunk", "res", "space", "desc", "new"]
+)
+def test_t1s_that_differ_in_an_entity_have_pets_of_their_own(entity: str) -> None:
+    names = [output_name(f"sub-01_ses-1_{entity}-{label}_T1w.nii.gz") for label in ("1", "2")]
+    assert len({*names, output_name("sub-01_ses-1_T1w.nii.gz")}) == 3
 
 
 def test_marks_fit_the_header() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from .. import __version__
 from ..errors import InputError
-from ..files import hash_file, write_whole
+from ..files import hash_file, make_folder, write_whole
 from ..model import DualGlow, ModelConfig
 from ..preparation.settings import Preparation
 from ..resources import resource
@@ -155,10 +155,7 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
     except ValueError as error:
         raise InputError(f"The model {bundle.name} can't be written to {folder}: {error}; train it anew.") from None
     content = save(tensors, _MARK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {folder} can't be made ({error.strerror}); give another.") from None
+    make_folder(folder)
     write_whole(folder / WEIGHTS, content, force=True)
     write_whole(folder / CARD, card, force=True)
     write_sealed(folder / CONFIG, config, {WEIGHTS: hashlib.sha256(content).hexdigest()})
@@ -184,6 +181,8 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
         training = values.get("training", {})
         preparation_of(training, str(folder / CONFIG))
     weights = check_weights(folder, values)
+    if 2 * config.least_weights > weights.stat().st_size:  # bytes; before memory for a model is asked for
+        raise InputError(f"{weights} is far too small for the model that {CONFIG} describes; get the model again.")
     with reading(folder / CONFIG):
         model = DualGlow(config)
     try:

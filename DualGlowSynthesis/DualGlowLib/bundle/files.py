@@ -36,6 +36,8 @@ FORMAT = 1
 
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 
+_MOST_BYTES = 1 << 24  # of a configuration; ours have 10,000
+
 _LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
 
 
@@ -61,6 +63,8 @@ def read_config(folder: Path | str) -> dict:
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{folder} is no DualGlow model: it has no {CONFIG}; give the folder that training wrote.")
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{path} is larger than any configuration of DualGlow; get the model again.")
     with reading(path):
         values = parse_json(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
@@ -85,7 +89,7 @@ def check_numbers(values: Mapping) -> None:
             raise ValueError(f"the scale of its {image.upper()} is {scale}")
     grid = values["grid"]
     shape, spacing, centre = grid["shape"], grid["spacing"], grid["centre"]
-    if not all(isinstance(side, int) and side > 0 for side in shape):
+    if not (len(shape) in (2, 3) and all(isinstance(side, int) and 0 < side <= 4096 for side in shape)):
         raise ValueError(f"the shape of its grid is {shape}")
     if not all(0 < size < math.inf for size in spacing) or not all(map(math.isfinite, centre)):
         raise ValueError(f"the voxels of its grid measure {spacing}, about {centre}")

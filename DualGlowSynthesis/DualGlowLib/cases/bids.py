@@ -155,8 +155,7 @@ def _explain(group: list[Finding], people: People) -> None:
         for other in group:
             if other is finding or (other.no_pet if finding.no_pet else other.case is None):
                 continue
-            rows = people.sessions(finding.subject)
-            times = [people.years_since_baseline(one.session.removeprefix("ses-"), rows) for one in (finding, other)]
+            times = [people.years_since_baseline(one.subject, one.session) for one in (finding, other)]
             apart = "" if None in times else f", {abs(times[1] - times[0]) * 365.25:.0f} days apart"
             text = f" (there is one in {other.session}{apart}, which is not paired)"
             if finding.no_pet:

@@ -23,6 +23,7 @@ class Case:
         suvr: the region that the PET is already relative to, as its makers named it; empty if it is not SUVR.
         pet_resolution: full width at half maximum of the PET in millimetres, if a table says so.
         columns: what the tables say beyond the covariates.
+        person: whom it belongs to where one person has several subjects (``persons``); empty where it is the subject.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Case:
     suvr: str = ""
     pet_resolution: float | None = None
     columns: dict[str, str] = field(default_factory=dict)
+    person: str = ""
+
+    @property
+    def fold_group(self) -> str:
+        """All cases that have this in common belong to one fold."""
+        return self.person or self.subject
 
     @property
     def attributes(self) -> dict[str, str]:

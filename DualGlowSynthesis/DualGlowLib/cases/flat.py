@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import is_unfetched
 from ..spellings import PARSERS, is_missing, number
+from .ages import about_columns, with_ages
 from .case import Case, Finding
 from .files import IMAGES, stem, synthetic_reason
 from .people import first, understand
@@ -16,7 +17,7 @@ __all__ = ["TABLES", "find_flat", "find_plain", "scan_in"]
 
 TABLES = ("cases.csv", "cases.tsv")
 _NAME = ("case", "name", "case_id", "id", "participant_id", "subject_id", "subject")
-_COLUMNS = {"age": ("age", "age_at_scan"), "sex": ("sex", "gender"), "diagnosis": ("diagnosis", "dx", "group")}
+_COLUMNS = {"age": ("age",), "sex": ("sex", "gender"), "diagnosis": ("diagnosis", "dx", "group")}
 _OWN = ("case", "t1", "pet", "subject", "session", "mask", "pet_resolution")
 _T1, _PET, _MASK = ("t1", "t1w", "mri"), ("pet", "fdg", "fdg_pet"), ("mask", "brain_mask", "t1_mask", "brainmask")
 
@@ -30,7 +31,7 @@ def find_flat(table: Path) -> list[Finding]:
     Raises:
         InputError: if the table has no column ``t1`` or names a case twice.
     """
-    rows = read_table(table)
+    rows = _rows(table)
     if rows and "t1" not in rows[0]:
         raise InputError(f"{table} has no column t1; it must have case,t1,pet and may have age,sex,diagnosis.")
     found: dict[str, Finding] = {}
@@ -50,6 +51,11 @@ def find_flat(table: Path) -> list[Finding]:
     return list(found.values())
 
 
+def _rows(table: Path) -> list[dict[str, str]]:
+    about = about_columns(table.with_suffix(".json"))
+    return [with_ages(row, about) for row in read_table(table)]
+
+
 def _name(row: dict[str, str]) -> str:
     return next((row[column] for column in _NAME if row.get(column)), "")  # somebody may be called None
 
@@ -66,8 +72,8 @@ def find_plain(folder: Path) -> list[Finding]:
     """
     rows: dict[str, dict[str, str]] = {}
     tables = [folder / name for name in (*TABLES, "participants.tsv", "participants.csv")]
-    table = next((path for path in tables if path.is_file()), None)
-    for row in read_table(table) if table else []:
+    table = next((path for path in tables if path.is_file() or is_unfetched(path)), None)
+    for row in _rows(table) if table else []:
         key = _name(row)
         if key in rows:
             raise InputError(f"{table} names the case {key!r} twice; give each row a name of its own.")

@@ -12,6 +12,7 @@ from .bids import find_bids
 from .caps import find_caps
 from .case import Case, Finding, Findings
 from .flat import TABLES, find_flat, find_plain
+from .persons import keep_doubles_together, name_visits
 from .records import check_records
 from .tables import read_table
 
@@ -68,7 +69,7 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
         raise InputError(f"There is no folder {folder}; give the directory that holds the cases.")
     if layout not in (None, *LAYOUTS):
         raise InputError(f"There is no layout {layout!r}; there are {', '.join(LAYOUTS)}.")
-    table = folder if folder.is_file() else next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    table = folder if folder.is_file() else next((folder / name for name in TABLES if _is_there(folder / name)), None)
     folder = folder.parent if folder.is_file() else folder
     layout, notes = layout or _layout(folder, table), []
     if layout == "flat":
@@ -81,14 +82,21 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
         items = {"bids": find_bids, "caps": find_caps, "plain": find_plain}[layout](folder)
     if items and not any(item.case.covariates for item in items if item.case):
         notes.append("no case has age, sex or diagnosis; they would be in participants.tsv (or cases.csv)")
+    name_visits(items, whole=layout in ("flat", "plain"))
     for item in items:
         _check_fetched(item)
+    notes += keep_doubles_together(items)
     check_records(folder, items)
     names = Counter(item.name for item in items)
     for item in items:
         if names[item.name] > 1:
             item.mistake(f"the name {item.name} is there twice")
     return Findings(folder, layout, sorted(items, key=lambda item: item.name), notes)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file, be it a link whose content was not fetched, which can't be passed over."""
+    return path.is_file() or is_unfetched(path)
 
 
 def _check_fetched(item: Finding) -> None:

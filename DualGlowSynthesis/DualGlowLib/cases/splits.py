@@ -55,6 +55,8 @@ class Splits:
 def make_splits(cases: Sequence[Case], folds: int = 5, seed: int = 0) -> Splits:
     """Divide subjects into folds alike in diagnosis and age; all sessions of a subject fall into one.
 
+    So do subjects that are one person (``Case.fold_group``).
+
     Within each diagnosis the subjects are sorted by age and cut into groups of ``folds`` neighbours, whose members are
     dealt one to each fold, the youngest to the fold that is oldest so far (at random among equals); the last, smaller
     group goes to the folds that have the fewest cases. A subject counts with the diagnosis of its first session and its
@@ -65,7 +67,7 @@ def make_splits(cases: Sequence[Case], folds: int = 5, seed: int = 0) -> Splits:
     """
     people: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.name):
-        people.setdefault(case.subject, []).append(case)
+        people.setdefault(case.fold_group, []).append(case)
     if folds < 2:
         raise InputError(f"{folds} folds leave nothing to test on; make at least 2.")
     if len(people) < folds:
@@ -94,7 +96,14 @@ def make_splits(cases: Sequence[Case], folds: int = 5, seed: int = 0) -> Splits:
                 assignment[name] = fold
                 load[fold] += len(people[name])
                 older[fold] += 0.0 if age[name] is None else age[name] - middle
-    return Splits(tuple(cases), folds, {name: assignment[name] for name in sorted(assignment)}, strata, seed)
+    groups = sorted({(case.subject, case.fold_group) for case in cases})
+    return Splits(
+        tuple(cases),
+        folds,
+        {subject: assignment[group] for subject, group in groups},
+        {subject: strata[group] for subject, group in groups},
+        seed,
+    )
 
 
 def _mean_age(cases: Sequence[Case]) -> float | None:
@@ -134,8 +143,8 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
     """Folds that ``write_splits`` wrote, or a table with the columns subject and fold, for these cases.
 
     Raises:
-        InputError: if the file can't be understood, a subject is in two folds, is not among the cases, or is missing,
-            or a fold is empty.
+        InputError: if the file can't be understood, a subject or person is in two folds, is not among the cases, or is
+            missing, or a fold is empty.
     """
     path = Path(path)
     if path.suffix.lower() in (".tsv", ".csv"):
@@ -156,6 +165,14 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
     subjects = {case.subject for case in cases}
     _complain(path, sorted(assignment.keys() - subjects), "names {}, which is no subject of these cases; remove it")
     _complain(path, sorted(subjects - assignment.keys()), "does not say which fold {} belongs to; add it")
+    fold_of: dict[str, str] = {}
+    for case in cases:
+        first = fold_of.setdefault(case.fold_group, case.subject)
+        if assignment[first] != assignment[case.subject]:
+            raise InputError(
+                f"{path} has {first} and {case.subject} in two folds, but they are one person: they share a scan, or "
+                "are visits by their names; put them into one."
+            )
     folds = max(assignment.values(), default=-1) + 1
     empty = set(range(folds)) - set(assignment.values())
     if folds < 2 or empty or min(assignment.values()) < 0:

@@ -50,6 +50,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "leave out the pictures for checking"
     command.add_argument("--no-pictures", dest="pictures", action="store_false", help=text)
     command.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
+    text = "a case that takes longer has failed (default: an hour)"
+    command.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help=text)
 
 
 def simulate(arguments: argparse.Namespace, console: Console) -> int:
@@ -106,6 +108,7 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
             layout=arguments.layout,
             pictures=arguments.pictures,
             t1_only=arguments.t1_only,
+            time_limit=arguments.time_limit,
             progress=lambda name, fraction: console.progress("preparing", fraction, name),
             stop=lambda: stop.asked,
         )

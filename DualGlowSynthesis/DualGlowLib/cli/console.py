@@ -6,6 +6,7 @@ import json
 import sys
 import time
 
+from ..errors import one_line
 from ..progress import Clock
 
 __all__ = ["Console"]
@@ -38,13 +39,13 @@ class Console:
             self.event(**values)
         else:
             self._end_line()
-            print(text, flush=True)
+            print(_harmless(text), flush=True)
 
     def note(self, text: str) -> None:
         """A remark for people."""
         if not self.machine:
             self._end_line()
-            print(text, file=sys.stderr, flush=True)
+            print(_harmless(text), file=sys.stderr, flush=True)
 
     def progress(self, stage: str, fraction: float, detail: str = "") -> None:
         """How far a stage is, 0 to 1."""
@@ -59,7 +60,7 @@ class Console:
             self.event(event="progress", **told)
             return
         left = "" if told["seconds_left"] is None else f"  {_duration(told['seconds_left'])} left"
-        line = f"{stage} {100 * fraction:3.0f} %  {detail}".rstrip() + left
+        line = f"{stage} {100 * fraction:3.0f} %  {one_line(detail)}".rstrip() + left
         if terminal:
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
             self._moving = True
@@ -70,6 +71,11 @@ class Console:
         if self._moving:
             print(file=sys.stderr)
             self._moving = False
+
+
+def _harmless(text: str) -> str:
+    """Text of several lines, in which names of files can't move the terminal's cursor."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 def _duration(seconds: float) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import reprlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..files import make_folder
 from ..synthesis.question import MAX_AGES, Question
 from .console import Console
 from .options import add_command, add_device
@@ -85,6 +87,8 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
     session.check(question)
     scan, question = _read(arguments, console, session, question)
     _note_extrapolation(session, question, console)
+    if Path(arguments.output).is_dir():
+        _refuse_another(scan, [path], arguments.force)
     prepared = _prepare(arguments, console, session, scan)
     result = session.sample(question, console.progress)
     _write(result, question, path, console, arguments)
@@ -111,8 +115,9 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     scan, question = _read(arguments, console, session, question)
     for one in session.check_sweep(question, ages):
         _note_extrapolation(session, one, console)
+    _refuse_another(scan, paths.values(), arguments.force)
     prepared = _prepare(arguments, console, session, scan)
-    _make_folder(folder)
+    make_folder(folder)
 
     def step(age: float, made: Synthesis) -> None:
         _write(made, question, paths[age], console, arguments)
@@ -217,11 +222,20 @@ def _check_files(
         check_export(arguments.t1, series, arguments.series)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {folder} can't be made ({error.strerror}).") from error
+def _refuse_another(scan: Scan, paths: Iterable[Path], force: bool) -> None:
+    """Refuse to replace the PET of another T1 that comes to the same name.
+
+    Raises:
+        InputError: naming both.
+    """
+    from ..outputs import other_source
+    from ..synthesis.synthesizer import voxels_sha256
+
+    for path in () if force else paths:
+        if source := other_source(path, voxels_sha256(scan)):
+            raise InputError(
+                f"{path} holds the PET of another T1 ({source}); give another --output, or --force to replace it."
+            )
 
 
 def _open(arguments: argparse.Namespace, console: Console) -> Session:

@@ -93,6 +93,7 @@ def prepare_cohort(
     progress: Callable[[str, float], None] | None = None,
     stop: Callable[[], bool] | None = None,
     work: Work = prepare_case,
+    time_limit: float = 3600.0,
 ) -> CohortResult:
     """Prepare every usable case of a directory; the result is a BIDS derivative that training and evaluation read.
 
@@ -123,7 +124,8 @@ def prepare_cohort(
         t1_only: also take cases without a PET.
         progress: called with a message and how much of the whole is done.
         stop: asked several times a second; when it says True, work ends at once and can be resumed.
-        work: what is done with a case; see ``workers.work_off``.
+        work: what is done with a case; see ``processes.work_off``.
+        time_limit: seconds after which a case has failed; it is tried again next time.
 
     Raises:
         InputError: if an argument or a folder can't be used, or no case can.
@@ -131,6 +133,8 @@ def prepare_cohort(
     out = Path(out)
     if jobs < 1:
         raise InputError(f"jobs must be at least 1, not {jobs}.")
+    if not time_limit > 0:
+        raise InputError(f"The time limit of a case must be above 0 seconds, not {time_limit:g}.")
     found = find_cases(cases_folder, layout)
     if out.resolve() == found.folder.resolve():
         raise InputError(f"{out} holds the cases themselves; give another folder for what is made of them.")
@@ -144,7 +148,7 @@ def prepare_cohort(
         result = CohortResult(out, {}, notes=list(found.notes))
         result.notes += _mirror(out, planned)
         begin(out, settings, simulated, planned)
-        outcomes = _run(planned, work, jobs, stop, report, out)
+        outcomes = _run(planned, work, jobs, stop, report, out, time_limit)
         with closing(outcomes):
             done = {job.name: outcome for job, outcome in outcomes}
         result.kept = sorted(name for name, outcome in done.items() if outcome.get("kept"))
@@ -164,6 +168,7 @@ def _run(
     stop: Callable[[], bool] | None,
     report: Callable[[str, float], None],
     out: Path,
+    time_limit: float,
 ) -> Iterator[tuple[Job, dict]]:
     """Work the jobs off, keeping the log; yields each job and its outcome."""
     shares = [0.0] * len(planned)
@@ -173,7 +178,7 @@ def _run(
         report(f"{planned[index].name}: {stage}", sum(shares) / len(planned))
 
     started = time.monotonic()
-    with closing(work_off(planned, work, min(jobs, len(planned)), stop, heard)) as outcomes:
+    with closing(work_off(planned, work, min(jobs, len(planned)), stop, heard, time_limit)) as outcomes:
         for index, outcome in outcomes:
             job = planned[index]
             failure = out / "logs" / f"{job.name}.log"

@@ -13,7 +13,7 @@ from ..cases.case import Findings
 from ..cases.records import DERIVATIVE, read_record
 from ..cases.tables import table_text
 from ..errors import InputError
-from ..files import json_text, write_whole
+from ..files import json_text, make_folder, write_whole
 from ..outputs import generated_by, kind_of_file, lies_in, refuse_links
 from .preparing import PREPARATION, SPACE, Job, Settings, case_files
 
@@ -93,7 +93,7 @@ def check_files(out: Path, planned: Iterable[Job]) -> None:
 
 def update(path: Path, text: str, force: bool = False) -> None:
     """Write a file if it doesn't have that content already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         if path.read_bytes() == text.encode("utf-8"):
             return

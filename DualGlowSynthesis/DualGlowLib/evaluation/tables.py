@@ -12,7 +12,7 @@ import torch
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
-from ..files import write_json
+from ..files import make_folder, write_json
 from ..metrics.images import image_metrics
 from ..outputs import EVALUATION, Output, check_outputs, generated_by
 from ..preparation.t1 import PreparedT1
@@ -132,7 +132,7 @@ def write_report(result: dict, path: Path, force: bool = False) -> str:
         InputError: if the file can't be written, or may not be replaced (``outputs.check_outputs``).
     """
     check_outputs([report_output(path)], force=force)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_json(path, {"GeneratedBy": generated_by(EVALUATION), **result}, force)
     lines = ["| in the brain mask | PSNR dB | SSIM | MAE SUVR | correlation |", "|---|---|---|---|---|"]
     for name, row in result["summary"].items():

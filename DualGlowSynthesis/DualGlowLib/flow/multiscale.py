@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+from ..values import bounded, check_fields, one_of
 from .actnorm import ActNorm
 from .coupling import AffineCoupling
 from .frequency import CosineTransform
@@ -19,6 +21,7 @@ from .transform import Transform, full
 __all__ = ["FlowConfig", "FlowStep", "MultiScaleFlow"]
 
 _MIXING = {"dense": DenseConv, "plu": PLUConv, "rotation": RotationConv}
+_MOST_LEVELS = 10
 _SQUEEZE = {"reorder": (squeeze, unsqueeze), "haar": (haar_squeeze, haar_unsqueeze)}
 
 
@@ -42,22 +45,21 @@ class FlowConfig:
             all levels (flat): one latent, at the top.
     """
 
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    scale: str = "exp"
-    mixing: str = "plu"
-    squeeze: str = "reorder"
+    depths: tuple[int, ...] = bounded(least=1, most=256)
+    widths: tuple[int, ...] = bounded(least=1, most=8192)
+    scale: str = one_of("exp", "exp", "sigmoid")
+    mixing: str = one_of("plu", *_MIXING)
+    squeeze: str = one_of("reorder", *_SQUEEZE)
     edge: bool = False
     cosine_top: bool = False
     centred: bool = False
-    bound: float = 2.0
+    bound: float = bounded(2.0, 0, 100, above=True)
     split: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "depths", tuple(self.depths))
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if len(self.depths) != len(self.widths) or not self.depths:
-            raise ValueError(f"A flow needs a depth and a width per level, not {self.depths} and {self.widths}.")
+        check_fields(self)
+        if len(self.depths) != len(self.widths) or not 1 <= len(self.depths) <= _MOST_LEVELS:
+            raise InputError(f"A flow needs a depth and a width per level, not {self.depths} and {self.widths}.")
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from ..errors import InputError
 from ..flow import FlowConfig
-from ..values import with_values
+from ..values import bounded, check_fields, one_of, with_values
 from .covariates import DEFAULT_COVARIATES, Covariate
 
 __all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "preset"]
 
+_MOST_VOXELS, _MOST_WEIGHTS = 10**8, 2 * 10**9
 # What each kind of link can do with the covariates; the first is taken where nothing is said.
 _CONDITIONING = {"levelwise": ("release", "film", "paper", "none"), "unet": ("film", "residual", "none")}
 
@@ -43,33 +44,32 @@ class LinkConfig:
         guess_weight: of the loss of the guess of ``"residual"``.
     """
 
-    kind: str = "levelwise"
+    kind: str = one_of("levelwise", *_CONDITIONING)
     conditioning: str = ""
-    kernel: int = 5
-    layers: int = 1
-    hidden: int = 256
+    kernel: int = bounded(5, 1, 31)
+    layers: int = bounded(1, 1, 64)
+    hidden: int = bounded(256, 1, 8192)
     authors: bool = False
     learned_top: bool = False
-    widths: tuple[int, ...] = ()
-    context: tuple[int, ...] = ()
-    max_log_sigma: float = 3.0
-    groups: int = 0
-    patterns: int = 0
-    image_weight: float = 1.0
-    guess_weight: float = 0.01
+    widths: tuple[int, ...] = bounded((), 1, 8192)
+    context: tuple[int, ...] = bounded((), 0, 8192)
+    max_log_sigma: float = bounded(3.0, 0, 50, above=True)
+    groups: int = bounded(0, 0, 8192)
+    patterns: int = bounded(0, 0, 4096)
+    image_weight: float = bounded(1.0, 0)
+    guess_weight: float = bounded(0.01, 0)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        object.__setattr__(self, "context", tuple(self.context))
-        if self.kind not in _CONDITIONING:
-            raise ValueError(f"There is no link of kind {self.kind!r}; there are {', '.join(_CONDITIONING)}.")
+        check_fields(self)
         can = [way for way in _CONDITIONING[self.kind] if not (self.authors and way == "film")]
         object.__setattr__(self, "conditioning", self.conditioning or can[0])
         if self.conditioning not in can:
             name = "authors' levelwise" if self.authors else self.kind
             raise InputError(f"conditioning is {self.conditioning!r}; a link of kind {name} can do {', '.join(can)}.")
-        if self.layers < 1:
-            raise ValueError(f"layers of a link must be at least 1, not {self.layers}.")
+        if self.kernel % 2 == 0:
+            raise InputError(f"kernel of a link must be odd, not {self.kernel}.")
+        if self.kind == "unet" and self.groups and any(width % self.groups for width in self.widths):
+            raise InputError(f"groups of a link must divide its widths {self.widths}, not be {self.groups}.")
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,14 @@ class DiscriminatorConfig:
         hidden: units of the layer before the heads.
     """
 
-    weight: float = 0.0
-    reversal: float = 1.0
-    schedule: str = "constant"
-    width: int = 32
-    hidden: int = 64
+    weight: float = bounded(0.0, 0)
+    reversal: float = bounded(1.0, 0)
+    schedule: str = one_of("constant", "constant", "ramp")
+    width: int = bounded(32, 1, 8192)
+    hidden: int = bounded(64, 1, 8192)
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("constant", "ramp"):
-            raise InputError(f"The schedule of the reversal is {self.schedule!r}; there are constant and ramp.")
-        if self.weight < 0 or self.reversal < 0:
-            raise InputError("weight and reversal of the discriminators must be 0 or more; correct the settings.")
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -117,31 +114,48 @@ class ModelConfig:
     """
 
     preset: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = bounded(least=1, most=4096)
     mri: FlowConfig
     pet: FlowConfig
     link: LinkConfig
     covariates: tuple[Covariate, ...] = DEFAULT_COVARIATES
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    mri_weight: float = 0.001
-    noise: str = "uniform"
-    mri_noise: float = 0.01
-    pet_noise: float = 0.008
-    channels: tuple[int, int] = field(default=(1, 1))
+    mri_weight: float = bounded(0.001, 0)
+    noise: str = one_of("uniform", "uniform", "gaussian")
+    mri_noise: float = bounded(0.01, 0)
+    pet_noise: float = bounded(0.008, 0)
+    channels: tuple[int, int] = bounded((1, 1), 1, 64)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
-        object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "covariates", tuple(self.covariates))
+        check_fields(self)
+        if len(self.shape) not in (2, 3) or self.voxels > _MOST_VOXELS:
+            raise InputError(
+                f"The shape of the images must be 2 or 3 sides and at most {_MOST_VOXELS:.0e} voxels, not {self.shape}."
+            )
         levels = len(self.pet.depths)
         if len(self.mri.depths) != levels:
-            raise ValueError("Both flows need the same number of levels.")
+            raise InputError("Both flows need the same number of levels.")
         if not (self.mri.split and self.pet.split):
             if self.mri.split != self.pet.split:
                 raise InputError("split is on in one flow and off in the other; set it alike in mri and pet.")
             if self.link.kind == "unet" or self.link.conditioning == "paper":
                 way = "a U-Net link" if self.link.kind == "unet" else "conditioning 'paper'"
                 raise InputError(f"{way} needs a latent at every level; leave split on, or take another link.")
+        if self.link.kind == "unet" and not len(self.link.widths) == len(self.link.context) == levels:
+            raise InputError(
+                f"A U-Net link needs a width and a context for each of the {levels} levels, not {self.link.widths} and "
+                f"{self.link.context}."
+            )
+        in_context = self.link.kind == "unet" and all(self.link.context)
+        if self.mri.centred or (self.pet.centred and not in_context):
+            raise InputError(
+                "centred can be on in pet alone, and with a U-Net link whose context is above 0 at each level."
+            )
+        if self.least_weights > _MOST_WEIGHTS:
+            raise InputError(
+                f"A model with these depths and widths has more than {_MOST_WEIGHTS:.0e} weights; make them smaller."
+            )
         names = [covariate.name for covariate in self.covariates]
         for name in names:
             if not name.isprintable() or name != name.strip() or not name or "=" in name:
@@ -159,6 +173,21 @@ class ModelConfig:
                 f"There must be covariates for {' and '.join(filter(None, needs))}; give the cases some (age, sex, "
                 "diagnosis, …) or choose a model without."
             )
+
+    @property
+    def least_weights(self) -> int:
+        """A number that the model's weights are not below: those of its largest convolutions alone."""
+        link, small, levels = self.link, 3**self.dims, len(self.pet.depths)
+        count = 0
+        for flow, channels in zip((self.mri, self.pet), self.channels, strict=True):
+            for depth, width in zip(flow.depths, flow.widths, strict=True):
+                channels *= 2**self.dims
+                count += depth * width * (width + small * (channels // 2))
+                channels = channels // 2 if flow.split else channels
+        if link.kind == "unet":
+            return count + small * sum(width * width for width in link.widths)
+        inner = small * link.hidden**2 * (link.layers - 2) if link.layers > 2 else 0
+        return count + levels * (link.kernel**self.dims * (link.hidden if link.layers > 1 else 1) + inner)
 
     @property
     def dims(self) -> int:
@@ -236,6 +265,8 @@ _PARTS = {"mri": FlowConfig, "pet": FlowConfig, "link": LinkConfig, "discriminat
 
 
 def _build(kind: type, values: Mapping) -> object:
+    if not isinstance(values, Mapping):
+        raise InputError(f"The {kind.__name__} must be an object of settings, not {reprlib.repr(values)}.")
     unknown = set(values) - {entry.name for entry in fields(kind)}
     if unknown:
         raise InputError(f"{', '.join(sorted(unknown))}: no such setting of {kind.__name__}.")
@@ -298,7 +329,7 @@ def preset(name: str, shape: Sequence[int], **changes: object) -> ModelConfig:
     Raises:
         InputError: for an unknown name, a shape that does not divide by 2^levels, or changes that can't be made.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
     config = PRESETS[name](tuple(shape))
     return config.updated(changes) if changes else config

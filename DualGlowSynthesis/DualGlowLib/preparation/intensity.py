@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import InputError
+
 __all__ = ["normalise_t1"]
 
 
@@ -24,16 +26,17 @@ def normalise_t1(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
         float32 of the same shape: 0 outside the mask, 0..1.5 inside.
 
     Raises:
-        ValueError: if the mask is empty, has another shape, or the brain has no contrast.
+        InputError: if the mask is empty or the brain has no contrast.
+        ValueError: if the mask has another shape.
     """
     data, mask = np.asarray(data, dtype=np.float32), np.asarray(mask, dtype=bool)
     if data.shape != mask.shape:
         raise ValueError(f"The mask's shape {mask.shape} is not the data's {data.shape}.")
     if not mask.any():
-        raise ValueError("The brain mask is empty.")
+        raise InputError("The brain mask is empty; give one with the brain in it, or leave it out.")
     values = data[mask]
     dark, white = np.percentile(values, (1, 80))
     if not white > dark:
-        raise ValueError("The image has no contrast inside the brain mask.")
+        raise InputError("The image has no contrast inside the brain mask; give a T1-weighted MRI of a head.")
     scaled = np.clip((data - dark) / (white - dark), 0, 1.5)
     return np.where(mask, scaled, 0).astype(np.float32)

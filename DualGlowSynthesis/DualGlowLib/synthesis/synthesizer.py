@@ -25,7 +25,12 @@ from .question import Question
 from .region_table import region_rows
 from .scoring import Scoring
 
-__all__ = ["PatientEncoding", "Synthesis", "Synthesizer", "choose_device"]
+__all__ = ["PatientEncoding", "Synthesis", "Synthesizer", "choose_device", "voxels_sha256"]
+
+
+def voxels_sha256(scan: Scan) -> str:
+    """What a T1 is known by in the provenance of its PETs, whatever its file is called."""
+    return hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
 
 
 @dataclass
@@ -104,8 +109,7 @@ class Synthesizer(Scoring):
         """
         chosen = self.bundle.preparation
         prepared = prepare(scan, self.bundle.grid, mask, progress, bias=chosen.bias, deformable=chosen.deformable)
-        digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
-        return PatientEncoding(prepared, self.encode_prepared(prepared.t1), digest)
+        return PatientEncoding(prepared, self.encode_prepared(prepared.t1), voxels_sha256(scan))
 
     @torch.inference_mode()
     def encode_prepared(self, t1: np.ndarray) -> Encoding:

@@ -18,6 +18,9 @@ from ..volumes.grid import Grid
 __all__ = ["Batch", "Cohort", "split_subjects"]
 
 T1_SCALE = 1.5  # prepared T1s are clipped there
+# Highest SUVR to any region differs between healthy and ill by less than 2; units differ by more than 100. Relative to
+# the pons it is 2 to 4, to the smallest regions below 10.
+_FACTOR, _HIGHEST_SUVR = 5.0, 30.0
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Cohort:
             progress: called with the number read and the number to read.
 
         Raises:
-            InputError: for a scan that can't be read or lies elsewhere.
+            InputError: for a scan that can't be read or lies elsewhere, or PETs that are not SUVR like the others.
         """
         t1 = torch.zeros(len(cases), 1, *grid.shape, dtype=torch.float16)
         pet = torch.zeros_like(t1)
@@ -66,9 +69,7 @@ class Cohort:
                 progress(i + 1, len(cases))
         t1 /= T1_SCALE
         if pet_scale is None:
-            sample = pet[:: max(1, len(cases) // 50)].float()
-            highest = max(float(np.quantile(image.numpy(), 0.9999)) for image in sample)
-            pet_scale = round(1.2 * highest, 2)
+            pet_scale = round(1.2 * _highest_uptake(cases, pet), 2)
         if not pet_scale > 0:
             raise InputError("The PET scans hold no uptake above 0; check that they are SUVR images.")
         pet /= pet_scale
@@ -108,11 +109,33 @@ class Cohort:
         return Batch(pet, t1, [self.cases[i].attributes for i in indices])
 
 
+def _highest_uptake(cases: Sequence[Case], pet: Tensor) -> float:
+    """The highest SUVR of the cohort, of each image that of the brightest 1 in 10,000 voxels.
+
+    Raises:
+        InputError: naming the cases whose PETs are in another unit, which would set the scale for all.
+    """
+    highest = np.array([float(np.quantile(image.float().numpy(), 0.9999)) for image in pet])
+    known = highest[np.isfinite(highest)]
+    usual = float(np.median(known)) if len(known) else 0.0
+    odd = [i for i, value in enumerate(highest) if value > min(max(_FACTOR * usual, 1.0), _HIGHEST_SUVR)]
+    if usual > 0:
+        odd += [i for i, value in enumerate(highest) if 0 < value < usual / _FACTOR]
+    if odd:
+        named = ", ".join(f"{cases[i].name} ({highest[i]:.4g})" for i in odd[:3])
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise InputError(
+            f"The PETs of {named}{more} reach values that are not SUVR, or not relative to the region that the others' "
+            f"are (at {usual:.4g}); prepare them, or take them out."
+        )
+    return float(known.max()) if len(known) else 0.0
+
+
 def split_subjects(cases: Sequence[Case], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices for training and for validation; all sessions of a subject fall on one side."""
-    subjects = sorted({case.subject for case in cases})
+    """Indices for training and for validation; all cases of a person fall on one side."""
+    subjects = sorted({case.fold_group for case in cases})
     random.Random(seed).shuffle(subjects)
     count = min(len(subjects) - 1, max(1, round(share * len(subjects)))) if share > 0 and len(subjects) > 1 else 0
     held = set(subjects[:count])
-    train = [i for i, case in enumerate(cases) if case.subject not in held]
-    return train, [i for i, case in enumerate(cases) if case.subject in held]
+    train = [i for i, case in enumerate(cases) if case.fold_group not in held]
+    return train, [i for i, case in enumerate(cases) if case.fold_group in held]

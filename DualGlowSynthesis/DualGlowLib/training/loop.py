@@ -16,8 +16,8 @@ from torch import nn
 from ..bundle.bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
 from ..bundle.card import model_card
 from ..errors import InputError
-from ..files import write_whole
-from ..flow import MEMORY_MODES, set_memory
+from ..files import make_folder, unusable, write_whole
+from ..flow import set_memory
 from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
@@ -67,16 +67,9 @@ def begin_run(folder: Path | str) -> None:
     Raises:
         InputError: if the folder can't be written.
     """
-    _make(Path(folder))
+    make_folder(Path(folder))
     if not (history := Path(folder) / _HISTORY).exists():
         write_whole(history, "", force=True)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} can't be made: {error.strerror or error}.") from None
 
 
 class Interrupted(Exception):
@@ -168,8 +161,6 @@ class Trainer:
         self._checkpoints = Checkpoints(self.folder)
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
-        if settings.memory not in MEMORY_MODES:
-            raise InputError(f"There is no memory mode {settings.memory!r}; there are {', '.join(MEMORY_MODES)}.")
         set_memory(self.model, settings.memory)
         self.average = _Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
@@ -183,9 +174,7 @@ class Trainer:
             return AuthorsAdamax(self.model.parameters(), lr=self.settings.learning_rate)
         if self.settings.optimizer == "adamax":
             return torch.optim.Adamax(self.model.parameters(), lr=self.settings.learning_rate)
-        if self.settings.optimizer == "adam":
-            return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
-        raise InputError(f"There is no optimizer {self.settings.optimizer!r}; there are adam, adamax and authors.")
+        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
 
     # ---- one step
 
@@ -294,7 +283,7 @@ class Trainer:
 
     def _start(self, resume: bool) -> None:
         check_run(self.folder, resume)
-        _make(self.folder)
+        make_folder(self.folder)
         for folder in (self.folder, self.folder / _BUNDLE):
             for left in folder.glob(".*.part"):  # by a process that was killed, see ``files.write_whole``
                 left.unlink(missing_ok=True)
@@ -367,8 +356,11 @@ class Trainer:
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
         }
-        with (self.folder / _HISTORY).open("ab") as file:
-            os.fsync(file.fileno())  # no checkpoint without the history that leads to it
+        try:
+            with (self.folder / _HISTORY).open("ab") as file:
+                os.fsync(file.fileno())  # no checkpoint without the history that leads to it
+        except OSError as error:
+            raise InputError(f"{unusable(error, self.folder)}; mend that and go on with --resume.") from None
         try:
             self._checkpoints.write(values, tensors)
         except InputError as error:

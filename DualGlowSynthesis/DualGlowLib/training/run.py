@@ -205,4 +205,7 @@ def _prepared(
     result.check_any(plan.cases)
     sources = {case.name: case for case in cases}
     prepared = {result.cases[case.name]["case"]: case for case in read_cases(out)}
-    return {name: replace(case, name=name, subject=sources[name].subject) for name, case in prepared.items()}
+    return {
+        name: replace(case, name=name, subject=sources[name].subject, person=sources[name].person)
+        for name, case in prepared.items()
+    }

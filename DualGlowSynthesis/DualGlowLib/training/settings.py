@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..sealed import parse_json
-from ..values import with_values
+from ..values import bounded, check_fields, one_of, with_values
 
 __all__ = ["TrainingSettings"]
 
@@ -35,23 +35,29 @@ class TrainingSettings:
         memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
             input of each layer's step, ``"invertible"`` the output of the flow alone.
         checkpoint_every, validate_every: in steps.
+
+    Raises:
+        InputError: for a value of another kind, or one that no run can have.
     """
 
-    steps: int = 20000
-    batch: int = 2
-    learning_rate: float = 6e-4
-    warmup: int = 200
-    clip: float = 10.0
-    ema: float = 0.999
-    optimizer: str = "adam"
-    seed: int = 0
-    validation: float = 0.05
-    initialize_with: int = 16
-    image_share: float = 0.4
-    covariate_dropout: float = 0.2
-    memory: str = "plain"
-    checkpoint_every: int = 500
-    validate_every: int = 500
+    steps: int = bounded(20000, 1, 1e9)
+    batch: int = bounded(2, 1, 1e5)
+    learning_rate: float = bounded(6e-4, 0, 10, above=True)
+    warmup: int = bounded(200, 0, 1e9)
+    clip: float = bounded(10.0, 0, above=True)
+    ema: float = bounded(0.999, 0, 1 - 1e-9)
+    optimizer: str = one_of("adam", "adam", "adamax", "authors")
+    seed: int = bounded(0, 0)
+    validation: float = bounded(0.05, 0, 0.95)
+    initialize_with: int = bounded(16, 1, 1e5)
+    image_share: float = bounded(0.4, 0, 1)
+    covariate_dropout: float = bounded(0.2, 0, 1)
+    memory: str = one_of("plain", "plain", "checkpoint", "invertible")
+    checkpoint_every: int = bounded(500, 1, 1e9)
+    validate_every: int = bounded(500, 1, 1e9)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -77,7 +83,7 @@ class TrainingSettings:
             values = parse_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"The settings file {path} can't be read ({error.strerror}).") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is no JSON ({error}).") from error
         if not isinstance(values, dict) or set(values) - {"preset", "model", "training"}:
             raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')

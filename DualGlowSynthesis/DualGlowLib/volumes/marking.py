@@ -21,7 +21,27 @@ SYNTHETIC_SD = "SYNTHETIC FDG standard deviation DualGlow, research use only"
 SYNTHETIC_BELOW = "SYNTHETIC FDG share below a SUVR DualGlow, research use only"
 """The same for the share of samples below a threshold."""
 
-_ENTITIES = ("sub", "ses", "acq", "run")  # of a T1's name that hold for what is made from it, in BIDS' order
+# Of a T1's name, what tells it from others of its session and so holds for what is made from it, in BIDS' order; its
+# own space and desc, which the PET has others of, go into the label of acq.
+_ENTITIES = (
+    "sub",
+    "ses",
+    "sample",
+    "task",
+    "acq",
+    "ce",
+    "dir",
+    "rec",
+    "run",
+    "mod",
+    "echo",
+    "flip",
+    "inv",
+    "mt",
+    "part",
+)
+_ENTITIES += ("part", "proc", "hemi", "split", "recording", "chunk", "res", "den", "label", "from", "to", "mode")
+_OWN = ("space", "desc")
 
 
 def is_synthetic(scan: Scan) -> bool:
@@ -88,6 +108,9 @@ def output_name(source: str | Path, description: str = "synthetic") -> str:
         names = (re.sub(r"[ _.-]*T1w?$", "", name, flags=re.IGNORECASE), Path(source).parent.name, "unknown")
         labels = (re.sub(r"[^A-Za-z0-9]", "", name) for name in names)
         found = {"sub": next(filter(None, labels))}
-    entities = [f"{key}-{found[key]}" for key in _ENTITIES if key in found]
+    if own := "".join(found[key][:1].upper() + found[key][1:] for key in _OWN if key in found):
+        found["acq"] = found.get("acq", "") + own
+    order = [*_ENTITIES, *sorted(found.keys() - {*_ENTITIES, *_OWN, "trc"})]
+    entities = [f"{key}-{found[key]}" for key in order if key in found]
     label = re.sub(r"[^A-Za-z0-9]", "", description.replace(".", "p"))
     return "_".join([*entities, "trc-18FFDG", "space-T1w", f"desc-{label}", "pet.nii.gz"])

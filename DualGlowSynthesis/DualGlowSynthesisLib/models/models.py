@@ -33,8 +33,12 @@ __all__ = [
 
 BUNDLED, ADDED, DOWNLOADED = "bundled", "added", "downloaded"
 
-FREE_LICENCES = ("apache", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "mit", "unlicense")
-"""How the first lines of licences begin that ask for no more than that of DualGlow's code."""
+FREE_LICENCES = (
+    *("apache-2.0", "apache license 2.0", "apache license, version 2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0"),
+    *("cc-by-4.0", "mit", "mit license", "unlicense", "the unlicense"),
+)
+"""Names of licences that ask for no more than that of DualGlow's code. Only a name alone says that: what begins with
+one may go on with more terms."""
 
 _FOLDERS, _ACKNOWLEDGED = "DualGlow/ModelFolders", "DualGlow/AcknowledgedLicences"
 
@@ -180,8 +184,7 @@ def needsAcknowledgement(model: Model) -> bool:
     if model.origin == BUNDLED:
         return False
     if model.licence:
-        first = model.licence.strip().splitlines()[0].strip().lower()
-        stricter = not first.startswith(FREE_LICENCES)
+        stricter = " ".join(model.licence.split()).lower() not in FREE_LICENCES
     else:
         stricter = model.origin == DOWNLOADED
     return stricter and _terms(model) not in _stored(_ACKNOWLEDGED)

@@ -116,12 +116,20 @@ def exportTable(tableNode, path) -> Path:
     titles, rows = _tableContent(tableNode)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows([f"{value:.7g}" if isinstance(value, float) else value for value in row] for row in rows)
+    writer.writerows([[_cell(value) for value in row] for row in (titles, *rows)])
     write_whole(path, text.getvalue(), force=kind_of_file(sidecar) == SIDECAR)  # a CSV can't say whose it is
     if provenance:
         write_whole(sidecar, json_text({"Synthetic": True, "GeneratedBy": generated_by(SIDECAR), **provenance}))
     return path
+
+
+def _cell(value) -> str:
+    """For a table; text is no formula to spreadsheets."""
+    from DualGlowLib.cases.tables import harmless_cell
+
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    return harmless_cell(value) if value not in (None, "") else ""
 
 
 def exportReport(inputVolume, volumeNode, tableNode, verdict, path) -> Path:

@@ -7,6 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from DualGlowSlicerLib.choosers import Chooser
+from DualGlowSlicerLib.messages import asTip
 
 __all__ = ["CovariateRows"]
 
@@ -39,6 +40,7 @@ class CovariateRows:
             row = kind(facts, lambda value, name=facts["name"]: self._onChosen(name, value))
             row.widget.objectName = f"covariate {facts['name']}"
             label = qt.QLabel(f"{facts['name'].replace('_', ' ').capitalize()}:")
+            label.textFormat = qt.Qt.PlainText
             label.wordWrap = True  # nobody knows how long names are
             self._layout.addRow(label, row.widget)
             self._rows[facts["name"]] = row
@@ -107,4 +109,4 @@ class _Category:
 
     def show(self, value: str | None) -> None:
         self._chooser.show(value)
-        self.widget.toolTip = value or _("As far as the model knows it.")  # a long one isn't seen whole
+        self.widget.toolTip = asTip(value or "") or _("As far as the model knows it.")  # a long one isn't seen whole

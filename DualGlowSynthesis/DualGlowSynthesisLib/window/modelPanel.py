@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowLib.worker.replies import read_end
 from DualGlowSlicerLib.choosers import Chooser
-from DualGlowSlicerLib.messages import showingErrors, showText
+from DualGlowSlicerLib.messages import agreed, showingErrors, showText
 
 from ..models import models
 
@@ -64,7 +64,7 @@ class ModelPanel:
         """Whether the model may be used: a licence stricter than DualGlow's own is agreed to once."""
         if self._shown is None or not models.needsAcknowledgement(self._shown):
             return True
-        if not slicer.util.confirmOkCancelDisplay(models.acknowledgementText(self._shown)):
+        if not agreed(models.acknowledgementText(self._shown)):
             return False
         models.acknowledge(self._shown)
         return True

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowSlicerLib import dependencies, volumes
 from DualGlowSlicerLib.choosers import Chooser
-from DualGlowSlicerLib.messages import headline, showingErrors, showPicture
+from DualGlowSlicerLib.messages import asTip, headline, showError, showingErrors, showPicture
 
 from ..nodes import belonging, display, marks, results
 from ..parameters import Choices
@@ -178,7 +178,7 @@ class Window:
             button.enabled = isBusy or not reason
             self.ui.statusLabel.text = self._said or ("" if isBusy else reason)
             tip = _("Synthesize the FDG-PET of this MRI and show it over the MRI.")
-            button.toolTip = _("End what is running; the scene stays as it is.") if isBusy else reason or tip
+            button.toolTip = _("End what is running; the scene stays as it is.") if isBusy else asTip(reason) or tip
             temperature = parameters.temperature
             self.ui.samplesBox.enabled = temperature > 0
             if temperature > 0:
@@ -236,9 +236,9 @@ class Window:
         if isFailure:
             logging.error(text)
             sentence = _("The computation failed: {reason}").format(reason=headline(text))
-            slicer.util.errorDisplay(sentence, detailedText=text)
+            showError(sentence, detailedText=text)
         elif text:
-            slicer.util.errorDisplay(text)
+            showError(text)
 
     @contextmanager
     def showing(self):

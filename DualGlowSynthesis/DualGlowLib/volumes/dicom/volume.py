@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import InputError
+from ...spellings import YEARS_PER_UNIT
 from ..affines import from_matvec
 from ..scan import LPS
 from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, is_marked, number, read_dataset, save_dataset, text
@@ -348,16 +349,20 @@ def _meta(series: Series, frames: list[Frame]) -> dict:
 
 
 def _age(header: Dataset) -> float | None:
-    """Years at the time of the scan: Patient's Age as stated, else from the dates of birth and study."""
+    """Years at the time of the scan: Patient's Age as stated, else from the dates of birth and study.
+
+    0 and more than 120 years stand for what was removed.
+    """
     from datetime import datetime
 
-    stated = text(header, "PatientAge")
-    per_year = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.25}.get(stated[-1:].upper())
-    if per_year and stated[:-1].isdigit():
-        return round(int(stated[:-1]) / per_year, 2)
+    stated = re.fullmatch(r"(\d{1,4})\s*([YMWD]?)", text(header, "PatientAge").strip().upper())
+    unit = {"Y": "years", "M": "months", "W": "weeks", "D": "days"}.get(stated[2]) if stated else None
+    if unit and 0 < (years := int(stated[1]) * YEARS_PER_UNIT[unit]) <= 120:
+        return round(years, 2)
     try:
         born, seen = (datetime.strptime(text(header, key)[:8], "%Y%m%d") for key in ("PatientBirthDate", "StudyDate"))
     except ValueError:
-        return None
+        # Without its letter, against the standard: years, where they could not be months of a child.
+        return float(stated[1]) if stated and not unit and 18 <= int(stated[1]) <= 120 else None
     years = (seen - born).days / 365.25
     return round(years, 2) if 0 <= years < 120 else None
