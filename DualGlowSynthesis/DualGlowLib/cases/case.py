@@ -23,7 +23,7 @@ class Case:
         suvr: the region that the PET is already relative to, as its makers named it; empty if it is not SUVR.
         pet_resolution: full width at half maximum of the PET in millimetres, if a table says so.
         columns: what the tables say beyond the covariates.
-        person: whom it belongs to where one person has several subjects (``persons``); empty where it is the subject.
+        person: whom it belongs to where one person has several subjects (``splits``); empty where it is the subject.
     """
 
     name: str

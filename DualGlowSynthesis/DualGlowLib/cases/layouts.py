@@ -12,8 +12,8 @@ from .bids import find_bids
 from .caps import find_caps
 from .case import Case, Finding, Findings
 from .flat import TABLES, find_flat, find_plain
-from .persons import keep_doubles_together, name_visits
 from .records import check_records
+from .splits import keep_doubles_together, name_visits
 from .tables import read_table
 
 __all__ = ["LAYOUTS", "find_cases", "is_simulated", "read_cases"]
