@@ -332,7 +332,7 @@ def test_changes_of_a_preset() -> None:
      ({"conditioning": "paper"}, "kind unet can do film, residual, none"), ({"conditioning": "magic"}, "'magic'"),
      ({"link": {"kind": "levelwise", "authors": True, "conditioning": "film"}}, "can do release, paper, none"),
      ({"covariates": [], "discriminators": {"weight": 0.01}}, "must be covariates"),
-     ({"discriminators": {"schedule": "steep"}}, "constant and ramp")],
+     ({"discriminators": {"schedule": "steep"}}, "one of constant, ramp, not .steep.")],
 )  # fmt: skip
 def test_changes_that_can_not_be_made(changes: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):

@@ -10,6 +10,7 @@ import pytest
 import vtk
 
 from hand_client import HandClient, opened, provenance, sampled
+from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
 
 from DualGlowLib.synthesis.question import Question  # isort: skip
@@ -415,6 +416,21 @@ def test_parts_of_the_result_take_turns_over_the_mri(ui, client: HandClient) -> 
     assert sample.GetAttribute("DualGlow.SampleNumber") == "1"
     ui.sampleBox.value = 3
     assert client.the("sample").question == Question({"age": 70.0}, temperature=1.0, first=2)
+
+
+def test_no_column_of_the_regions_is_cut(ui, module, client: HandClient) -> None:
+    """At the panel's usual width, also when a further result has wider numbers."""
+    ui.inputSelector.setCurrentNode(t1())
+    apply(ui, client)
+    ui.temperatureSlider.value, ui.samplesBox.value = 1.0, 4
+    ui.applyButton.click()
+    row = {"region": "posterior_cingulate_precuneus", "mean": 1.542, "sd": 0.1, "low": 1.049, "high": 1.994}
+    client.answer_sample(SHAPE, regions=[row] * 30)
+    host.lay_out(module.parent, host.PANEL_WIDTH)
+    view = unwrap(ui.regionsView)
+    for column in range(4):
+        assert view.columnWidth(column) >= view.sizeHintForColumn(column) > 20
+    assert sum(map(view.columnWidth, range(4))) <= view.viewport().width()
 
 
 def test_colours_follow_the_controls(ui, client: HandClient) -> None:

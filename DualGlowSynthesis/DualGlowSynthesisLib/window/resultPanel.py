@@ -27,7 +27,8 @@ class ResultPanel:
         self._ui.thresholdSlider.connect("valueChanged(double)", self._onStyle)
         self._ui.windowWidget.connect("valuesChanged(double,double)", self._onStyle)
         self._isShowing = False
-        self._table = None
+        self._table = self._content = None
+        self._ui.regionsView.verticalHeader().visible = False  # numbers of rows say nothing, and need room
         styles = (self._ui.opacitySlider, self._ui.colorBox, self._ui.windowWidget, self._ui.thresholdSlider)
         self._styles = [(widget, widget.toolTip) for widget in styles]
 
@@ -64,10 +65,13 @@ class ResultPanel:
         self._showTable(None)
 
     def _showTable(self, node) -> None:
-        """Only another one: the view would lose its place, and take its time, at each move of a slider."""
+        """Set only another one: the view would lose its place, and take its time, at each move of a slider."""
         if node is not self._table:
             self._table = node
             self._ui.regionsView.setMRMLTableNode(node)
+        content = node.GetTable() if node is not None else None
+        if content is not self._content:  # other numbers are wider
+            self._content = content
             self._ui.regionsView.resizeColumnsToContents()
 
     def _onOpacity(self, value: float) -> None:
