@@ -116,14 +116,14 @@ def exportTable(tableNode, path) -> Path:
     titles, rows = _tableContent(tableNode)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([[_cell(value) for value in row] for row in (titles, *rows)])
+    writer.writerows([[_csvCell(value) for value in row] for row in (titles, *rows)])
     write_whole(path, text.getvalue(), force=kind_of_file(sidecar) == SIDECAR)  # a CSV can't say whose it is
     if provenance:
         write_whole(sidecar, json_text({"Synthetic": True, "GeneratedBy": generated_by(SIDECAR), **provenance}))
     return path
 
 
-def _cell(value) -> str:
+def _csvCell(value) -> str:
     """For a table; text is no formula to spreadsheets."""
     from DualGlowLib.cases.tables import harmless_cell
 
