@@ -30,6 +30,8 @@ def worker():
     from DualGlowSynthesisLib.window.engine import Engine
 
     engine = Engine()
+    engine.client.request("devices")  # starts it here, so that no test is taken for leaving it behind
+    assert pump(until=lambda: not engine.client.isBusy, timeout=WAIT)
     yield engine
     engine.close()
 

@@ -176,7 +176,10 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     values = read_config(folder)
     with reading(folder / CONFIG):
         grid = Grid.from_dict(values["grid"])
-        config = ModelConfig.from_dict(values["model"])
+        try:
+            config = ModelConfig.from_dict(values["model"])
+        except InputError as error:  # which speaks of settings
+            raise ValueError(str(error).rstrip(".")) from error
         t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
         training = values.get("training", {})
         preparation_of(training, str(folder / CONFIG))
