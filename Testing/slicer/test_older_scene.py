@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hand_client import HandClient
+from hand_client import HandClient, step
 from loaded import ROOT, SYNTHESIS, host, slicer
 
+from DualGlowLib.synthesis.question import Question  # isort: skip
 from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 from DualGlowSynthesisLib.nodes import belonging, results, sweep  # isort: skip
 from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
@@ -87,8 +88,8 @@ def test_the_sweep_is_known(parameters) -> None:
     copy = slicer.mrmlScene.CopyNode(parameters.inputVolume)
     assert copy.GetNodeReference("DualGlow.Sweep") is made.sequence
     assert sweep.sweepOf(copy) is None  # it is none of a copy's
-    step = {"age": 80, "mean": np.full(SHAPE, 80, np.float32, order="F"), "regions": [], "provenance": {}}
-    assert sweep.makeSweep(parameters.inputVolume, [step], {}).sequence is made.sequence
+    new = step(Question(), 80, np.full(SHAPE, 80, np.float32, order="F"))
+    assert sweep.makeSweep(parameters.inputVolume, [new], new.provenance).sequence is made.sequence
 
 
 def test_a_new_result_takes_the_place_of_the_old(module, parameters, client: HandClient) -> None:
@@ -98,8 +99,8 @@ def test_a_new_result_takes_the_place_of_the_old(module, parameters, client: Han
     assert "71.5" in module.ui.agreementLabel.text
     module.ui.applyButton.click()
     client.answer_readying()
-    asked = client.the("sample").arguments
-    assert (asked["samples"], asked["seed"]) == (4, 12)
+    asked = client.the("sample").question
+    assert (asked.samples, asked.seed) == (4, 12)
     client.answer_sample(SHAPE)
     assert parameters.outputVolume is output
     assert only(output) == 80
