@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import vtk
+from PySide6.QtWidgets import QApplication
 
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.volumes.morphology import filled
@@ -234,6 +235,9 @@ def test_the_whole_way_on_a_real_head(module, shared: Path, tmp_path: Path) -> N
     finish(module)
     assert "good" in ui.verdictLabel.text
     gestures.click(ui.verdictButton)
+    (picture,) = [one for one in QApplication.topLevelWidgets() if one.windowTitle().endswith("brain over the MRI")]
+    assert picture.isVisible()
+    picture.close()
     output = module._parameterNode.outputVolume
     plain = voxels(output).copy()
     pictures = [seen()]
