@@ -52,6 +52,9 @@ def test_names_follow_bids(source: str, description: str, name: str) -> None:
 )
 def test_t1s_that_differ_in_an_entity_have_pets_of_their_own(entity: str) -> None:
     names = [output_name(f"sub-01_ses-1_{entity}-{label}_T1w.nii.gz") for label in ("1", "2")]
+    for name in names:
+        keys = [part.partition("-")[0] for part in name.split("_")]
+        assert len(keys) == len(set(keys))
     assert len({*names, output_name("sub-01_ses-1_T1w.nii.gz")}) == 3
 
 

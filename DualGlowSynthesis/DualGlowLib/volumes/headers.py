@@ -26,6 +26,7 @@ __all__ = [
     "Announced",
     "check_regular",
     "check_shape",
+    "first_bytes",
     "of_metaimage",
     "of_mgh",
     "of_nifti",
@@ -100,6 +101,17 @@ def check_regular(path: Path) -> int:
     if is_unfetched(path):
         raise InputError(f"{path} only stands for a content that was not fetched; get it first (git annex, git lfs).")
     return found.st_size
+
+
+def first_bytes(path: Path, count: int = 4096) -> bytes:
+    """The first ``count`` bytes of a file, unpacked if it is gzipped; fewer of a shorter one.
+
+    Raises:
+        OSError, zlib.error: if it can't be read or unpacked.
+    """
+    with path.open("rb") as file:
+        head = file.read(max(count, 4096))
+    return zlib.decompressobj(31).decompress(head, count) if head[:2] == b"\x1f\x8b" else head[:count]
 
 
 def check_shape(shape: tuple[int, ...], path: Path) -> None:

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from ..outputs import NAME, says_synthetic, sidecar_of
+from .headers import first_bytes
 from .scan import Scan
 
 __all__ = ["SYNTHETIC", "SYNTHETIC_BELOW", "SYNTHETIC_SD", "is_synthetic", "marked_by", "output_name"]
@@ -24,23 +25,9 @@ SYNTHETIC_BELOW = "SYNTHETIC FDG share below a SUVR DualGlow, research use only"
 # Of a T1's name, what tells it from others of its session and so holds for what is made from it, in BIDS' order; its
 # own space and desc, which the PET has others of, go into the label of acq.
 _ENTITIES = (
-    "sub",
-    "ses",
-    "sample",
-    "task",
-    "acq",
-    "ce",
-    "dir",
-    "rec",
-    "run",
-    "mod",
-    "echo",
-    "flip",
-    "inv",
-    "mt",
-    "part",
+    *("sub", "ses", "sample", "task", "acq", "ce", "dir", "rec", "run", "mod", "echo", "flip", "inv", "mt", "part"),
+    *("proc", "hemi", "split", "recording", "chunk", "res", "den", "label", "from", "to", "mode"),
 )
-_ENTITIES += ("part", "proc", "hemi", "split", "recording", "chunk", "res", "den", "label", "from", "to", "mode")
 _OWN = ("space", "desc")
 
 
@@ -75,10 +62,7 @@ def marked_by(path: Path) -> str:
 
 def _is_marked_header(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-        if head[:2] == b"\x1f\x8b":
-            head = zlib.decompressobj(31).decompress(head, 4096)
+        head = first_bytes(path)
     except (OSError, zlib.error):
         return False
     sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}  # of the header: 348 NIfTI-1, 540 NIfTI-2

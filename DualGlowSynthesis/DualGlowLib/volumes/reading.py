@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError
 from .contradictions import nifti_contradictions, nrrd_affine
 from .dicom.file import is_dicom
-from .headers import check_regular, check_shape, of_metaimage, of_mgh, of_nifti, of_nrrd, unpacked
+from .headers import check_regular, check_shape, first_bytes, of_metaimage, of_mgh, of_nifti, of_nrrd, unpacked
 from .scan import Scan, without_holes
 
 if TYPE_CHECKING:
@@ -106,15 +106,11 @@ def _opened(path: Path) -> tuple[str, bytes]:
     """A file's format, and its first bytes, unpacked if they are gzipped."""
     check_regular(path)
     try:
-        with path.open("rb") as file:
-            head = file.read(4096)
+        head = first_bytes(path)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
-    if head[:2] == b"\x1f\x8b":
-        try:
-            head = zlib.decompressobj(31).decompress(head, 4096)
-        except zlib.error:
-            raise InputError(f"{path} is damaged: its compressed data can't be unpacked; copy it again.") from None
+    except zlib.error:
+        raise InputError(f"{path} is damaged: its compressed data can't be unpacked; copy it again.") from None
     return _kind(head, path), head
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...outputs import NAME, says_synthetic
-from ..headers import LARGEST_FILE, unpacked
+from ..headers import LARGEST_FILE, first_bytes, unpacked
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DAMAGE",
     "DICOMDIR",
-    "first_bytes",
+    "HEAD",
     "is_dicom",
     "is_dicom_file",
     "is_marked",
@@ -32,21 +31,10 @@ __all__ = [
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 DICOMDIR = b"1.2.840.10008.1.3.10"
-"""The SOP class of a DICOMDIR, which stands in ``first_bytes``."""
+"""The SOP class of a DICOMDIR, which stands in the first ``HEAD`` bytes."""
 
-
-def first_bytes(path: Path) -> bytes:
-    """The first 1024 bytes of a file, unpacked if it is gzipped.
-
-    Raises:
-        OSError, EOFError, zlib.error: if it can't be read or unpacked.
-    """
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if head[:2] != b"\x1f\x8b":
-        return head
-    with gzip.open(path) as file:
-        return file.read(1024)
+HEAD = 1024
+"""Bytes at the beginning of a file that say whether it is DICOM, and a DICOMDIR."""
 
 
 def is_dicom(head: bytes) -> bool:
@@ -60,8 +48,8 @@ def is_dicom(head: bytes) -> bool:
 def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM, by its first bytes."""
     try:
-        return path.is_file() and is_dicom(first_bytes(path))
-    except (OSError, EOFError, zlib.error):
+        return path.is_file() and is_dicom(first_bytes(path, HEAD))
+    except (OSError, zlib.error):
         return False
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from ...errors import InputError
 from ...files import is_unfetched
-from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, is_marked, number, read_dataset, text, values
+from ..headers import first_bytes
+from .file import DAMAGE, DICOMDIR, HEAD, is_dicom, is_marked, number, read_dataset, text, values
 from .suv import attenuation_corrected
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], lis
             continue
         announced = path.name.lower().endswith((".dcm", ".dcm.gz"))  # then it had better be DICOM
         try:
-            head = first_bytes(path)
+            head = first_bytes(path, HEAD)
             announced |= is_dicom(head)
             if DICOMDIR in head:
                 others.add("a DICOMDIR")

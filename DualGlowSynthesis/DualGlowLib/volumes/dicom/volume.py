@@ -16,8 +16,9 @@ import numpy as np
 from ...errors import InputError
 from ...spellings import YEARS_PER_UNIT
 from ..affines import from_matvec
+from ..headers import first_bytes
 from ..scan import LPS
-from .file import DAMAGE, DICOMDIR, first_bytes, is_dicom, is_marked, number, read_dataset, save_dataset, text
+from .file import DAMAGE, DICOMDIR, HEAD, is_dicom, is_marked, number, read_dataset, save_dataset, text
 from .series import Frame, Series, choose_series, list_series, not_fetched
 from .suv import attenuation_corrected, stated_units, suv_factors
 
@@ -88,7 +89,7 @@ def find_series(path: Path, series: str | None = None, pet: bool = False) -> Ser
     if path.is_dir():
         return choose_series(list_series(path), path, series, pet)
     try:
-        head = first_bytes(path)
+        head = first_bytes(path, HEAD)
         if not is_dicom(head):
             raise InputError(f"{path} is not DICOM; give the folder of the DICOM series.")
         if DICOMDIR in head:
