@@ -13,7 +13,16 @@ from pathlib import Path
 from .errors import InputError
 from .outputs import Output, check_outputs, kind_of
 
-__all__ = ["hash_file", "is_unfetched", "json_text", "make_folder", "unusable", "write_json", "write_whole"]
+__all__ = [
+    "UNFETCHED",
+    "hash_file",
+    "is_unfetched",
+    "json_text",
+    "make_folder",
+    "unusable",
+    "write_json",
+    "write_whole",
+]
 
 
 def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> Path:
@@ -123,6 +132,10 @@ def hash_file(path: Path) -> str:
         while block := file.read(1 << 20):
             total.update(block)
     return total.hexdigest()
+
+
+UNFETCHED = "is a link whose content was not fetched (datalad get)"
+"""What is said of such a file as ``is_unfetched`` finds, after its name."""
 
 
 def is_unfetched(path: Path) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import is_unfetched
+from ..files import UNFETCHED, is_unfetched
 from .bids import find_bids
 from .caps import find_caps
 from .case import Case, Finding, Findings
@@ -104,10 +104,9 @@ def _check_fetched(item: Finding) -> None:
     if item.case is None:
         return
     missing = [path for path in (item.case.t1, item.case.mask) if path is not None and is_unfetched(path)]
-    text = "is a link whose content was not fetched (datalad get)"
-    item.reasons += [f"{path.name} {text}" for path in missing]
+    item.reasons += [f"{path.name} {UNFETCHED}" for path in missing]
     if item.case.pet is not None and not item.no_pet and is_unfetched(item.case.pet):
-        item.no_pet = f"its PET {item.case.pet.name} {text}"
+        item.no_pet = f"its PET {item.case.pet.name} {UNFETCHED}"
 
 
 def _layout(folder: Path, table: Path | None) -> str:

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import is_unfetched
+from ..files import UNFETCHED, is_unfetched
 from ..spellings import is_missing, parse_age, parse_diagnosis, parse_sex
 from .ages import (
     AGE,
@@ -30,7 +30,6 @@ _DIAGNOSIS = ("diagnosis", "dx", "group")
 _BASELINE_DIAGNOSIS = ("diagnosis_bl", "dx_bl", "diagnosis_sc", "dx_sc", "baseline_diagnosis", "diagnosis_baseline")
 _SUBJECT, _SESSION = ("participant_id", "subject_id", "subject"), ("session_id", "session")
 _FIRST = {"", "1", "v1", "visit1", "t1", "tp1"}  # labels of a first session, as far as they say anything
-_UNFETCHED = "is a link whose content was not fetched (datalad get)"
 
 
 def first(row: dict[str, str], columns: Iterable[str]) -> str:
@@ -79,7 +78,7 @@ class People:
 
     def _add(self, path: Path) -> None:
         if is_unfetched(path):
-            self.unread.append(f"{path.name} {_UNFETCHED}")
+            self.unread.append(f"{path.name} {UNFETCHED}")
             return
         rows = self._rows(path)
         if rows and not any(column in rows[0] for column in _SUBJECT):
@@ -168,7 +167,7 @@ class People:
             finding.mistake(self.doubles[subject])
         own = self.subjects / finding.subject
         tables = [own / f"{finding.subject}_sessions.tsv", *own.glob("*_scans.tsv"), *own.glob("ses-*/*_scans.tsv")]
-        for text in [*self.unread, *(f"{path.name} {_UNFETCHED}" for path in tables if is_unfetched(path))]:
+        for text in [*self.unread, *(f"{path.name} {UNFETCHED}" for path in tables if is_unfetched(path))]:
             finding.mistake(text)
         person = self.persons.get(subject, {})
         rows = self.sessions(finding.subject)

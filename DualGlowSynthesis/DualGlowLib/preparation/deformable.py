@@ -133,8 +133,8 @@ def deform(scan: Scan, mask: np.ndarray, to_template: np.ndarray, view: FieldOfV
         shape, affine = _lattice(size)
         still, own = (resample(data, place, shape, affine) for data, place in pair)
         if view is not None:  # where nothing was measured both images are alike
-            own = np.where(view.clear(shape, np.linalg.inv(to_template) @ affine), own, 0)
-            still = np.where(view.clear(shape, np.linalg.inv(to_template) @ affine), still, 0)
+            clear = view.clear(shape, np.linalg.inv(to_template) @ affine)
+            own, still = np.where(clear, own, 0), np.where(clear, still, 0)
         fixed, moving = _image(still, affine), _image(own, affine)
         demons = sitk.DiffeomorphicDemonsRegistrationFilter()
         demons.SetNumberOfThreads(1)

@@ -22,7 +22,7 @@ from ..volumes.marking import is_synthetic
 from ..volumes.morphology import filled, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan, without_holes
-from ..volumes.voxels import tidied, wrapped
+from ..volumes.voxels import wrapped
 from .affine import Fit, degrees
 from .brain import intensity_range
 from .field_of_view import FieldOfView
@@ -135,6 +135,7 @@ def is_other_image(fit: Fit) -> bool:
 
 def examine(
     scan: Scan,
+    clean: Scan,
     corrected: Scan,
     mask: np.ndarray,
     fit: Fit,
@@ -148,6 +149,7 @@ def examine(
 
     Args:
         scan: the T1 as it was read.
+        clean: the same without wrong voxels (``voxels.tidied``).
         corrected: the same without shading.
         mask: bool on their lattice, the brain.
         fit: its registration.
@@ -160,7 +162,7 @@ def examine(
     Returns:
         ``quality``, numbers fit for JSON (see ``prepare``), and the verdict.
     """
-    quality = _measure(scan, corrected, mask, fit)
+    quality = _measure(scan, clean, corrected, mask, fit)
     quality["covered"] = round(float(covered), 4)
     quality["regions_seen"] = {name: round(float(share), 3) for name, share in regions.items()}
     if view.is_cut:
@@ -174,11 +176,11 @@ def examine(
     return quality, Verdict("doubtful" if doubts else "good", doubts)
 
 
-def _measure(scan: Scan, corrected: Scan, mask: np.ndarray, fit: Fit) -> dict:
+def _measure(scan: Scan, clean: Scan, corrected: Scan, mask: np.ndarray, fit: Fit) -> dict:
     left, stretch, right = np.linalg.svd(fit.to_template[:3, :3])
     white, fluid = _contrast(corrected, mask, fit.to_template)
     levels, flat = _grain(scan.data, mask)
-    low, high = intensity_range(tidied(scan).data)
+    low, high = intensity_range(clean.data)
     inside = filled(mask)
     return {
         "dice": round(fit.dice, 4),

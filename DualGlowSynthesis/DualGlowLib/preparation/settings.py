@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import get_type_hints
 
 from ..atlas.reference import REFERENCES
 from ..errors import InputError
-from ..values import check_value, with_values
+from ..values import check_fields, with_values
 
 __all__ = ["Preparation"]
 
@@ -33,8 +32,7 @@ class Preparation:
     resolution: float = 8.0
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            object.__setattr__(self, name, check_value(getattr(self, name), hint, name))
+        check_fields(self)
         if self.reference not in REFERENCES:
             raise InputError(f"There is no reference region {self.reference!r}; choose one of {', '.join(REFERENCES)}.")
         if not 0 < self.resolution < 30:

@@ -176,7 +176,7 @@ def prepare(
     t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template, warp)
     seen = found.view.on_grid(clean, grid, found.fit.to_template, warp)
     quality, verdict = examine(
-        read, found.corrected, found.mask, found.fit, covered, found.view, _regions_outside(grid, seen), doubts,
+        read, clean, found.corrected, found.mask, found.fit, covered, found.view, _regions_outside(grid, seen), doubts,
         given=mask is not None,
     )  # fmt: skip
     if verdict.status == "refused":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from ..pictures.quality import noted, t1_picture
 from ..preparation.adoption import adopt
 from ..preparation.t1 import Prepared, prepare
 from ..volumes.scan import Scan
-from .synthesizer import PatientEncoding, Synthesizer
+from .synthesizer import PatientEncoding, Synthesizer, voxels_sha256
 
 __all__ = ["Patient", "make_patient"]
 
@@ -87,6 +86,6 @@ def make_patient(
     encoding, by = on_device(lambda model: (model.encode_prepared(found.t1), model))
     tell("resampling", 0.95)
     _ = found.patient_slabs  # of the soft edge: both are kept in ``found``
-    digest = hashlib.sha256(np.ascontiguousarray(scan.data)).hexdigest()
+    digest = voxels_sha256(scan)
     tell("resampling", 1.0)
     return Patient(PatientEncoding(found, encoding, digest), by)

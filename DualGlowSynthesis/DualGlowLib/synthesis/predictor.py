@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
 from ..errors import InputError
-from ..model import Encoding, encode_covariates
+from ..model import Encoding
 from ..preparation.t1 import PreparedT1
 from .question import Question
 from .synthesizer import Synthesizer
@@ -88,18 +87,14 @@ class ModelPredictor:
         question = Question(self.synthesizer.known(covariates))
         return self.synthesizer.distribution(self._encoding(prepared), question).mean
 
-    @torch.inference_mode()
     def sample(
         self, prepared: PreparedT1, covariates: Mapping[str, object], samples: int, seed: int, /
     ) -> Iterator[np.ndarray]:
         """PETs at temperature 1, float32: those that ``Synthesizer.distribution`` draws, one after the other."""
-        by, encoding = self.synthesizer, self._encoding(prepared)
+        by = self.synthesizer
         question = Question(by.known(covariates), 1.0, samples, seed)
-        temperatures, law = by.check(question), by._law(encoding, question.covariates)
-        code = encode_covariates(by.bundle.config.covariates, [question.covariates], by.device)
-        for index in range(samples):
-            drawn = by._suvr(by._drawn(encoding, code, temperatures, seed, index, law=law))
-            yield by._finite("PET", drawn.cpu().numpy())
+        for image in by.images(self._encoding(prepared), question):
+            yield by._finite("PET", image.cpu().numpy())
 
     def log_prob(self, prepared: PreparedT1, covariates: Mapping[str, object], pet: np.ndarray, /) -> float:
         """Of the PET with the noise that training adds, drawn from a fixed seed; see ``Scoring.log_likelihood``."""

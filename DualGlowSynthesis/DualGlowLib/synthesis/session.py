@@ -6,7 +6,6 @@ Python objects in, Python objects out. Every step reports its progress to a call
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from .cache import SizedCache
 from .comparison import Comparison, compare, comparing
 from .patient import Patient, make_patient
 from .question import MAX_AGES, Question
-from .synthesizer import PatientEncoding, Synthesis, Synthesizer
+from .synthesizer import PatientEncoding, Synthesis, Synthesizer, voxels_sha256
 
 __all__ = ["Cancelled", "Patient", "Session"]
 
@@ -276,8 +275,8 @@ class Session:
             InputError: as ``sample``, before the first step.
         """
         tell, count = progress or _silent, len(ages)
-        for one in self.check_sweep(question, ages):
-            self._check(one)
+        self._need_patient()
+        self.check_sweep(question, ages)
         means = []
         for number, age in enumerate(ages):
 
@@ -334,7 +333,7 @@ class Session:
         """
         tell, model, question = progress or _silent, self._model(), comparing(question)
         self._check(question)
-        digest = hashlib.sha256(np.ascontiguousarray(pet.data)).hexdigest()
+        digest = voxels_sha256(pet)
         chosen = model.bundle.preparation
         key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered, chosen)
         if self._pet is None or self._pet[0] != key:
@@ -365,12 +364,15 @@ class Session:
             raise InputError("There is no model yet; open one first.")
         return self.synthesizer
 
-    def _check(self, question: Question) -> None:
-        """Refuse what can't be, before any work."""
-        model = self._model()
+    def _need_patient(self) -> None:
+        self._model()
         if self.patient is None:
             raise InputError("There is no patient yet; prepare a T1 first.")
-        model.check(question)
+
+    def _check(self, question: Question) -> None:
+        """Refuse what can't be, before any work."""
+        self._need_patient()
+        self.check(question)
 
     def _on_device(self, work: Callable[[Synthesizer], _Result]) -> _Result:
         """Do it; if the GPU's memory is full, or it can't do a part of it, once more on the CPU, which then stays."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,18 +167,28 @@ class Synthesizer(Scoring):
         Raises:
             InputError: as ``check``, and for samples that are not finite.
         """
-        temperatures = self.check(question)
         if regions is not None and np.shape(regions)[1:] != tuple(self.bundle.config.shape):
             raise ValueError(f"Regions of shape {np.shape(regions)[1:]} don't lie on {self.bundle.config.shape}.")
-        code = encode_covariates(self.bundle.config.covariates, [question.covariates], self.device)
-        samples, antithetic = question.drawn, question.antithetic
-        draws = Draws(antithetic and samples > 1, question.below, regions)
-        law = self._law(encoding, question.covariates)
-        for index in range(question.first, question.first + samples):
-            draws.add(self._suvr(self._drawn(encoding, code, temperatures, question.seed, index, antithetic, law)))
+        samples = question.drawn
+        draws = Draws(question.antithetic and samples > 1, question.below, regions)
+        for number, image in enumerate(self.images(encoding, question), start=1):
+            draws.add(image)
             if progress:
-                progress((index + 1 - question.first) / samples)
+                progress(number / samples)
         return self._finite("PET", draws.result())
+
+    @torch.inference_mode()
+    def images(self, encoding: Encoding, question: Question) -> Iterator[torch.Tensor]:
+        """The PETs that ``distribution`` draws, one after the other: SUVR on the grid, on the model's device.
+
+        Raises:
+            InputError: as ``check``.
+        """
+        temperatures, antithetic = self.check(question), question.antithetic
+        code = encode_covariates(self.bundle.config.covariates, [question.covariates], self.device)
+        law = self._law(encoding, question.covariates)
+        for index in range(question.first, question.first + question.drawn):
+            yield self._suvr(self._drawn(encoding, code, temperatures, question.seed, index, antithetic, law))
 
     def _drawn(
         self,
