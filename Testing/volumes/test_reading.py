@@ -320,3 +320,13 @@ def test_a_metaimage_without_axes_has_no_orientation(volume: Scan, tmp_path: Pat
     assert scan.meta["no_orientation"] is True
     sitk.WriteImage(volume.to_sitk(), str(tmp_path / "b.mha"))
     assert "no_orientation" not in read_scan(tmp_path / "b.mha").meta
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha"])
+def test_a_whole_file_in_gzip_is_named(tmp_path: Path, ending: str) -> None:
+    """ITK unpacks voxels, not files."""
+    path = tmp_path / f"a.{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).random((10, 11, 12), np.float32)), str(path))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=r"is a gzipped (NRRD|METAIMAGE) file; unpack it first"):
+        read_scan(path)

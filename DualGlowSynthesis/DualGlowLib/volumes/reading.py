@@ -250,7 +250,9 @@ def _nifti_meta(image: nib.Nifti1Image) -> dict:
 def _read_itk(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarray, dict]:
     import SimpleITK as sitk
 
-    if head[:2] == b"\x1f\x8b":
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"  # ``head`` is what is in it
+    if packed:
         raise InputError(f"{path} is a gzipped {kind.upper()} file; unpack it first.")
     (of_nrrd if kind == "nrrd" else of_metaimage)(path)  # ITK compares neither sizes nor checksums
     reader = sitk.ImageFileReader()
