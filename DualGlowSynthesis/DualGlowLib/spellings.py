@@ -90,7 +90,7 @@ def parse_age(text: str) -> tuple[str, str]:
     if not 1 <= years <= _OLDEST:
         raise InputError(f"age {text!r} is outside 1 to {_OLDEST:g} years; correct it, or write n/a.")
     value = f"{round(years, 2):g}"
-    odd = above or plus or (unit and len(unit) > 1 and unit_of(unit) != "years")
+    odd = above or plus or (unit and unit_of(unit) != "years")
     return value, f"age {text.strip()!r} is taken as {value}" if odd else ""
 
 

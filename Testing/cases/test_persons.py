@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from DualGlowLib import InputError
@@ -39,6 +41,27 @@ def test_a_scan_under_two_names_is_one_persons(tmp_path: Path, scan: int, seed: 
     train, held = split_subjects(cases, 0.4, seed)
     sides = [{cases[i].subject for i in side} & {"sub-01", "sub-04", "sub-05"} for side in (train, held)]
     assert set() in sides
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_scan_is_known_under_another_header(tmp_path: Path, ending: str) -> None:
+    voxels = np.random.default_rng(0).integers(0, 999, (60, 70, 80)).astype(np.int16)
+    other = voxels.copy()
+    other[30, 35, 40] += 1
+    turned, extended = nib.Nifti1Image(voxels, np.diag([-2, 2, 2, 1])), nib.Nifti1Image(voxels, np.eye(4))
+    turned.header["descrip"] = b"scan of somebody else"
+    extended.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"anonymous" * 20))
+    images = (nib.Nifti1Image(voxels, np.eye(4)), turned, extended, nib.Nifti1Image(other, np.eye(4)))
+    for index, image in enumerate(images, start=1):
+        (tmp_path / f"S{index}").mkdir()
+        nib.save(image, tmp_path / f"S{index}" / f"t1{ending}")
+        write(tmp_path / f"S{index}" / "pet.nii.gz", f"PET {index}")
+    assert {case.subject: case.fold_group for case in read_cases(tmp_path)} == {
+        "S1": "S1",
+        "S2": "S1",
+        "S3": "S1",
+        "S4": "S4",
+    }
 
 
 def test_a_file_of_folds_that_parts_a_person_is_refused(tmp_path: Path) -> None:

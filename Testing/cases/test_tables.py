@@ -47,12 +47,18 @@ def test_quotes_that_are_meant_are_understood(tmp_path: Path) -> None:
     assert [row["age"] for row in found] == ["61", "62", "63"]
 
 
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "sep=,\n", "\ufeffsep=;\n", "\ufeff\ufeff"])
+def test_what_spreadsheets_write_before_the_header(tmp_path: Path, first: str) -> None:
+    assert rows(tmp_path, f"{first}id;age\n1\u200b;61,5\n") == [{"id": "1", "age": "61,5"}]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ('id,comment,age\n1,"a, b,61\n2,ok,62\n', "line 2, has a quote that is not closed"),
         ("id\tage\tsex\n\n1\t61\tF\n2\t6", "ends in the middle of line 4"),
         ("id\tage\n1\t2\t3\n", "line 2, has 3 fields under 2 columns"),
+        ("sep=;\n", "is empty"),
         ("i\0d\0", "is no table of text"),
         ("/annex/objects/MD5E-s12--0123.tsv\n", r"was not fetched; fetch it first \(datalad get\)"),
     ],

@@ -82,3 +82,15 @@ def test_a_nrrd_lies_as_its_space_says(tmp_path: Path, space: str, signs: tuple[
     scan = read_scan(tmp_path / "a.nrrd")
     np.testing.assert_allclose(scan.affine, expected)
     np.testing.assert_array_equal(scan.data, data)
+
+
+@pytest.mark.parametrize(("unit", "size"), [("m", 0.002), ("cm", 0.02), ("um", 2000.0), ("mm", 2.0), ("cm", 2.0)])
+def test_units_of_a_nrrd(tmp_path: Path, unit: str, size: float) -> None:
+    """ITK passes over them; 2 cm can't be meant where 2 mm can."""
+    data = np.random.default_rng(0).normal(100, 10, (12, 12, 12)).astype(np.float32)
+    header = (
+        f"NRRD0004\ntype: float\ndimension: 3\nspace: RAS\nsizes: 12 12 12\nspace directions: ({size},0,0) "
+        f'(0,{size},0) (0,0,{size})\nspace units: "{unit}" "{unit}" "{unit}"\nendian: little\nencoding: raw\n'
+    )
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + b"\n" + data.tobytes(order="F"))
+    np.testing.assert_allclose(read_scan(tmp_path / "a.nrrd").spacing, 0.2 if size == 0.02 else 2.0)

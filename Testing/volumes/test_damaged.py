@@ -102,6 +102,11 @@ def test_what_a_metaimage_can_say_that_is_not_read(tmp_path: Path, fields: dict,
     assert words in refusal(metaimage(tmp_path / "a.mhd", b"\0" * 4320, **fields))
 
 
+def test_a_metaimage_whose_header_would_be_taken_for_voxels(tmp_path: Path) -> None:
+    """ITK counts HeaderSize from the beginning of the file, also where the voxels follow the header."""
+    assert "passes over" in refusal(metaimage(tmp_path / "a.mha", b"\0" * 4320, HeaderSize=4, ElementDataFile="LOCAL"))
+
+
 # --------------------------------------------------------------------------------------------------- files of voxels
 
 

@@ -12,10 +12,12 @@ import pytest
 import SimpleITK as sitk
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
+from pydicom.dataset import Dataset
 
 from dicom_files import MPRAGE, header, write_enhanced, write_series
 from dicom_files import on_lattice as voxels_on
 from DualGlowLib import InputError
+from DualGlowLib.volumes.dicom.export import export_dicom
 from DualGlowLib.volumes.dicom.file import read_dataset, save_dataset
 from DualGlowLib.volumes.dicom.series import choose_series, list_series
 from DualGlowLib.volumes.reading import read_scan
@@ -176,6 +178,20 @@ def test_only_the_stored_bits_count(stored: np.ndarray, tmp_path: Path) -> None:
     write_series(tmp_path / "signed", signed, AXIAL, change=pixels(cut), **tags)
     expected = np.where(signed == -2001, 0, signed + 5)
     np.testing.assert_array_equal(voxels_on(read_scan(tmp_path / "signed"), AXIAL), expected)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_padding_counts_whatever_sign_it_was_stored_with(tmp_path: Path, kind: type) -> None:
+    stored = np.random.default_rng(0).integers(0, 900, (12, 10, 9)).astype(np.int16)
+    stored[:2] = -2000
+    stored = stored.astype(kind)  # 63536 where pixels have no sign
+
+    def pad(dataset: Dataset, k: int) -> None:
+        dataset.add_new(0x00280120, *(("US", 63536) if kind is np.int16 else ("SS", -2000)))
+
+    write_series(tmp_path, stored, AXIAL, change=pad)
+    data = voxels_on(read_scan(tmp_path), AXIAL)
+    np.testing.assert_array_equal(data, np.where(np.arange(12)[:, None, None] < 2, 0, stored))
 
 
 def test_an_enhanced_file_is_a_volume(stored: np.ndarray, tmp_path: Path) -> None:
@@ -383,6 +399,29 @@ def test_cut_files_are_refused(stored: np.ndarray, tmp_path: Path, kept: int) ->
     assert files[8].name in refusal(files[8])
     if kept >= -240 and kept < 0:  # listing reads headers alone
         assert list_series(tmp_path)[0].shape == stored.shape
+
+
+def test_files_without_a_series_uid_are_a_series_by_folder_and_number(stored: np.ndarray, tmp_path: Path) -> None:
+    for number in (1, 2):
+        files = write_series(tmp_path / "both", stored, AXIAL, change=without_uid, SeriesNumber=number)
+    assert [series.uid for series in list_series(tmp_path)] == ["", ""]
+    for chosen in (read_scan(tmp_path, series="2"), read_scan(files[3])):
+        assert chosen.shape == stored.shape
+        assert chosen.meta["series_number"] == 2
+    scan = Scan(np.ones(stored.shape, np.float32), read_scan(files[3]).affine)
+    with pytest.raises(InputError, match="states no Series Instance UID"):
+        export_dicom(scan, files[3], tmp_path / "derived")
+
+
+def test_a_slice_without_the_series_uid_of_the_others_is_damaged(stored: np.ndarray, tmp_path: Path) -> None:
+    files = write_series(tmp_path, stored, AXIAL, change=lambda slice_, k: k or without_uid(slice_, k))
+    damaged = next(path for path in files if not read_dataset(path).get("SeriesInstanceUID"))
+    assert f"{damaged.name} is incomplete or damaged" in refusal(tmp_path)
+    assert f"{damaged.name} is incomplete or damaged" in refusal(damaged)
+
+
+def without_uid(dataset: Dataset, k: int) -> None:
+    del dataset.SeriesInstanceUID
 
 
 def test_garbled_files_never_end_in_a_traceback(stored: np.ndarray, tmp_path: Path) -> None:

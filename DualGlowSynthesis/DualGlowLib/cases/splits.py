@@ -5,20 +5,23 @@ All cases of a person belong to one fold; otherwise a model is tested on what it
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import re
+import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from zlib import crc32
 
 from ..errors import InputError
 from ..files import write_json, write_whole
 from ..outputs import FOLD_TABLE, FOLDS, Output, generated_by
+from ..volumes.headers import first_bytes, of_nifti, unpacked
 from .case import Case, Finding
 from .records import hash_input
 from .tables import read_table, table_text
@@ -235,6 +238,8 @@ def _complain(path: Path, names: list[str], text: str) -> None:
 # ------------------------------------------------------------------------------- one person under several names
 
 _BLOCK = 1 << 16
+_ZEROS = bytes(1 << 20)
+_NIFTI = tuple(struct.pack(order + "i", size) for order in "<>" for size in (348, 540))
 _COUNTED = "ses|session|visit|v|tp|timepoint|t|m|mo|month|y|yr|year|d|day|w|week|fu|followup|scan|exam"
 _VISIT = re.compile(
     rf"(?P<person>.+?)(?:[_\-. ]+(?:(?:{_COUNTED})[_-]?\d+|bl|baseline|sc|screening|fu|follow[_-]?up|pre|post"
@@ -310,14 +315,14 @@ def keep_doubles_together(items: Sequence[Finding]) -> list[str]:
 def _alike(scans: Iterable[tuple[Finding, str, Path]]) -> list[list[tuple[Finding, str, Path]]]:
     """Groups of at least two scans with the same content. Whole files are read only where it may well be so."""
     groups = [list(scans)]
-    for key_of in (_glance, hash_input):
+    for key_of in (_glance, _content):
         split = []
         for group in groups:
             by_key = defaultdict(list)
             for scan in group:
                 try:
                     key = key_of(scan[2])
-                except OSError:
+                except (OSError, zlib.error, InputError):
                     continue
                 if key is not None:
                     by_key[key].append(scan)
@@ -327,16 +332,50 @@ def _alike(scans: Iterable[tuple[Finding, str, Path]]) -> list[list[tuple[Findin
 
 
 def _glance(path: Path) -> tuple | None:
-    """What scans of the same content have in common, from little reading; None for an empty one."""
+    """What scans of the same content have in common, from little reading; None for an empty one.
+
+    Of a NIfTI file the voxels are its content, whatever its header says of name, place and day, and however it was
+    packed.
+    """
     if path.is_dir():
         sizes = sorted(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
         return ("folder", *sizes) if sizes else None
-    size = path.stat().st_size
+    size, start = path.stat().st_size, _first_voxel(path)
     if not size:
         return None
     with path.open("rb") as file:
+        if start and file.read(2) == b"\x1f\x8b":
+            file.seek(-8, os.SEEK_END)
+            checksum, length = struct.unpack("<2I", file.read(8))
+            return ("packed", length - start, checksum ^ _carried(zlib.crc32(first_bytes(path, start)), length - start))
         parts = []
-        for place in (0, size // 2, max(0, size - _BLOCK)):
+        for place in (start, (start + size) // 2, max(start, size - _BLOCK)):
             file.seek(place)
-            parts.append(crc32(file.read(_BLOCK)))
-    return (size, *parts)
+            parts.append(zlib.crc32(file.read(_BLOCK)))
+    return (size - start, *parts)
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a scan's content, see ``_glance``."""
+    start = 0 if path.is_dir() else _first_voxel(path)
+    if not start:
+        return hash_input(path)
+    return hashlib.sha256(unpacked(path, of_nifti(first_bytes(path), path).end).getbuffer()[start:]).hexdigest()
+
+
+def _first_voxel(path: Path) -> int:
+    """Where in the unpacked content of a NIfTI file its voxels begin; 0 for any other file."""
+    head = first_bytes(path)
+    try:
+        return of_nifti(head, path).start if head[:4] in _NIFTI else 0
+    except InputError:
+        return 0
+
+
+def _carried(checksum: int, length: int) -> int:
+    """What the CRC-32 of the bytes before it adds to that of ``length`` bytes: gzip has it of header and voxels."""
+    with_it, without = checksum, 0
+    for done in range(0, length, len(_ZEROS)):
+        part = _ZEROS[: length - done]
+        with_it, without = zlib.crc32(part, with_it), zlib.crc32(part, without)
+    return with_it ^ without

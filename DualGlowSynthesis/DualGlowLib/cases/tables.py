@@ -39,8 +39,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
         text = raw.decode("cp1252", "replace")
     if "\0" in text:
         raise InputError(f"{path} is no table of text; save it as TSV or CSV in UTF-8.")
+    text = re.sub("[\u200b\u2060\ufeff]", "", text)  # which have no width, and make of a name another
     # Not splitlines, which also splits at characters that a cell may hold.
     lines = [(index, line) for index, line in enumerate(re.split("\r\n|\r|\n", text), start=1) if line.strip()]
+    if lines and re.fullmatch(r'"?sep=.?"?\s*', lines[0][1], re.IGNORECASE):  # which Excel understands and hides
+        lines = lines[1:]
     if not lines:
         raise InputError(f"{path} is empty; it must have a header line and a row for each case.")
     separator = max("\t;,", key=lines[0][1].count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from .scan import Scan
 if TYPE_CHECKING:
     import nibabel as nib
 
-__all__ = ["apart", "header_doubts", "nifti_contradictions", "nrrd_affine"]
+__all__ = ["apart", "header_doubts", "in_millimetres", "nifti_contradictions", "nrrd_affine"]
 
+_PLAUSIBLE = (0.05, 20.0)  # millimetres of a voxel
 _SAME_SIZE = 0.01  # of a voxel's side: sizes are stored in float32, and some writers round them to hundredths
 # Signs of the axes of a NRRD's space against right, anterior, superior (https://teem.sourceforge.net/nrrd/format.html).
 _SPACES = {
@@ -22,6 +24,7 @@ _SPACES = {
     "left-anterior-superior": (-1, 1, 1),
     "left-posterior-superior": (-1, -1, 1),
 }
+_UNITS = {"m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "microns": 1e-3}
 _SPACES |= {"".join(word[0] for word in name.split("-")): signs for name, signs in _SPACES.items()}
 
 
@@ -37,6 +40,13 @@ def apart(one: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> tu
     if np.linalg.det(turn) < 0:
         return millimetres, 180.0
     return millimetres, float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+
+
+def in_millimetres(affine: np.ndarray, unit: float) -> np.ndarray:
+    """An affine (4×4) in a stated unit of ``unit`` mm, if its voxels can't be meant in millimetres and can in that."""
+    mean = float(np.linalg.norm(affine[:3, :3], axis=0).mean())
+    low, high = _PLAUSIBLE
+    return np.diag([unit] * 3 + [1.0]) @ affine if not low < mean < high and low < mean * unit < high else affine
 
 
 def nifti_contradictions(header: nib.Nifti1Header, shape: tuple[int, ...]) -> dict:
@@ -86,7 +96,8 @@ def nrrd_affine(header: bytes) -> np.ndarray | None:
         return None
     affine = np.eye(4)
     affine[:3] = np.column_stack([*axes, origin]) * np.array(signs)[:, None]
-    return affine
+    units = set(re.findall(r'"([^"]*)"', fields.get("space units", "").lower())) - {""}
+    return in_millimetres(affine, _UNITS.get(units.pop(), 1.0)) if len(units) == 1 else affine
 
 
 def _words(text: str) -> list[str]:

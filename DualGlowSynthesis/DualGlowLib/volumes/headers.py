@@ -283,6 +283,8 @@ def of_metaimage(path: Path) -> tuple[int, ...]:
     size = math.prod(shape) * _META_TYPES[kind]
     name = end[1].decode("utf-8", "replace")
     if name.upper() == "LOCAL":
+        if skipped > 0:  # ITK counts from the beginning of the file, and takes the header for voxels
+            raise InputError(f"{path} passes over a part of its own voxels, which is not read here; save it anew.")
         _check_voxels(path, size, end.end(), "gzip" if packed else "")
     elif not name.upper().startswith("LIST") and "%" not in name:
         beside = _beside(path, name)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .contradictions import nifti_contradictions, nrrd_affine
+from .contradictions import in_millimetres, nifti_contradictions, nrrd_affine
 from .dicom.file import is_dicom
 from .headers import check_regular, check_shape, first_bytes, of_metaimage, of_mgh, of_nifti, of_nrrd, unpacked
 from .scan import Scan, without_holes
@@ -30,7 +30,7 @@ __all__ = ["read_scan", "scan_shape"]
 
 _NIFTI_1, _NIFTI_2 = [tuple(struct.pack(order, size) for order in ("<i", ">i")) for size in (348, 540)]
 _ROUNDED = 0.01  # how much longer than 1 a unit quaternion may be that was rounded on its way
-_PLAUSIBLE = (0.05, 20.0)  # millimetres of a voxel
+_UNITS = {1: 1e3, 3: 1e-3}  # millimetres of NIfTI's codes for metres and micrometres
 _FORMATS = "NIfTI, NRRD, MetaImage (.mha), FreeSurfer .mgz or DICOM"
 
 
@@ -183,8 +183,9 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
                 image = (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(content)
         _check_dtype(image.get_data_dtype(), path)
         data, stored = _slice_by_slice(image), str(image.get_data_dtype())
-        affine = image.affine if kind == "mgh" else _in_millimetres(image)
+        affine = image.affine
         if kind != "mgh":
+            affine = in_millimetres(affine, _UNITS.get(int(image.header["xyzt_units"]) & 7, 1.0))
             meta = {**_nifti_meta(image), **meta}
     except InputError:
         raise
@@ -193,14 +194,6 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
     if kind == "mgh" and head[28:30] == b"\0\0":  # goodRASFlag, which nibabel sets where it isn't
         meta["no_orientation"] = True
     return data, affine, {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": stored, **meta}
-
-
-def _in_millimetres(image: nib.Nifti1Image) -> np.ndarray:
-    """The affine, also of a file that states metres or micrometres and has voxels that can't be millimetres."""
-    scale = {1: 1e3, 3: 1e-3}.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    affine, mean = image.affine, float(np.linalg.norm(image.affine[:3, :3], axis=0).mean())
-    low, high = _PLAUSIBLE
-    return np.diag([scale] * 3 + [1.0]) @ affine if not low < mean < high and low < mean * scale < high else affine
 
 
 def _slice_by_slice(image: nib.spatialimages.SpatialImage) -> np.ndarray:

@@ -163,6 +163,11 @@ def _check_folder(folder: Path) -> None:
 def _check_former(folder: Path, origin: Series) -> None:
     """Refuse to replace anything but PETs of this T1."""
     _check_folder(folder)
+    if not origin.uid:
+        raise InputError(
+            f"{origin.files[0]} states no Series Instance UID, which a derived series has to refer to; write NIfTI "
+            "instead."
+        )
     if folder.is_dir() and {*map(_exported_from, folder.iterdir())} - {origin.uid}:
         raise InputError(f"{folder} holds a PET that was made from another MRI; give another folder.")
 

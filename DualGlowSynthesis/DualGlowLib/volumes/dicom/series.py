@@ -119,7 +119,7 @@ class Series:
     """One DICOM series, as its headers describe it.
 
     Attributes:
-        uid: Series Instance UID.
+        uid: Series Instance UID; empty of files without one, which are a series by folder and Series Number.
         number: Series Number, None where it is not given.
         modality: MR, PT, CT and so on.
         description: Series Description, or else Protocol Name.
@@ -213,7 +213,7 @@ def list_series(folder: str | Path, recursive: bool = True) -> list[Series]:
             raise InputError(f"{folder} holds no DICOM image but only {', '.join(sorted(others))}; give the images.")
         raise InputError(f"{folder} is a folder without DICOM images; give an image file or a folder of DICOM files.")
     return sorted(
-        (_series(uid, frames, damaged, unfetched) for uid, frames in found.items()),
+        (_series(frames, damaged, unfetched) for frames in found.values()),
         key=lambda s: (s.number is None, s.number or 0, s.uid),
     )
 
@@ -283,12 +283,13 @@ def _wished(found: list[Series], folder: Path, wish: str) -> Series:
 
 
 def _with_others(chosen: Series, found: list[Series]) -> Series:
-    return replace(chosen, others=tuple(str(series) for series in found if series.uid != chosen.uid))
+    return replace(chosen, others=tuple(str(series) for series in found if series is not chosen))
 
 
 def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], list[Path], set[str], list[Path]]:
     """Slices by series, files that are damaged, what else there is, and files whose content is somewhere else."""
     found: dict[str, list[Frame]] = {}
+    nameless: dict[str, list[Frame]] = {}  # without Series Instance UID, which some programs that make anonymous drop
     damaged, unfetched, others, seen = [], [], set(), set()
     for path in _files(folder, recursive):
         if is_unfetched(path):
@@ -316,12 +317,20 @@ def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], lis
                 damaged.append(path)
             continue
         instance = text(dataset, "SOPInstanceUID")
-        if not uid:
-            damaged.append(path)
-        elif not instance or instance not in seen:
+        if not instance or instance not in seen:
             seen.add(instance)
-            found.setdefault(uid, []).extend(frames)
+            (found if uid else nameless).setdefault(uid or _place(path, dataset), []).extend(frames)
+    named = {frame.file.parent for frames in found.values() for frame in frames}
+    for place, frames in nameless.items():
+        if frames[0].file.parent in named:  # one of a series' slices, whose header is damaged
+            damaged += [frame.file for frame in frames]
+        else:
+            found[place] = frames
     return found, damaged, others, unfetched
+
+
+def _place(path: Path, dataset: Dataset) -> str:
+    return f"{path.parent}, number {text(dataset, 'SeriesNumber')}"
 
 
 def not_fetched(where: object, paths: Sequence[Path]) -> str:
@@ -353,14 +362,14 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
                 yield path
 
 
-def _series(uid: str, frames: list[Frame], damaged: list[Path], unfetched: list[Path]) -> Series:
+def _series(frames: list[Frame], damaged: list[Path], unfetched: list[Path]) -> Series:
     frames = sorted(frames, key=lambda f: (f.depth, number(f.header, "InstanceNumber") or 0, f.index))
     places = {frame.index if frame.position is None else tuple(np.round(frame.position, 2)) for frame in frames}
     header = frames[0].header
     series_number = number(header, "SeriesNumber")
     folders = {frame.file.parent for frame in frames}
     return Series(
-        uid=uid,
+        uid=text(header, "SeriesInstanceUID"),
         number=None if series_number is None else int(series_number),
         modality=text(header, "Modality") or "unknown",
         description=text(header, "SeriesDescription") or text(header, "ProtocolName"),

@@ -106,7 +106,7 @@ def find_series(path: Path, series: str | None = None, pet: bool = False) -> Ser
     found = list_series(path.parent, recursive=False)
     if series is not None:
         return choose_series(found, path.parent, series)
-    own = next((s for s in found if s.uid == uid), None)
+    own = next((s for s in found if path in s.files or (uid and s.uid == uid)), None)
     if own is None or path in own.damaged:
         raise InputError(f"{path} is incomplete or damaged DICOM; copy or export it again.")
     if (number(dataset, "NumberOfFrames") or 1) > 1:
@@ -266,8 +266,11 @@ def _stored(path: Path) -> tuple[np.ndarray, float | None]:
         if native:
             raise InputError(f"{path} is incomplete DICOM: its pixel data end too early; copy it again.") from None
         pixels = _decoded_by_gdcm(dataset, path)
-    pixels = pixels.reshape(-1, *pixels.shape[-2:])
-    return _used_bits(pixels, stored, high), number(dataset, "PixelPaddingValue")
+    pixels = _used_bits(pixels.reshape(-1, *pixels.shape[-2:]), stored, high)
+    padding = number(dataset, "PixelPaddingValue")
+    if padding is not None and pixels.dtype.kind in "iu":  # some programs store it signed where pixels aren't, or so
+        padding = float(np.array(int(padding) % (1 << 8 * pixels.dtype.itemsize)).astype(pixels.dtype))
+    return pixels, padding
 
 
 def _used_bits(pixels: np.ndarray, stored: float | None, high: float | None) -> np.ndarray:
