@@ -240,3 +240,32 @@ def test_the_digital_reference_object_of_two_beds(shared: Path, tmp_path: Path) 
     places = apply_affine(np.linalg.inv(scan.affine) @ mask.affine, np.argwhere(np.asarray(mask.dataobj) > 0))
     inside = scan.data[tuple(np.round(places).astype(int).T)]
     assert [inside.min(), np.median(inside), inside.max()] == pytest.approx([0.2, 1.0, 4.0], abs=0.005)
+
+
+FLUORINE = item(CodeValue="C-111A1", CodingSchemeDesignator="SRT", CodeMeaning="^18^Fluorine")
+
+
+@pytest.mark.parametrize(
+    ("tracer", "reason"),
+    [
+        ({"RadiopharmaceuticalStartTime": "000000"}, "midnight"),
+        ({"RadiopharmaceuticalStartTime": "000000.00"}, "midnight"),
+        ({"RadiopharmaceuticalStartTime": None, "RadiopharmaceuticalStartDateTime": "20200310000000"}, "midnight"),
+        ({"RadionuclideHalfLife": "109.77", "RadionuclideCodeSequence": [FLUORINE]}, "fluorine-18"),  # minutes
+        ({"RadionuclideHalfLife": "1223", "Radiopharmaceutical": "Fluorodeoxyglucose"}, "fluorine-18"),
+    ],
+)
+@pytest.mark.parametrize("scan", ["101000", "000000", "001000"])
+def test_times_that_were_removed_and_half_lives_of_something_else(tracer: dict, reason: str, scan: str) -> None:
+    found = factor(tracer, SeriesTime=scan, AcquisitionTime=scan)
+    assert found[0] is None
+    assert reason in found[1]
+
+
+@pytest.mark.parametrize("half_life", ["6586.2", "6588", "6600"])
+def test_half_lives_of_fluorine(half_life: str) -> None:
+    tracer = {"RadionuclideHalfLife": half_life, "RadionuclideCodeSequence": [FLUORINE]}
+    assert factor(tracer)[0] == pytest.approx(HOUR, rel=2e-3)
+    assert factor({"RadiopharmaceuticalStartTime": "233000"}, SeriesTime="003000", AcquisitionTime="003000")[0] == (
+        pytest.approx(HOUR)
+    )

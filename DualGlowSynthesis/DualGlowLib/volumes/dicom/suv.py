@@ -34,6 +34,8 @@ _PHILIPS_SUV, _PHILIPS_ACTIVITY = 0x70531000, 0x70531009
 _LONGEST = 6.0  # half lives from injection to scan; later there is nothing to see
 _EARLIEST = -600.0  # seconds; a dynamic scan starts shortly before the injection
 _DAY = 86400.0
+_F18, _F18_CODES = 6586.2, ("C-111A1", "77004003")  # seconds; SNOMED's codes, old and new
+_ROUNDED = 0.02  # of it: 110 minutes are still meant
 # Becquerels that a person is injected with, and what a dose in another unit than the standard's looks like. Between
 # the ranges a value may be anything (microcuries, millicuries), so nothing is made of it.
 _DOSES = ((5e6, 5e9, 1.0, "Bq"), (3.7e4, 2e6, 1e3, "kBq"), (37.0, 2000.0, 1e6, "MBq"))
@@ -116,12 +118,10 @@ def suv_factor(dataset: Dataset, frame_time: str = "") -> tuple[float | None, st
     if not dose or not half_life:
         return None, f"the {'injected dose' if not dose else 'half life'} is missing"
     becquerels = next((dose * unit for low, high, unit, _ in _DOSES if low <= dose <= high), None)
-    if becquerels is None or half_life < 0:
-        return None, (
-            f"an injected dose of {dose:g} Bq is not plausible, and in which other unit it may be is not clear"
-            if becquerels is None
-            else f"a half life of {half_life:g} s is not plausible"
-        )
+    if becquerels is None:
+        return None, f"an injected dose of {dose:g} Bq is not plausible, and in which other unit it may be is not clear"
+    if half_life < 0 or (_is_f18(tracer) and abs(half_life / _F18 - 1) > _ROUNDED):
+        return None, f"a half life of {half_life:g} s is not {'plausible' if half_life < 0 else 'that of fluorine-18'}"
 
     if how in ("START", "ADMIN") and corrected != [""] and not {"DECY", "DECAY"}.intersection(corrected):
         return None, "the values are not said to be corrected for decay"
@@ -139,6 +139,12 @@ def suv_factor(dataset: Dataset, frame_time: str = "") -> tuple[float | None, st
     if waited is None:
         return None, reason
     return scale * weight * 1000 / (becquerels * 2 ** (-waited / half_life)), ""
+
+
+def _is_f18(tracer: Dataset) -> bool:
+    codes = tracer.get("RadionuclideCodeSequence") or []
+    name = text(tracer, "Radiopharmaceutical").lower()
+    return any(text(code, "CodeValue") in _F18_CODES for code in codes[:1]) or "deoxyglucose" in name or "fdg" in name
 
 
 def _weight(dataset: Dataset) -> tuple[float | None, str]:
@@ -262,8 +268,11 @@ def _since_injection(
 
     The date of injection, where there is one, may have been shifted when the file was made anonymous, so it is used
     only if it fits; without it the injection was in the hours before the scan, maybe before midnight, which says enough
-    of a tracer that is gone within a day.
+    of a tracer that is gone within a day. Midnight to the second is what some programs leave of a time.
     """
+    stated = [text(tracer, f"RadiopharmaceuticalStart{kind}") for kind in ("Time", "DateTime")]
+    if any(re.fullmatch(r"(\d{8})?000000(\.0*)?", moment.replace(":", "")) for moment in stated):
+        return None, "an injection at midnight to the second stands for a time that was removed"
     injected = _moment(text(tracer, "RadiopharmaceuticalStartDateTime"), zone)
     clock = _moment(f"{scan:%Y%m%d}" + text(tracer, "RadiopharmaceuticalStartTime"))
     if clock and injected:
