@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,26 @@ def test_prepared_on_another_lattice(session: Session) -> None:
     assert 2 * both.sum() / (found.mask.sum() + direct.mask.sum()) > 0.97
     assert np.abs(found.t1 - direct.t1)[both].mean() < 0.05  # it was interpolated twice
     assert abs(np.median(found.t1[both]) - np.median(direct.t1[both])) < 0.02
+
+
+def test_regions_that_a_prepared_t1_lacks_have_no_value(session: Session, tmp_path: Path) -> None:
+    grid, t1 = session.synthesizer.bundle.grid, session.patient.prepared.t1
+    assert adopt(Scan(t1, grid.affine), grid).regions_known.all()
+
+    cut = t1.copy()
+    cut[: grid.shape[0] // 4] = 0  # a quarter of the box at the left
+    found = adopt(Scan(cut, grid.affine), grid)
+    unknown = {name for name, known in zip(REGIONS, found.regions_known, strict=True) if not known}
+    assert "lateral_temporal_L" in unknown
+    assert not any(name.endswith("_R") for name in unknown)
+    assert found.verdict.status == "doubtful"
+    assert "lateral_temporal_L" in found.verdict.reasons[0]
+
+    about = {"quality": {"regions_seen": {"occipital": 0.8, "=1+1": 0}}, "verdict": {"reasons": ["The brain is cut."]}}
+    (tmp_path / "t1.json").write_text(json.dumps({"Preparation": about}))
+    found = adopt(Scan(t1, grid.affine, str(tmp_path / "t1.nii.gz")), grid)
+    assert [name for name, known in zip(REGIONS, found.regions_known, strict=True) if not known] == ["occipital"]
+    assert found.verdict.reasons[-1] == "The brain is cut"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
 from ..atlas.template import load_template
-from ..errors import InputError
+from ..errors import InputError, one_line
+from ..outputs import sidecar_of
 from ..volumes.grid import Grid
 from ..volumes.morphology import filled, millilitres
 from ..volumes.resampling import resample
@@ -23,6 +27,7 @@ _WHITE = (0.8, 1.2)
 _MIN_DICE, _SURE_DICE = 0.80, 0.90
 _MIN_LIKENESS, _SURE_LIKENESS = 0.45, 0.48
 _USUAL_ML = (800.0, 2600.0)  # brains stretched to the template's 1.9 litres
+_OF_REGION = 0.6  # share of a region that its brain covers, 0.87 and more where the brain is whole
 
 
 def adopt(scan: Scan, grid: Grid) -> Prepared:
@@ -34,7 +39,9 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
 
     Returns:
         As ``prepare``, with the identity for ``to_template`` and the brain where the T1 is above 0. ``quality`` holds
-        ``dice``, ``correlation`` and ``brain_ml`` (here of template space), and ``prepared`` (True).
+        ``dice``, ``correlation`` and ``brain_ml`` (here of template space), ``regions_seen`` (of the regions of which
+        too little was measured: by the JSON beside the T1, or because the brain leaves them empty), and ``prepared``
+        (True). What made its preparation doubtful, by that JSON, makes it so here.
 
     Raises:
         InputError: if its content shows that it is not prepared.
@@ -81,10 +88,37 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
         doubts.append(f"its likeness with the template is {correlation:.2f}, usual is 0.50 to 0.99")
     if not _USUAL_ML[0] <= volume <= _USUAL_ML[1]:
         doubts.append(f"the brain measures {volume:.0f} ml, the template's 1900")
+    regions, before = _stated(scan)
+    regions |= {name: share for name, share in _of_regions(grid, inside).items() if name not in regions}
+    if regions:
+        doubts.append(f"parts of the brain are missing: {', '.join(regions)}, which have no value")
+    doubts += before
     quality = {
         "dice": round(float(dice), 4),
         "correlation": round(correlation, 4),
         "brain_ml": round(volume, 1),
+        "regions_seen": regions,
         "prepared": True,
     }
     return Prepared(grid, t1, inside, scan, mask, np.eye(4), quality, Verdict("doubtful" if doubts else "good", doubts))
+
+
+def _of_regions(grid: Grid, inside: np.ndarray) -> dict[str, float]:
+    """Regions that the brain leaves empty, and the share of each that it covers."""
+    from ..atlas.regions import REGIONS, regions_seen  # which need torch
+
+    shares = zip(REGIONS, regions_seen(grid, inside), strict=True)
+    return {name: round(float(share), 3) for name, share in shares if share < _OF_REGION}
+
+
+def _stated(scan: Scan) -> tuple[dict[str, float], list[str]]:
+    """What the JSON beside a T1 that ``prepare`` wrote says: its incomplete regions, and the reasons for doubt."""
+    from ..atlas.regions import REGIONS  # which needs torch
+
+    try:
+        about = json.loads(sidecar_of(Path(scan.source)).read_text(encoding="utf-8-sig"))["Preparation"]
+        seen = about["quality"].get("regions_seen", {})
+        regions = {name: float(seen[name]) for name in REGIONS if name in seen}
+        return regions, [one_line(str(reason)).rstrip(".") for reason in about["verdict"].get("reasons", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, []

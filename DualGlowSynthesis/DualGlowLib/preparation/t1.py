@@ -92,9 +92,10 @@ class Prepared(PreparedT1):
     @cached_property
     def regions_known(self) -> np.ndarray:
         """Bool for each of ``REGIONS``: so much of it was measured that its mean is one of the region."""
-        from ..atlas.regions import SEEN, regions_seen  # which need torch
+        from ..atlas.regions import REGIONS, SEEN, regions_seen  # which need torch
 
-        return regions_seen(self.grid, self.seen) >= SEEN
+        incomplete = self.quality.get("regions_seen", {})
+        return (regions_seen(self.grid, self.seen) >= SEEN) & [name not in incomplete for name in REGIONS]
 
     def to_dict(self) -> dict:
         """Provenance without voxels, fit for JSON."""
