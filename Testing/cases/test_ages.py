@@ -38,6 +38,9 @@ def ages(folder: Path) -> list[str | None]:
         ("age_at_scan_days", "26298", {}, "72"),
         ("age_years", "72", {}, "72"),
         ("age_at_mri", "72", {}, "72"),
+        ("AgeYears", "72", {}, "72"),
+        ("ageMonths", "864", {}, "72"),
+        ("AgeAtScan", "72", {}, "72"),
     ],
 )
 def test_units(tmp_path: Path, column: str, cell: str, about: dict, age: str) -> None:

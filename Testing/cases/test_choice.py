@@ -43,6 +43,7 @@ def cohort(folder: Path, names: list[str], sidecars: dict[str, dict] | None = No
         (["ce-none_T1w", "ce-GBCA_T1w"], {}, "ce-none_T1w", "contrast-enhanced"),
         (["run-1_T1w", "run-2_T1w"], {"run-1_T1w": {"ContrastBolusIngredient": "GADOLINIUM"}}, "run-2_T1w", "contrast"),
         (["run-1_T1w", "run-2_T1w"], {"run-1_T1w": {"SeriesDescription": "T1_MPR_post_Gd"}}, "run-2_T1w", "contrast"),
+        (["acq-mpragepost_T1w", "acq-posterior_T1w"], {}, "acq-posterior_T1w", "contrast-enhanced"),
         (["acq-setter_T1w", "acq-vnavmprage_run-1_T1w", "run-2_T1w"], {}, "run-2_T1w", "a setter scan"),
         (["inv-1_T1w", "run-9_T1w"], {}, "run-9_T1w", "one inversion"),
         (["part-phase_T1w", "part-mag_T1w"], {}, "part-mag_T1w", ""),

@@ -110,6 +110,11 @@ def test_visits_by_their_names(tmp_path: Path, first: str, second: str) -> None:
     assert found["S03"].notes == found["S02_M00"].notes == []
 
 
+def test_visits_of_one_person_in_any_case(tmp_path: Path) -> None:
+    tree(tmp_path, *(f"{name}/{scan}.nii" for name in ("S01_M12", "s01_m00", "S02") for scan in ("t1", "pet")))
+    assert [case.subject for case in read_cases(tmp_path)] == ["S01", "S02", "S01"]
+
+
 @pytest.mark.parametrize("names", [("case_1", "case_2", "x"), ("p_v1", "p_v2"), ("S01A", "S01B", "x"), ("M12", "M24")])
 def test_other_names_are_of_persons(tmp_path: Path, names: tuple[str, ...]) -> None:
     tree(tmp_path, *(f"{name}/{scan}.nii" for name in names for scan in ("t1", "pet")))

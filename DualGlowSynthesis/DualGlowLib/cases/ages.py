@@ -15,13 +15,13 @@ __all__ = ["AGE", "BASELINE_AGE", "about_columns", "date_of", "label_key", "stat
 AGE, BASELINE_AGE = "age", "age_bl"
 """Columns of a row that ``with_ages`` gave: as the table's ``age`` or ``age_at_scan``, and at the baseline for sure."""
 
-_UNIT = r"(?:_(?:in_)?(?P<unit>years?|yrs?|y|months?|mos?|m|weeks?|wks?|w|days?|d))?"
+_UNIT = r"(?:_(?:in_)?(?P<unit>years?|yrs?|y|months?|mos?|m|weeks?|wks?|w|days?|d)|(?P<joined>years|yrs|months|days))?"
 _AT_SCAN = re.compile(
-    r"(?:age|age_(?:at_)?(?:the_)?(?:scan|session|visit|mri|mr|pet|acquisition|imaging)|(?:scan|visit|session)_age)"
+    r"(?:age|age_?(?:at_?)?(?:the_?)?(?:scan|session|visit|mri|mr|pet|acquisition|imaging)|(?:scan|visit|session)_?age)"
     + _UNIT
 )
 _WORDS = r"(?:bl|baseline|base|entry|enrol+ment|inclusion|screening|sc)"
-_AT_BASELINE = re.compile(rf"(?:age_(?:at_)?{_WORDS}|{_WORDS}_age)" + _UNIT)
+_AT_BASELINE = re.compile(rf"(?:age_?(?:at_?)?{_WORDS}|{_WORDS}_?age)" + _UNIT)
 _DESCRIBED = re.compile(r"\b(?:in|unit:?|units:?) (years|months|weeks|days)\b|\((years|months|weeks|days)\)", re.I)
 _NO_UNIT = {"numeric", "number", "integer", "int", "float", "real", "arbitrary"}
 
@@ -67,7 +67,8 @@ def with_ages(row: Mapping[str, str], about: Mapping[str, dict]) -> dict[str, st
             continue
         place = AGE if scan else BASELINE_AGE
         if is_missing(changed.get(place)) or (column == place and not is_missing(cell)):
-            changed[place] = _with_unit(cell, (scan or baseline)["unit"] or _json_unit(about.get(column, {})))
+            found = scan or baseline
+            changed[place] = _with_unit(cell, found["unit"] or found["joined"] or _json_unit(about.get(column, {})))
     return changed
 
 

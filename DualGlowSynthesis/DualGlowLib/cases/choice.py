@@ -14,7 +14,7 @@ __all__ = ["choose_scan", "pet_label", "t1_label", "unusable_pet", "unusable_t1"
 
 # Labels of BIDS have no separators within them: acq-mprageGd, rec-nacstat.
 _NATIVE = re.compile(r"(pre|non|no|without)[ _-]*(contrast|gd|gad\w*|gbca)|^(none|no|native|pre)$", re.IGNORECASE)
-_ENHANCED = re.compile(r"gd|gado|gbca|contrast|post|^km$|^ce$", re.IGNORECASE)
+_ENHANCED = re.compile(r"gd|gado|gbca|contrast|post(?!er|op|proc)|^km$|^ce$", re.IGNORECASE)
 _SETTER = re.compile(r"setter|vnav|scout|locali[sz]er|survey", re.IGNORECASE)
 _PHASE = {"P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary"}
 _PARTS = {"phase": "phase", "real": "real", "imag": "imaginary"}

@@ -262,10 +262,11 @@ def name_visits(items: Sequence[Finding], whole: bool = True) -> None:
     for item in items:
         if item.subject == item.name and not item.session:
             found = _VISIT.fullmatch(item.name)
-            stems[found["person"] if found else item.name].append(item)
-    for stem, group in stems.items():
+            stems[(found["person"] if found else item.name).lower()].append(item)
+    for key, group in stems.items():
         if len(group) < 2 or len(stems) < 2:
             continue
+        stem = group[0].name[: len(key)]
         for item in group:
             label = re.sub(r"[^A-Za-z0-9]", "", item.name[len(stem) :])
             others = ", ".join(one.name for one in group if one is not item)
