@@ -202,6 +202,12 @@ def test_an_unknown_resolution_stays_unknown(prepared: Prepared, pet: Scan) -> N
         prepare_pet(pet, prepared, resolution=0.0)
 
 
+def prepared_top(prepared: Prepared) -> float:
+    """Millimetres of the highest voxel of the patient's brain."""
+    place = np.argwhere(prepared.patient_mask)
+    return float(nib.affines.apply_affine(prepared.scan.affine, place)[:, 2].max())
+
+
 def test_what_the_pet_has_not_measured_is_zero_and_said(prepared: Prepared, pet: Scan) -> None:
     cut = pet.data.copy()
     cut[:, :, 55:] = 0  # as after a crop: planes without an image
@@ -213,6 +219,13 @@ def test_what_the_pet_has_not_measured_is_zero_and_said(prepared: Prepared, pet:
         assert np.isfinite(found.suvr).all()
         beyond = prepared.grid.affine[2, 2] * np.arange(GRID.shape[2]) + prepared.grid.affine[2, 3] > 42
         assert (found.suvr[:, :, beyond] == 0).all()
+    top = int(np.linalg.solve(pet.affine, [0, 0, prepared_top(prepared) - 14, 1])[2])
+    found = prepare_pet(Scan(pet.data[:, :, :top], pet.affine), prepared, registered=True)
+    assert found.quality["covered"] > 0.9
+    assert found.verdict.status == "doubtful"
+    assert {"sensorimotor_L", "sensorimotor_R"} & found.quality["regions_seen"].keys()
+    assert any("sensorimotor" in reason and "outside its field of view" in reason for reason in found.verdict.reasons)
+    assert not prepare_pet(pet, prepared, registered=True).quality["regions_seen"]
     without_pons = Scan(pet.data[:, :, 24:], pet.affine @ nib.affines.from_matvec(np.eye(3), [0, 0, 24]), "upper.nii")
     with pytest.raises(InputError, match=r"of the reference region \(pons\) lies in the field of view of upper.nii"):
         prepare_pet(without_pons, prepared, registered=True)

@@ -16,7 +16,17 @@ from ..volumes.scan import Scan
 from ..volumes.slices import slice_doubts
 from .affine import degrees
 from .deformable import to_grid
-from .pet_quality import Appearance, brain_in, check_image, file_doubts, fit_doubts, voxel_doubts, voxels_of
+from .pet_quality import (
+    Appearance,
+    brain_in,
+    check_image,
+    file_doubts,
+    fit_doubts,
+    region_doubts,
+    regions_measured,
+    voxel_doubts,
+    voxels_of,
+)
 from .quality import Verdict
 from .rigid import assess, measured, register_rigid
 from .t1 import Prepared
@@ -95,6 +105,7 @@ def prepare_pet(
 
     Returns:
         The prepared PET. ``quality`` holds ``covered`` (part of the patient's brain that the PET has measured),
+        ``regions_seen`` (part of each region that was, where that is less than ``regions.SEEN``),
         ``overlap`` (Dice of the PET's warm brain with the T1's brain mask), ``surroundings`` (uptake just outside the
         brain over that inside), ``grey_white`` (uptake of grey over white matter as the T1 shows them), ``moved``
         (millimetres between the PET's place in the file and after registration, mean over the brain), ``information``
@@ -136,8 +147,10 @@ def prepare_pet(
     fov = to_grid(measured(pet.data), pet.affine, grid, to_template, prepared.warp, antialias=False) > 0.99
     values = np.where(fov, np.clip(values, 0, data.max()), 0).astype(np.float32)
     value = reference_mean(values, fov, grid, prepared.mask, reference, where)
+    regions = regions_measured(prepared, fov)
     quality = {
         "covered": round(seen.covered, 4),
+        "regions_seen": regions,
         "overlap": round(seen.overlap, 4),
         "surroundings": round(seen.surroundings, 4),
         "grey_white": round(seen.grey_white, 4),
@@ -148,7 +161,13 @@ def prepare_pet(
     }
     voxels = voxels_of(pet, brain_in(pet, prepared, pet_to_t1))
     quality |= {"turned": round(degrees(pet_to_t1[:3, :3]), 1), **voxels}
-    reasons = seen.doubts() + fit_doubts(fit) + file_doubts(pet, prepared.scan, quality) + voxel_doubts(voxels)
+    reasons = (
+        seen.doubts()
+        + region_doubts(regions)
+        + fit_doubts(fit)
+        + file_doubts(pet, prepared.scan, quality)
+        + voxel_doubts(voxels)
+    )
     reasons += slice_doubts(pet.data)
     report("resampling", 1.0)
     return PreparedPet(

@@ -16,7 +16,17 @@ from ..volumes.voxels import wrapped
 from .rigid import Target, measured
 from .t1 import Prepared
 
-__all__ = ["Appearance", "brain_in", "check_image", "file_doubts", "fit_doubts", "voxel_doubts", "voxels_of"]
+__all__ = [
+    "Appearance",
+    "brain_in",
+    "check_image",
+    "file_doubts",
+    "fit_doubts",
+    "region_doubts",
+    "regions_measured",
+    "voxel_doubts",
+    "voxels_of",
+]
 
 # FDG-PETs on their T1s (BrainWeb's and such as Testing/benchmarks/pet_registration.py makes of real heads, blurred and
 # noisy too) reach an overlap of 0.76 to 0.93, surroundings of 0.2 to 0.93, grey over white of 1.07 to 1.7, fluid over
@@ -184,6 +194,27 @@ class Appearance:
                 "of FDG): look whether the PET lies right, and whether the tracer is FDG."
             )
         return reasons
+
+
+def regions_measured(prepared: Prepared, fov: np.ndarray) -> dict[str, float]:
+    """Regions of which too little was measured, and the share of each that was, of what the patient's brain has of it.
+
+    Args:
+        prepared: the T1.
+        fov: bool, the grid's shape; what the PET has measured.
+    """
+    from ..atlas.regions import REGIONS, SEEN, weights  # which need torch
+
+    both = (prepared.mask, prepared.mask & fov)
+    whole, seen = (np.tensordot(weights(prepared.grid), part.astype(np.float64), 3) for part in both)
+    shares = zip(REGIONS, seen / np.maximum(whole, 1e-6), whole, strict=True)
+    return {name: round(float(share), 3) for name, share, there in shares if there > 0 and share < SEEN}
+
+
+def region_doubts(regions: dict[str, float]) -> list[str]:
+    """A sentence about ``regions_measured``."""
+    named = ", ".join(f"{name.replace('_', ' ')}: {1 - share:.0%}" for name, share in regions.items())
+    return [f"The PET ends within the brain ({named} outside its field of view, where it is 0)."] if regions else []
 
 
 def brain_in(pet: Scan, prepared: Prepared, pet_to_t1: np.ndarray) -> np.ndarray:
