@@ -24,8 +24,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     choice.add_argument("--config", metavar="FILE", help='JSON: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
     command.add_argument("--grid", help=text)
-    command.add_argument("--steps", type=int, help="optimiser steps")
-    command.add_argument("--seed", type=int)
+    command.add_argument("--steps", type=int, help="optimiser steps (default: what the settings say)")
+    command.add_argument("--seed", type=int, help="of the run (default: what the settings say)")
     command.add_argument("--resume", action="store_true", help="go on with the run that was begun in RUN")
     add_device(command)
     add_preparation(command)
