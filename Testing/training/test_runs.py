@@ -170,6 +170,24 @@ def test_weights_of_somebody_else_are_not_taken_for_the_beginning_of_a_model(tmp
         toy_trainer(tmp_path).run(resume=True)
 
 
+def test_files_of_another_program_in_the_folder_stay(tmp_path: Path, finished: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    theirs = {run / "history.jsonl": b"mine\n", run / "checkpoint-7.safetensors": save({"x": torch.zeros(2)})}
+    for path, data in theirs.items():
+        path.write_bytes(data)
+        for resume in (False, True):
+            with pytest.raises(InputError, match=f"{path.name} is no part of a run"):
+                toy_trainer(tmp_path).run(resume)
+        assert path.read_bytes() == data
+        path.unlink()
+    (run / ".download.part").touch()
+    (run / ".0123456789ab.part").touch()  # as a process of ours leaves it
+    toy_trainer(tmp_path).run()
+    assert [path.name for path in run.glob(".*")] == [".download.part"]
+    assert content(run) == content(finished / "run")
+
+
 @pytest.mark.parametrize(
     ("part", "key", "value"), [("link", "context", -1), ("link", "patterns", 1e308), (None, "pet_noise", -1)]
 )
