@@ -145,9 +145,12 @@ def test_a_model_without_its_checkpoints_is_not_trained_over(tmp_path: Path) -> 
     toy_trainer(tmp_path).run()
     for path in (tmp_path / "run").glob("checkpoint-*"):
         path.unlink()
-    for resume, says in ((True, "has a model but no checkpoint"), (False, "holds a run already")):
-        with pytest.raises(InputError, match=says):
-            toy_trainer(tmp_path).run(resume)
+    for rest in ("history.jsonl", None):
+        for resume in (False, True):  # neither sends to the other
+            with pytest.raises(InputError, match=r"has a model but no checkpoint .+; give another folder\.$"):
+                toy_trainer(tmp_path).run(resume)
+        if rest is not None:
+            (tmp_path / "run" / rest).unlink()
     assert load_bundle(tmp_path / "run" / "bundle").training["steps"] == STEPS
 
 

@@ -56,14 +56,14 @@ def check_run(folder: Path | str, resume: bool) -> None:
             f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
         )
     is_begun = history.exists()
+    if has_model and not is_saved:
+        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
     if not resume:
-        if has_model or is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
+        if is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
             raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
         return
     if not is_saved and not is_begun:
         raise InputError(f"{folder} has no run to resume from; start without --resume.")
-    if not is_saved and has_model:
-        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
     check_bundle_folder(bundle)
 
 
