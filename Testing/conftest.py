@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from DualGlowLib.startup import set_up_process
 from places import SHARED
+
+set_up_process()  # as the programs do; the tests that run in this process wait less for memory
 
 SLOW = (
     "worker/test_worker", "slicer/test_two_patients", "cohorts/test_cohort", "preparation/test_pet",

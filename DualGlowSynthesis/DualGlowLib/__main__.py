@@ -16,6 +16,7 @@ from .cli import cohorts, reports, synthesis, training
 from .cli.console import Console
 from .errors import InputError, one_line
 from .files import unusable
+from .startup import set_up_process
 
 __all__ = ["main"]
 
@@ -70,4 +71,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    set_up_process()
     sys.exit(main())

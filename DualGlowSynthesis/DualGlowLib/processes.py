@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.spawn import get_executable
 
+from .startup import set_up_process
+
 __all__ = ["work_off"]
 
 _ONE_THREAD = dict.fromkeys(
@@ -30,13 +32,6 @@ _ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-# Linux: keep freed memory for the next volume. Getting it from the system again, page by page, is what processes on
-# one machine wait for most: with this, two are 1.9 times as fast as one instead of 1.6 (Testing/benchmarks/RESULTS.md).
-_KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-}
 _PATIENCE = 0.2  # seconds between looks at the wish to stop
 
 Work = Callable[[object, Callable[[str, float], None]], dict]
@@ -159,7 +154,7 @@ def _ended(code: int | None) -> dict:
 def _start(context, work: Work) -> _Worker:
     mine, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    with _environment(_ONE_THREAD | _KEEP_MEMORY):
+    with _environment(_ONE_THREAD):
         process.start()
     theirs.close()
     return _Worker(process, mine)
@@ -182,6 +177,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """Do the jobs that come through the pipe, and send their outcomes back, until it closes."""
+    set_up_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

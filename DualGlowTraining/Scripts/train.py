@@ -31,7 +31,9 @@ def main(arguments: list) -> int:
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # Slicer hands the "--" on
     try:
         from DualGlowLib.__main__ import main as run
+        from DualGlowLib.startup import set_up_process
 
+        set_up_process()
         return run(["train", *arguments])
     except ModuleNotFoundError as error:
         if error.name not in PACKAGES:

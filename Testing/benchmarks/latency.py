@@ -115,7 +115,8 @@ def main() -> None:
         rows.append(("prepare, kept", median(lambda run: worker.ask("prepare", **asked), arguments.runs), None))
 
         def exact(run: int, temperature: float, samples: int = 1) -> None:
-            reply, _ = worker.ask("sample", age=60 + 0.5 * run, temperature=temperature, samples=samples, seed=run)
+            question = {"covariates": {"age": 60 + 0.5 * run}, "temperature": temperature}
+            reply, _ = worker.ask("sample", question={**question, "samples": samples, "seed": run})
             for name in ("mean", "sd"):
                 if reply[name]:
                     loaded(reply[name])
@@ -130,9 +131,8 @@ def main() -> None:
         frames: list[str] = []
 
         def keyframe(run: int, temperature: float, samples: int) -> None:
-            _, heard = worker.ask(
-                "keyframes", ages=[50 + run], temperatures=[temperature], samples=samples, seed=1000, sex="F"
-            )
+            question = {"covariates": {"sex": "F"}, "samples": samples, "seed": 1000}
+            _, heard = worker.ask("keyframes", question=question, ages=[50 + run], temperatures=[temperature])
             frames.extend(event["values"] for event in heard if event["event"] == "keyframe")
 
         rows.append(("keyframe, T = 0", median(lambda run: keyframe(run, 0.0, 1), arguments.runs), None))

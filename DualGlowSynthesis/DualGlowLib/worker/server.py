@@ -49,6 +49,7 @@ from typing import IO, Any
 from .. import InputError, __version__
 from ..errors import Cancelled
 from ..progress import Clock, json_line
+from ..startup import set_up_process
 from .exchange import Exchange
 
 __all__ = ["Worker", "main"]
@@ -297,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         exchange = Exchange.join(folder)
     except OSError as error:
         raise SystemExit(f"{folder} can't be used: {error.strerror or error}.") from None
+    set_up_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the window's process
     # Standard output is for the protocol alone: what libraries print there, in C too, is led to standard error.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")

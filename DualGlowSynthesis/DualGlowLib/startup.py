@@ -1,0 +1,37 @@
+"""How a process that does nothing but compute is set up; to be called before torch is loaded."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+
+__all__ = ["set_up_process"]
+
+_ARENA_MAX, _MMAP_THRESHOLD, _TOP_PAD, _TRIM_THRESHOLD = -8, -3, -2, -1  # malloc.h
+_LARGEST, _KEPT, _STEP = 96 << 20, 512 << 20, 64 << 20  # bytes
+
+
+def set_up_process() -> None:
+    """Let this process keep the memory that it frees, and its threads sleep while they wait for each other.
+
+    On Linux, an array of some megabytes is otherwise taken from the system anew, page by page, and given back at once:
+    a quarter of a synthesis, and what processes on one machine wait for most. Arrays over 96 MiB still go back, and
+    what is free at the end of the heap beyond 512 MiB. Threads that spin while they wait take the processor from
+    whatever else runs. Not for a process that others have a part in, such as Slicer's own.
+
+    Figures: Testing/benchmarks/RESULTS.md.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.platform != "linux":
+        return
+    with suppress(AttributeError, OSError):  # a C library that has other means, such as musl
+        option = ctypes.CDLL(None).mallopt
+        for name, value in (
+            (_ARENA_MAX, 1),  # one heap for all threads, so that one uses what another has freed
+            (_MMAP_THRESHOLD, _LARGEST),
+            (_TRIM_THRESHOLD, _KEPT),
+            (_TOP_PAD, _STEP),
+        ):
+            option(name, value)

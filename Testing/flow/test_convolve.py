@@ -1,0 +1,52 @@
+"""Convolution by way of oneDNN: the function and the gradients are those of any other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from DualGlowLib.flow.convolve import convolve
+
+
+def case(batch: int, kernel: int, bias: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(kernel)
+    shapes = [(batch, 5, 6, 8, 6), (7, 5, *[kernel] * 3), *([(7,)] if bias else [])]
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
+
+
+def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y.dtype)
+    return list(torch.autograd.grad((y * weights).sum(), inputs))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_values_and_gradients(batch: int, kernel: int, bias: bool) -> None:
+    inputs, exact = case(batch, kernel, bias), case(batch, kernel, bias, torch.float64)
+    expected = F.conv3d(exact[0], exact[1], exact[2] if bias else None, padding=kernel // 2)
+    found = convolve(*inputs)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+    for mine, theirs in zip(gradients(found, inputs), gradients(expected, exact), strict=True):
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=2e-3)
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_only_what_is_wanted_in_any_layout(wanted: int, layout: torch.memory_format) -> None:
+    inputs = [one.detach() for one in case(1, 3, True)]
+    inputs[:2] = [one.contiguous(memory_format=layout) for one in inputs[:2]]
+    inputs[wanted].requires_grad_()
+    expected = F.conv3d(*inputs, padding=1)
+    (mine,), (theirs,) = (gradients(y, [inputs[wanted]]) for y in (convolve(*inputs), expected))
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=2e-3)
+
+
+def test_without_gradients_nothing_is_kept() -> None:
+    inputs = case(1, 3, True)
+    with torch.no_grad():
+        assert convolve(*inputs).grad_fn is None
+    with torch.inference_mode():
+        assert convolve(*inputs).is_inference()
