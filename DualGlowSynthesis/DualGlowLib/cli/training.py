@@ -51,10 +51,6 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         arguments.jobs,
     )
 
-    def note(sentence: str) -> None:
-        console.note(sentence)
-        console.event(event="notice", message=sentence)
-
     with Stop() as stop:
         try:
             run(
@@ -63,7 +59,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
                 arguments.resume,
                 progress=console.progress,
                 report=lambda event: _tell_step(console, event),
-                note=note,
+                note=console.note,
                 stop=lambda: stop.asked,
             )
         except Interrupted as interrupted:
@@ -80,5 +76,5 @@ def _tell_step(console: Console, event: dict) -> None:
     console.event(event="step", **event)
     bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
     console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
-    if "validation_loss" in event:
+    if "validation_loss" in event and not console.machine:
         console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
