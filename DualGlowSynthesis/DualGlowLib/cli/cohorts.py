@@ -36,7 +36,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_layout(command)
     command.add_argument("--deep", action="store_true", help="read every voxel, not the headers alone")
     command.add_argument(
-        "--splits", metavar="FILE", help="also divide the subjects into folds and write them here (JSON)"
+        "--splits",
+        metavar="FILE",
+        help="also divide the subjects into folds and write them here (.json, or .tsv for a table)",
     )
     command.add_argument("--folds", type=int, default=5, metavar="K", help="how many folds")
     command.add_argument("--seed", type=int, default=0, help="of the folds")
