@@ -70,11 +70,30 @@ def test_what_another_computer_left_is_asked_about(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "elsewhere"}', '{"host": 1, "pid": "x", "since": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"host": "elsewh', '{"host": "elsewhere"}', '{"host": "x", "pid": "x", "since": 2}']
+)
 def test_half_a_lock_holds_nobody_up(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
     with only_one(tmp_path / "lock", "working"):
         pass
+
+
+@pytest.mark.parametrize("text", ["[]", "4711\n", '{"host": 1}'])
+def test_a_file_of_another_program_is_no_lock(tmp_path: Path, text: str) -> None:
+    """It would be emptied, and deleted in the end."""
+    theirs, link = tmp_path / "lock", tmp_path / "link"
+    theirs.write_text(text)
+    with pytest.raises(InputError, match="was not written by DualGlow"), only_one(theirs, "working"):
+        pass
+    theirs.write_text("")
+    link.symlink_to(theirs)
+    with pytest.raises(InputError, match="is a link"), only_one(link, "working"):
+        pass
+    theirs.write_text(text)
+    with pytest.raises(InputError, match="is a link"), only_one(link, "working"):
+        pass
+    assert theirs.read_text() == text
 
 
 def test_a_lock_that_was_deleted_and_taken_by_another_is_left_to_it(tmp_path: Path) -> None:

@@ -119,12 +119,16 @@ BLOCKED: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "simulate": (lambda place: folder_command(place, "simulate"), ["participants.tsv", "truth/cohort.json"]),
     "prepare": (
         lambda place: folder_command(place, "prepare"),
-        ["participants.tsv", "logs/mine.txt", "records/a.json"],
+        ["participants.tsv", "logs/mine.txt", "logs/prepare.log", "logs/lock", "records/a.json"],
     ),
     "train": (
         lambda place: folder_command(place, "train"),
-        ["checkpoint.pt", "history.jsonl", "bundle/README.md", "bundle/config.json"],
+        [
+            *("checkpoint.pt", "history.jsonl", "bundle/README.md", "bundle/config.json"),
+            *("checkpoint-7.safetensors", "run.lock"),
+        ],
     ),
+    "train, resumed": (lambda place: [*folder_command(place, "train"), "--resume"], ["checkpoint-7.safetensors"]),
 }
 
 

@@ -10,6 +10,7 @@ import argparse
 import errno
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from . import __version__
 from .cli import cohorts, reports, synthesis, training
@@ -28,8 +29,25 @@ _PLACES = (
 """What files and folders of a user's can cause: no defects of ours, wherever they come up."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as of any other mistake; each command's parser is one too, and names itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)  # to sweep, --age would be --ages
+
+    def error(self, message: str) -> NoReturn:
+        said = f"{self.prog.replace('python -m DualGlowLib', 'dualglow')}: {one_line(message)}"
+        self.exit(2, f"{said}; {self.prog} --help lists what there is.\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:  # a command would hand them up, to the program, which doesn't name the command
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return known, rest
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m DualGlowLib",
         description="From a T1 brain MRI to the distribution of FDG-PET images that go with it. Research use only.",
     )

@@ -231,7 +231,7 @@ def choose(name: str, judgement: Judgement) -> tuple[str, str]:
                 raise InputError(f"The device {name!r} can't be used: {_inner(device.reason)}")
             return device.name, f"{device.title} was chosen."
     there = ", ".join(device.name for device in judgement.devices)
-    because = f" {judgement.reason}" if judgement.auto == "cpu" and wanted != "cpu" else ""
+    because = f" With auto {_inner(judgement.reason)}" if judgement.auto == "cpu" and wanted != "cpu" else ""
     raise InputError(f"The device {name!r} can't be used here; there are auto, {there}.{because}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from contextlib import suppress
@@ -14,15 +15,20 @@ from .errors import InputError
 from .outputs import Output, check_outputs, kind_of
 
 __all__ = [
+    "TEMPORARY",
     "UNFETCHED",
     "hash_file",
     "is_unfetched",
     "json_text",
     "make_folder",
+    "remove_temporary",
     "unusable",
     "write_json",
     "write_whole",
 ]
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}(\.(part|png|h5|tfm))?")
+"""Names of ours under which files are written before they get their own, and under which folders are tried."""
 
 
 def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> Path:
@@ -62,6 +68,13 @@ def write_whole(path: str | Path, content: bytes | str, force: bool = False) -> 
         with suppress(OSError):
             temporary.unlink()
     return Path(path)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a process that was killed had half written, anywhere below a folder in which none is at work."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from .errors import InputError
 __all__ = ["only_one", "try_lock"]
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
+_BEGINNING = b'{"host": "'  # of what is written into the file
 _FAR = 1 << 30  # Windows keeps others from reading the byte that is locked: one that the file doesn't reach
 
 
@@ -48,6 +49,8 @@ def only_one(lock: Path, doing: str) -> Iterator[None]:
 
 def _acquire(lock: Path, doing: str) -> BinaryIO:
     while True:
+        if lock.is_symlink():
+            raise InputError(f"{lock} is a link, so that a lock there would change a file elsewhere; move it away.")
         file = lock.open("a+b")
         try:
             locked = try_lock(file.fileno())
@@ -94,10 +97,20 @@ def _refuse(holder: dict, locked: bool | None, lock: Path, doing: str) -> None:
 
 
 def _holder(file: BinaryIO) -> dict:
-    """``host``, ``pid`` and ``since`` of who wrote the file last; empty if nobody did, or did not get so far."""
+    """``host``, ``pid`` and ``since`` of who wrote the file last; empty if nobody did, or did not get so far.
+
+    Raises:
+        InputError: if it is no such file.
+    """
     file.seek(0)
+    content = file.read(1000)
+    if not content.startswith(_BEGINNING[: len(content)]):
+        raise InputError(
+            f"{file.name} was not written by DualGlow, which would take it for its lock; move it away, or give another "
+            "folder."
+        )
     try:
-        found = json.loads(file.read(1000))
+        found = json.loads(content)
         return {"host": str(found["host"]), "pid": int(found["pid"]), "since": str(found["since"])}
     except (ValueError, TypeError, KeyError):
         return {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 
-__all__ = ["Clock", "seconds_left"]
+__all__ = ["Clock", "json_line", "seconds_left"]
 
 _LEAST = 0.05  # of what is to do; less tells nothing of the rest
 
@@ -24,6 +26,27 @@ def seconds_left(seconds: float, fraction: float | None, first: float = 0.0) -> 
     if seconds < 1 or done < _LEAST * (1 - first) or done <= 0:
         return None
     return seconds * (1 - fraction) / done
+
+
+def json_line(values: dict) -> str:
+    """An event as a line, without its end: numpy's numbers and arrays as numbers and lists, what is not finite as null.
+
+    >>> json_line({"event": "step", "loss": float("nan")})
+    '{"event": "step", "loss": null}'
+    """
+    return json.dumps(_plain(values), allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
 class Clock:

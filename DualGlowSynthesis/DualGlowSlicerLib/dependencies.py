@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 
-__all__ = ["consentText", "ensurePackages", "missingPackages", "missingText", "reasonNotReady"]
+__all__ = ["consentText", "ensurePackages", "missingPackages", "missingText"]
 
 TORCH = "torch>=2.4"
 """Never through pip: the PyTorch extension picks the build that fits the computer's graphics card."""
@@ -56,11 +56,6 @@ def missingText(missing: list[str]) -> str:
     elif TORCH in missing:
         text += " " + _("PyTorch is installed by the extension PyTorch, which is missing too.")
     return text
-
-
-def reasonNotReady() -> str:
-    """Why nothing can be computed yet, for the window's banner; empty if all is there. Cheap, and without network."""
-    return missingText(missingPackages())
 
 
 def consentText(missing: list[str]) -> str:

@@ -10,7 +10,7 @@ input (one line says what, where, and what to do), 1 anything else. It finds the
 import sys
 from pathlib import Path
 
-PACKAGES = ("torch", "numpy", "SimpleITK", "nibabel", "safetensors")
+PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "nibabel", "pydicom", "safetensors", "PIL")
 
 
 def findLibrary() -> None:
@@ -40,7 +40,7 @@ def main(arguments: list) -> int:
             raise
         print(
             f"train.py: the Python package {error.name} is missing; in Slicer, open DualGlow Training and press "
-            f"Install, elsewhere install it with pip.",
+            f"'Install missing packages…', elsewhere run 'pip install .' in the checkout of DualGlow.",
             file=sys.stderr,
         )
         return 1

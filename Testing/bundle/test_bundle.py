@@ -244,9 +244,21 @@ def test_a_damaged_brain_mask_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / name).write_bytes(whole)
 
 
-def test_no_folder() -> None:
-    with pytest.raises(InputError, match="is no DualGlow model"):
-        load_bundle("nowhere")
+def test_what_is_no_bundle_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    """A name that isn't there, the folder of the run in place of its bundle, a file, and any other folder."""
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    config = tmp_path / "run" / "bundle" / "config.json"
+    config.write_text("{}")
+    expected = {
+        tmp_path / "nowhere": "it does not exist; check the name.",
+        tmp_path / "run": f"it is the folder of a run; give {config.parent}.",
+        config: "it is a file; give the folder that holds config.json.",
+        tmp_path: "it has no config.json; give the folder bundle that training wrote.",
+    }
+    for folder, says in expected.items():
+        with pytest.raises(InputError) as refused:
+            load_bundle(folder)
+        assert str(refused.value) == f"{folder} is no DualGlow model: {says}"
 
 
 def test_grids_divide_by_what_their_presets_need() -> None:

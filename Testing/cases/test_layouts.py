@@ -332,9 +332,21 @@ def test_what_simulate_writes_is_read_as_it_is(tmp_path: Path) -> None:
         read_on_grid(cases[0], GRIDS["medium"])
 
 
+def test_what_a_table_leaves_out_is_said_of_folders_alone(tmp_path: Path) -> None:
+    """Scans beside the table that have a BIDS name are those of the table."""
+    (tmp_path / "cases.csv").write_text("case,t1,pet,age\n1,sub-1_t1.nii.gz,sub-1_pet.nii.gz,70\n")
+    (tmp_path / "sub-1_t1.nii.gz").touch()
+    assert find_cases(tmp_path).notes == []
+    (tmp_path / "sub-2").mkdir()
+    assert find_cases(tmp_path).notes == ["the cases are those of cases.csv; sub-* folders are not searched"]
+
+
 def test_a_folder_without_cases_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no folder"):
         read_cases(tmp_path / "none")
+    (tmp_path / "t1.nii.gz").write_bytes(b"scan")
+    with pytest.raises(InputError, match=r"t1\.nii\.gz is a file; give the directory"):
+        read_cases(tmp_path / "t1.nii.gz")
     with pytest.raises(InputError, match="has no case with both a T1 and an FDG-PET"):
         read_cases(tmp_path)
     with pytest.raises(InputError, match="There is no layout 'bid'"):

@@ -91,6 +91,13 @@ def test_saved_folds_are_read_again(tmp_path: Path, name: str) -> None:
     assert [child.name for child in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["folds", "t1.nii.gz", "folds.csv"])
+def test_folds_are_not_written_under_a_name_that_says_something_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"end the name in \.json or \.tsv"):
+        write_splits(make_splits(cohort(10), 2), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,18 @@ def test_samples_are_reproducible_and_have_a_spread(tmp_path: Path) -> None:
     assert 0.01 < spread[brain].mean() < 0.5
 
 
+@pytest.mark.parametrize("command", ["synthesize", "sweep"])
+def test_samples_without_noise_are_said_to_be_one(command: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Before the T1 is read, which is none here."""
+    t1 = tmp_path / "t1.nii.gz"
+    t1.write_bytes(b"no image")
+    output = [str(tmp_path / "sweep"), "--ages", "50:70:20"] if command == "sweep" else [str(tmp_path / "pet.nii.gz")]
+    for temperature, is_said in (("0", True), ("1", False)):
+        arguments = [command, str(t1), "--samples", "4", "--temperature", temperature, "--output", *output]
+        assert main(arguments) == 2
+        assert ("at temperature 0 all 4 samples are the same image" in capsys.readouterr().err) is is_said
+
+
 def test_sweep_writes_every_age_and_a_picture(turned: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["sweep", str(turned), "--ages", "50:90:20", "--output", str(tmp_path), "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -166,6 +179,8 @@ def spoil(tmp_path: Path, name: str) -> list[str]:
         "ages text": lambda: ["sweep", t1, "--ages", "all", "--output", str(tmp_path / "sweep")],
         "no cases": lambda: ["train", str(tmp_path), "--output", str(tmp_path / "run")],
         "no folder": lambda: ["train", str(tmp_path / "none"), "--output", str(tmp_path / "run")],
+        "no cases to validate": lambda: ["validate", str(tmp_path)],
+        "file of cases": lambda: ["validate", t1],
         "preset": lambda: ["train", str(tmp_path), "--preset", "best", "--output", str(tmp_path / "run")],
         "grid": lambda: ["simulate", str(tmp_path / "sim"), "--cases", "1", "--grid", "tiny"],
         "simulate none": lambda: ["simulate", str(tmp_path / "sim"), "--cases", "0"],
@@ -179,6 +194,7 @@ NAMES = [
     "not a number", "noise", "folder", "age below", "age above", "sex", "diagnosis", "temperature", "samples",
     "output", "device", "mask", "bundle", "checksum", "ages", "ages text", "no cases", "no folder", "preset", "grid",
     "simulate none", "anatomy", "no bundle to evaluate",
+    "no cases to validate", "file of cases",
 ]  # fmt: skip
 
 
@@ -197,10 +213,31 @@ def test_unusable_input_gives_one_sentence_and_exit_code_2(
     assert not (tmp_path / "out.nii.gz").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["synthesise"], ["synthesize"], ["synthesize", "t1.nii", "--frobnicate"]])
-def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+WRONG = {
+    "no command": ([], "dualglow: ", "COMMAND"),
+    "no such command": (["synthesise"], "dualglow: ", "'synthesise'"),
+    "no such option of the program": (["--verbose", "benchmark"], "dualglow: ", "--verbose"),
+    "nothing given": (["synthesize"], "dualglow synthesize: ", "T1, --output"),
+    "no such option": (["synthesize", "t1", "--output", "p.nii", "--\x1b[2Jsix"], "dualglow synthesize: ", "[2Jsix"),
+    "another command's": (
+        ["sweep", "t1", "--ages", "50:90:10", "--age", "50", "--output", "p"],
+        "dualglow sweep: ",
+        "--age 50",
+    ),
+    "one too many": (["validate", "cases", "more"], "dualglow validate: ", "more"),
+    "no number": (["synthesize", "t1", "--output", "p.nii", "--age", "old"], "dualglow synthesize: ", "--age: .*'old'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "start", "what"), WRONG.values(), ids=WRONG)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], start: str, what: str, capsys: pytest.CaptureFixture
+) -> None:
+    """It names the command, what is wrong, and where one sees what is right."""
     assert main(arguments) == 2
-    assert "usage:" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    command = start.replace("dualglow", "python -m DualGlowLib").rstrip(": ")
+    assert re.fullmatch(f"{start}[^\n\x1b]*{what}[^\n\x1b]*; {command} --help [^\n\x1b]*\\.\n", said)
 
 
 def test_a_process_passes_the_code_on_without_a_traceback(tmp_path: Path) -> None:

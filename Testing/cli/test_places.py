@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,12 @@ def test_names_cannot_move_the_terminals_cursor(capsys: pytest.CaptureFixture) -
     assert captured.out == "sub-01\ufffd[2J\nsub-02\n"
     assert "\x1b" not in captured.err
     assert "\x07" not in captured.err
+
+
+def test_programs_hear_every_remark_and_read_every_line(capsys: pytest.CaptureFixture) -> None:
+    console = Console(machine=True)
+    console.note("age 83 taken from the DICOM header")
+    console.event(event="step", loss=float("nan"))
+    first, second = capsys.readouterr().out.splitlines()
+    assert json.loads(first) == {"event": "notice", "message": "age 83 taken from the DICOM header"}
+    assert second == '{"event": "step", "loss": null}'  # NaN is no JSON

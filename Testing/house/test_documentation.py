@@ -202,6 +202,11 @@ def test_every_option_is_described(command):
     assert described == {name: default for name, default in known.items() if name in described}
 
 
+@pytest.mark.parametrize("command", commands())
+def test_every_option_has_help(command):
+    assert [action.dest for action in commands()[command]._actions if not action.help] == []
+
+
 def test_commands_are_declared_beside_what_runs_them():
     """With all of their options; the program itself has none but its version."""
     for name, command in commands().items():

@@ -149,6 +149,21 @@ def test_a_mask_on_another_lattice(t1: Scan, tissues: tuple) -> None:
         np.testing.assert_array_equal(given_mask(t1, mask.astype(np.uint8) * np.uint8(inside))[0], mask)
 
 
+def test_an_image_in_place_of_a_mask_is_doubted(t1: Scan, tissues: tuple) -> None:
+    """As a PET or a T1 without skull; neither a probability nor labels."""
+    mask, random = tissues[2], np.random.default_rng(0)
+    grey, share, label = (
+        random.uniform(5, 90, mask.shape),
+        random.random(mask.shape),
+        random.integers(1, 200, mask.shape),
+    )
+    inside, doubts = given_mask(t1, Scan(np.where(mask, grey, 0), t1.affine, "pet.nii"))
+    np.testing.assert_array_equal(inside, mask)
+    assert doubts == ["the brain mask holds grey values, as an image does, and is taken wherever they exceed 0.5"]
+    for values in (np.where(mask, 0.5 + share / 2, 0), np.where(mask, label, 0)):
+        assert given_mask(t1, Scan(values, t1.affine, "mask.nii"))[1] == []
+
+
 def _turned(affine: np.ndarray, shape: tuple[int, ...], angle: float) -> np.ndarray:
     """Turned about the middle of the volume."""
     turn = Rotation.from_euler("x", angle, degrees=True).as_matrix()

@@ -26,7 +26,6 @@ SENTENCE = re.compile(r"[A-Zn][^\n]+\.")
 def test_requirements_are_met_here():
     assert dependencies.missingPackages() == []
     assert dependencies.missingText([]) == ""
-    assert dependencies.reasonNotReady() == ""
     dependencies.ensurePackages(confirm=lambda text: pytest.fail("asked although nothing is missing"))
 
 
@@ -383,7 +382,7 @@ print("Still missing:", dependencies.missingPackages())
 del os.environ["PIP_INDEX_URL"]
 os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(fresh / "wheels"))
 dependencies.ensurePackages()
-print("Not ready:", repr(dependencies.reasonNotReady()))
+print("Not ready:", repr(dependencies.missingText(dependencies.missingPackages())))
 os.environ["PATH"] = ""  # nothing can be installed from now on
 dependencies.ensurePackages()
 import torch, nibabel, safetensors

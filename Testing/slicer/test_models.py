@@ -160,8 +160,6 @@ def test_the_model_that_ships_is_the_first_and_needs_no_agreement():
     assert model.licence == "Apache-2.0"
     assert not models.needsAcknowledgement(model)
     assert not models.isDownloaded(model)
-    with pytest.raises(InputError, match="comes with DualGlow"):
-        models.removeModel(model)
 
 
 def test_facts_are_those_of_the_loaded_model():
@@ -197,9 +195,6 @@ def test_a_folder_of_ones_own_stays_on_the_list(tmp_path, given):
     assert [model.name for model in models.listModels()] == [BUNDLE.name, added.name]  # every name once
     assert added.name != BUNDLE.name
     assert str(own) in added.title
-    assert models.removeModel(added) == 0
-    assert len(models.listModels()) == 1
-    assert (own / "config.json").is_file()
 
 
 def change_config(folder: Path, **values) -> None:
@@ -545,14 +540,6 @@ def test_deleting_downloads_frees_what_it_says(archive, folder):
     model = Fetched(str(archive), digest(archive)).wait().model
     size = sum(path.stat().st_size for path in model.path.iterdir())
     assert size > 9 * 10**6
-    assert models.downloadsSize() == size
     assert models.deleteDownloads() == size
     assert not folder.exists()
-    assert len(models.listModels()) == 1
-
-
-def test_removing_one_download(archive, folder):
-    model = Fetched(str(archive), digest(archive)).wait().model
-    assert models.removeModel(model) > 9 * 10**6
-    assert list(folder.iterdir()) == []
     assert len(models.listModels()) == 1

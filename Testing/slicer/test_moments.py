@@ -89,6 +89,16 @@ def test_the_preview_has_a_legend_of_its_own(module, previewing) -> None:
     assert not module.window.run.preview.node.GetDisplayNode().GetSaveWithScene()
 
 
+@pytest.mark.parametrize("ends", [(0, 2.5), (0, 3), (-0.5, 0.5), (0.5, 1.2), (1, 1.6)])
+def test_the_legend_says_the_values_as_they_are(module, previewing, ends: tuple[float, float]) -> None:
+    node = module.window.run.preview.node
+    node.GetDisplayNode().SetWindowLevelMinMax(*ends)
+    display.addLegend(node, "SUVR")
+    form = slicer.modules.colors.logic().GetColorLegendDisplayNode(node).GetLabelFormat()
+    for value in (*ends, sum(ends) / 2):
+        assert float(form % value) == pytest.approx(value, abs=0.005)
+
+
 def test_leaving_puts_the_output_back_and_entering_goes_on(module, client: HandClient, previewing) -> None:
     settle(module)
     late = client.the("sample")

@@ -17,6 +17,7 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.locks import only_one
 from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.volumes.grid import GRIDS
 from places import TRAIN
@@ -215,6 +216,16 @@ def test_a_covariate_that_no_case_has_is_found_before_anything_is_prepared(
     command = ["train", str(cases), "--config", str(tmp_path / "settings.json"), "--output", str(tmp_path / "run")]
     assert main(command) == 2
     assert "has the covariate sites, but age, diagnosis, sex, site; correct its name" in capsys.readouterr().err
+    assert caches(tmp_path) == []
+
+
+def test_a_run_of_another_process_is_found_before_anything_is_prepared(
+    cases: Path, settings: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["train", str(cases), "--grid", "small", "--config", settings, "--output", str(tmp_path / "run")]
+    with only_one(tmp_path / "run" / "run.lock", "training"):
+        assert main(command) == 2
+    assert "Another process is training into" in capsys.readouterr().err
     assert caches(tmp_path) == []
 
 

@@ -145,9 +145,12 @@ def test_a_model_without_its_checkpoints_is_not_trained_over(tmp_path: Path) -> 
     toy_trainer(tmp_path).run()
     for path in (tmp_path / "run").glob("checkpoint-*"):
         path.unlink()
-    for resume, says in ((True, "has a model but no checkpoint"), (False, "holds a run already")):
-        with pytest.raises(InputError, match=says):
-            toy_trainer(tmp_path).run(resume)
+    for rest in ("history.jsonl", None):
+        for resume in (False, True):  # neither sends to the other
+            with pytest.raises(InputError, match=r"has a model but no checkpoint .+; give another folder\.$"):
+                toy_trainer(tmp_path).run(resume)
+        if rest is not None:
+            (tmp_path / "run" / rest).unlink()
     assert load_bundle(tmp_path / "run" / "bundle").training["steps"] == STEPS
 
 
@@ -168,6 +171,24 @@ def test_weights_of_somebody_else_are_not_taken_for_the_beginning_of_a_model(tmp
     (bundle / "weights.safetensors").write_bytes(save({"x": torch.zeros(2)}))
     with pytest.raises(InputError, match="no part of a DualGlow model"):
         toy_trainer(tmp_path).run(resume=True)
+
+
+def test_files_of_another_program_in_the_folder_stay(tmp_path: Path, finished: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    theirs = {run / "history.jsonl": b"mine\n", run / "checkpoint-7.safetensors": save({"x": torch.zeros(2)})}
+    for path, data in theirs.items():
+        path.write_bytes(data)
+        for resume in (False, True):
+            with pytest.raises(InputError, match=f"{path.name} is no part of a run"):
+                toy_trainer(tmp_path).run(resume)
+        assert path.read_bytes() == data
+        path.unlink()
+    (run / ".download.part").touch()
+    (run / ".0123456789ab.part").touch()  # as a process of ours leaves it
+    toy_trainer(tmp_path).run()
+    assert [path.name for path in run.glob(".*")] == [".download.part"]
+    assert content(run) == content(finished / "run")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -42,14 +43,19 @@ def test_training_script_finds_the_library_and_passes_the_exit_code_on(tmp_path,
     assert done.returncode == 7
 
 
-def test_training_script_names_a_missing_package(tmp_path):
+@pytest.mark.parametrize("package", ["nibabel", "scipy", "PIL"])
+def test_training_script_names_a_missing_package(tmp_path, package):
     library = tmp_path / "DualGlowLib"
     library.mkdir()
     (library / "__init__.py").write_text("")
-    (library / "__main__.py").write_text("raise ModuleNotFoundError(\"No module named 'nibabel'\", name='nibabel')")
+    (library / "__main__.py").write_text(f"raise ModuleNotFoundError('No module', name='{package}')")
     script = tmp_path / "Scripts" / "train.py"
     script.parent.mkdir()
     script.write_bytes(TRAIN.read_bytes())
     done = subprocess.run([sys.executable, str(script), "CASES"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert re.fullmatch(r"train\.py: the Python package nibabel is missing;[^\n]*\n", done.stderr)
+    button = ElementTree.parse(TRAIN.parent.parent / "Resources" / "UI" / "DualGlowTraining.ui").find(
+        ".//widget[@name='installButton']/property[@name='text']/string"
+    )
+    said = f"train.py: the Python package {package} is missing; "
+    assert re.fullmatch(rf"{said}[^\n]*'{re.escape(button.text)}', [^\n]*\n", done.stderr)

@@ -330,3 +330,10 @@ def test_a_whole_file_in_gzip_is_named(tmp_path: Path, ending: str) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(InputError, match=r"is a gzipped (NRRD|METAIMAGE) file; unpack it first"):
         read_scan(path)
+
+
+def test_a_series_of_what_is_no_dicom_is_refused(tmp_path: Path) -> None:
+    write_scan(Scan(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)), tmp_path / "t1.nii")
+    assert read_scan(tmp_path / "t1.nii").shape == (9, 9, 9)
+    with pytest.raises(InputError, match=r"t1\.nii is not DICOM, so there is no series '3' in it"):
+        read_scan(tmp_path / "t1.nii", series="3")

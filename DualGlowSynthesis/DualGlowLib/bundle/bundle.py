@@ -30,12 +30,22 @@ from .files import (
     reading,
 )
 
-__all__ = ["DEFAULT_BUNDLE", "Bundle", "check_bundle_folder", "load_bundle", "save_bundle", "unsound_tensor"]
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "MARK",
+    "Bundle",
+    "check_bundle_folder",
+    "has_mark",
+    "load_bundle",
+    "save_bundle",
+    "unsound_tensor",
+]
 
 # Small tensors (biases, log-scales, signs) stay in float32: they cost nothing, and errors in them are multiplied.
 _HALF_FROM = 1024
 _LARGEST_HALF = 65504
-_MARK = {"generator": "DualGlow"}  # in the weights' header: what a killed process leaves has no configuration yet
+MARK = {"generator": "DualGlow"}
+"""In the header of a file of tensors: what a killed process leaves has no JSON file beside it yet."""
 
 
 @dataclass
@@ -97,19 +107,20 @@ def check_bundle_folder(folder: Path | str) -> None:
     try:
         read_config(folder)
     except InputError:
-        if there and ((folder / CONFIG).exists() or not _has_mark(folder / WEIGHTS)):
+        if there and ((folder / CONFIG).exists() or not has_mark(folder / WEIGHTS)):
             raise InputError(
                 f"{there[0]} is no part of a DualGlow model, whose file would replace it; move it away, or give "
                 "another folder."
             ) from None
 
 
-def _has_mark(weights: Path) -> bool:
+def has_mark(weights: Path) -> bool:
+    """Whether DualGlow wrote this file of tensors."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(weights, "pt") as file:
-            return file.metadata() == _MARK
+            return file.metadata() == MARK
     except (OSError, SafetensorError):
         return False
 
@@ -154,7 +165,7 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
         check_numbers(config)
     except ValueError as error:
         raise InputError(f"The model {bundle.name} can't be written to {folder}: {error}; train it anew.") from None
-    content = save(tensors, _MARK)
+    content = save(tensors, MARK)
     make_folder(folder)
     write_whole(folder / WEIGHTS, content, force=True)
     write_whole(folder / CARD, card, force=True)

@@ -52,6 +52,17 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is damaged or no DualGlow configuration ({error}); get the model again.") from error
 
 
+def _fault(folder: Path) -> str:
+    """Why a folder without configuration has none, and what to give in its place."""
+    if not folder.exists():
+        return "it does not exist; check the name"
+    if folder.is_file():
+        return f"it is a file; give the folder that holds {CONFIG}"
+    if (folder / "bundle" / CONFIG).is_file():
+        return f"it is the folder of a run; give {folder / 'bundle'}"
+    return f"it has no {CONFIG}; give the folder bundle that training wrote"
+
+
 def read_config(folder: Path | str) -> dict:
     """The configuration of the bundle in ``folder``, with all that every bundle has.
 
@@ -62,7 +73,7 @@ def read_config(folder: Path | str) -> dict:
     folder = Path(folder)
     path = folder / CONFIG
     if not path.is_file():
-        raise InputError(f"{folder} is no DualGlow model: it has no {CONFIG}; give the folder that training wrote.")
+        raise InputError(f"{folder} is no DualGlow model: {_fault(folder)}.")
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path} is larger than any configuration of DualGlow; get the model again.")
     with reading(path):

@@ -62,11 +62,14 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
     there is ``subjects/sub-*``, ``bids`` if there is ``sub-*``, else ``plain``.
 
     Raises:
-        InputError: if the folder does not exist, there is no such layout, or a table can't be read.
+        InputError: if the folder does not exist or is a file, other than a table of cases, there is no such layout, or
+            a table can't be read.
     """
     folder = Path(folder)
     if not folder.exists():
         raise InputError(f"There is no folder {folder}; give the directory that holds the cases.")
+    if folder.is_file() and folder.suffix.lower() not in (".csv", ".tsv"):
+        raise InputError(f"{folder} is a file; give the directory that holds the cases.")
     if layout not in (None, *LAYOUTS):
         raise InputError(f"There is no layout {layout!r}; there are {', '.join(LAYOUTS)}.")
     table = folder if folder.is_file() else next((folder / name for name in TABLES if _is_there(folder / name)), None)
@@ -76,7 +79,7 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
         if table is None:
             raise InputError(f"{folder} has no {' or '.join(TABLES)}; write one with the columns case,t1,pet.")
         items = find_flat(table)
-        if any(folder.glob("sub-*")):
+        if any(path.is_dir() for path in folder.glob("sub-*")):
             notes.append(f"the cases are those of {table.name}; sub-* folders are not searched")
     else:
         items = {"bids": find_bids, "caps": find_caps, "plain": find_plain}[layout](folder)

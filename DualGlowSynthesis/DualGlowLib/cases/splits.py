@@ -132,8 +132,14 @@ def _mean_age(cases: Sequence[Case]) -> float | None:
 
 
 def splits_output(path: Path | str) -> Output:
-    """The file that ``write_splits`` writes, for ``outputs.check_outputs``."""
+    """The file that ``write_splits`` writes, for ``outputs.check_outputs``.
+
+    Raises:
+        InputError: if its name ends neither in .json nor in .tsv.
+    """
     path = Path(path)
+    if path.suffix.lower() not in (".json", ".tsv"):
+        raise InputError(f"Folds can't be written to {path}; end the name in .json or .tsv.")
     return Output(path, FOLD_TABLE if path.suffix.lower() == ".tsv" else FOLDS)
 
 

@@ -19,9 +19,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         commands, "simulate", simulate, "make a paired T1/FDG-PET cohort whose conditional law is known"
     )
     command.add_argument("output", metavar="OUT", help="folder to write to (BIDS, and truth/)")
-    command.add_argument("--cases", type=int, required=True, metavar="N")
+    text = "how many; more extend a cohort that is there"
+    command.add_argument("--cases", type=int, required=True, metavar="N", help=text)
     command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="cohorts of different seeds share no case")
     command.add_argument(
         "--anatomy", action="append", metavar="DIR", help="folder of T1s with region labels; repeatable"
     )
@@ -35,10 +36,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_layout(command)
     command.add_argument("--deep", action="store_true", help="read every voxel, not the headers alone")
     command.add_argument(
-        "--splits", metavar="FILE", help="also divide the subjects into folds and write them here (JSON)"
+        "--splits",
+        metavar="FILE",
+        help="also divide the subjects into folds and write them here (.json, or .tsv for a table)",
     )
-    command.add_argument("--folds", type=int, default=5, metavar="K")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--folds", type=int, default=5, metavar="K", help="how many folds")
+    command.add_argument("--seed", type=int, default=0, help="of the folds")
 
     text = "bring every T1 and PET of a directory to a grid, ready for training"
     command = add_command(commands, "prepare", prepare, text)
@@ -73,6 +76,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def validate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..cases.layouts import LAYOUTS
     from ..cases.report import validate_cases
     from ..cases.splits import make_splits, splits_output, write_splits
 
@@ -86,7 +90,9 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
     )
     console.result(report.to_text(), event="report", **report.to_dict())
     if not report.usable:
-        raise InputError(f"{arguments.cases} has no case that can be used; the report says why.")
+        found, layout = report.findings, report.findings.layout
+        why = "the report says why" if found.items else f"as {layout} it must hold {LAYOUTS[layout]}"
+        raise InputError(f"{arguments.cases} has no case that can be used; {why}.")
     if arguments.splits:
         splits = make_splits(report.usable, arguments.folds, arguments.seed)
         path = write_splits(splits, arguments.splits, arguments.force)

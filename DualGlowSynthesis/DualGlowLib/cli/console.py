@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
 from ..errors import one_line
-from ..progress import Clock
+from ..progress import Clock, json_line
 
 __all__ = ["Console"]
 
@@ -31,7 +30,7 @@ class Console:
     def event(self, **values: object) -> None:
         """Something for programs only."""
         if self.machine:
-            print(json.dumps(values), flush=True)
+            print(json_line(values), flush=True)
 
     def result(self, text: str, **values: object) -> None:
         """Something that the command made: the text for people, the values for programs."""
@@ -42,8 +41,10 @@ class Console:
             print(_harmless(text), flush=True)
 
     def note(self, text: str) -> None:
-        """A remark for people."""
-        if not self.machine:
+        """A remark: for programs the event ``notice``."""
+        if self.machine:
+            self.event(event="notice", message=text)
+        else:
             self._end_line()
             print(_harmless(text), file=sys.stderr, flush=True)
 

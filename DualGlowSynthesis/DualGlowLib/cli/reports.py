@@ -23,20 +23,20 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Declare ``evaluate`` and ``benchmark``."""
     text = "compare a model with the PETs of cases that it has not seen"
     command = add_command(commands, "evaluate", evaluate, text, force=True)
-    command.add_argument("bundle", metavar="BUNDLE")
+    command.add_argument("bundle", metavar="BUNDLE", help="the trained model, such as run/bundle")
     command.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
     add_splits(command, "evaluate on this fold alone")
-    command.add_argument("--output", required=True, metavar="REPORT.json")
+    command.add_argument("--output", required=True, metavar="REPORT.json", help="the evaluation, as JSON")
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
     text = "also probe what the MRI's latents still tell of the covariates"
     command.add_argument("--leakage", action="store_true", help=text)
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="of the samples")
     add_device(command)
 
     command = add_command(commands, "benchmark", benchmark, "time a synthesis on this machine, stage by stage")
     text = "T1 to use (default: the template that ships with DualGlow)"
     command.add_argument("t1", metavar="T1", nargs="?", help=text)
-    command.add_argument("--bundle", metavar="DIR")
+    command.add_argument("--bundle", metavar="DIR", help="trained model (default: the one that ships with DualGlow)")
     add_device(command)
 
 

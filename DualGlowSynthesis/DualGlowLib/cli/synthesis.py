@@ -38,7 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "synthesize the FDG-PET of a T1 at several ages, and draw them"
     command = add_command(commands, "sweep", sweep, text, force=True)
     _add_t1(command)
-    command.add_argument("--output", required=True, metavar="DIR")
+    command.add_argument("--output", required=True, metavar="DIR", help="folder; made if it doesn't exist")
     command.add_argument("--ages", required=True, metavar="FROM:TO:STEP", help="e.g. 50:100:10, TO included")
     _add_question(command)
 
@@ -51,7 +51,7 @@ def _add_t1(command: argparse.ArgumentParser) -> None:
 
 def _add_question(command: argparse.ArgumentParser) -> None:
     """What both commands take, but the age; and what they write besides PETs."""
-    command.add_argument("--sex", help="F or M; unknown if left out")
+    command.add_argument("--sex", help="F or M; if left out what DICOM says, else unknown")
     command.add_argument("--diagnosis", help="one that the model knows, e.g. CN, MCI, AD; unknown if left out")
     command.add_argument("--covariate", action="append", metavar="NAME=VALUE", help="any other that the model knows")
     command.add_argument(
@@ -64,7 +64,7 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--regions", action="store_true", help="also write region means, of several samples with intervals"
     )
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="of the noise: same seed, same images")
     command.add_argument("--mask", metavar="FILE", help="brain mask in the T1's space (default: found)")
     command.add_argument("--transform", metavar="FILE", help="also write the affine to the template (.h5 or .tfm)")
     command.add_argument("--qc", metavar="FILE.png", help="also draw the preparation for checking")
@@ -85,6 +85,7 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
     _check_files(arguments, question, [path])
     session = _open(arguments, console)
     session.check(question)
+    _note_single(question, console)
     scan, question = _read(arguments, console, session, question)
     _note_extrapolation(session, question, console)
     if Path(arguments.output).is_dir():
@@ -112,6 +113,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     _check_files(arguments, question, list(paths.values()), picture)
     session = _open(arguments, console)
     session.check_sweep(question, ages)
+    _note_single(question, console)
     scan, question = _read(arguments, console, session, question)
     for one in session.check_sweep(question, ages):
         _note_extrapolation(session, one, console)
@@ -172,7 +174,10 @@ def _output_file(arguments: argparse.Namespace) -> Path:
     if path.is_dir():
         return path / output_name(arguments.t1)
     if not path.name.endswith((".nii", ".nii.gz")):
-        raise InputError(f"The output {path} is no folder that exists, and does not end in .nii or .nii.gz.")
+        raise InputError(
+            f"The output {path} is no folder that exists, and does not end in .nii or .nii.gz; "
+            "end the name so, or make the folder first."
+        )
     return path
 
 
@@ -271,6 +276,14 @@ def _read(
             question = more
             console.note(f"{said} taken from the DICOM header; --{name} overrides it")
     return scan, question
+
+
+def _note_single(question: Question, console: Console) -> None:
+    if question.drawn < question.samples:
+        console.note(
+            f"at temperature 0 all {question.samples} samples are the same image, so one is made, without a spread; "
+            "--temperature 1 draws from the model's distribution"
+        )
 
 
 def _note_extrapolation(session: Session, question: Question, console: Console) -> None:

@@ -24,8 +24,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     choice.add_argument("--config", metavar="FILE", help='JSON: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
     command.add_argument("--grid", help=text)
-    command.add_argument("--steps", type=int, help="optimiser steps")
-    command.add_argument("--seed", type=int)
+    command.add_argument("--steps", type=int, help="optimiser steps (default: what the settings say)")
+    command.add_argument("--seed", type=int, help="of the run (default: what the settings say)")
     command.add_argument("--resume", action="store_true", help="go on with the run that was begun in RUN")
     add_device(command)
     add_preparation(command)
@@ -51,10 +51,6 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         arguments.jobs,
     )
 
-    def note(sentence: str) -> None:
-        console.note(sentence)
-        console.event(event="notice", message=sentence)
-
     with Stop() as stop:
         try:
             run(
@@ -63,7 +59,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
                 arguments.resume,
                 progress=console.progress,
                 report=lambda event: _tell_step(console, event),
-                note=note,
+                note=console.note,
                 stop=lambda: stop.asked,
             )
         except Interrupted as interrupted:
@@ -80,5 +76,5 @@ def _tell_step(console: Console, event: dict) -> None:
     console.event(event="step", **event)
     bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
     console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
-    if "validation_loss" in event:
+    if "validation_loss" in event and not console.machine:
         console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..cases.case import Findings
 from ..cases.records import DERIVATIVE, read_record
 from ..cases.tables import table_text
 from ..errors import InputError
-from ..files import json_text, make_folder, write_whole
+from ..files import TEMPORARY, json_text, make_folder, remove_temporary, write_whole
 from ..outputs import generated_by, kind_of_file, lies_in, refuse_links
 from .preparing import PREPARATION, SPACE, Job, Settings, case_files
 
@@ -25,9 +24,6 @@ T1: white matter 1, fluid 0, no skull. PET: SUVR. What was made from what, with 
 manifest.json; pictures for checking are in qc/. Running the command again goes on where it stopped and keeps what
 has not changed.
 """
-_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(part|png|h5|tfm)")
-"""Names under which files are written before they are renamed (``files.write_whole``, ``write_transform``)."""
-_LOGS = re.compile(r"lock|.+\.log")
 _COVARIATES = ("age", "sex", "diagnosis")
 _DESCRIPTIONS = {
     "age": {"Description": "Age at the scan", "Units": "years"},
@@ -67,10 +63,8 @@ def _is_begun(out: Path) -> bool:
     """Whether it holds nothing, or no more than a process leaves that is killed before it writes its first file."""
     for path in out.rglob("*"):
         place = path.relative_to(out).as_posix()
-        if place != "logs" and not _TEMPORARY.fullmatch(path.name):
-            folder, _, name = place.rpartition("/")
-            if folder != "logs" or not _LOGS.fullmatch(name):
-                return False
+        if place not in ("logs", "logs/lock") and not TEMPORARY.fullmatch(path.name):
+            return False
     return True
 
 
@@ -116,9 +110,7 @@ def about_case(case: str, outcome: dict) -> dict:
 
 def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) -> None:
     """Remove temporary files of a killed process, and write what is known before the first case is done."""
-    for path in out.rglob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    remove_temporary(out)
     description = {
         "Name": DERIVATIVE,
         "BIDSVersion": "1.9.0",

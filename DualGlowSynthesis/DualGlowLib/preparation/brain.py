@@ -39,6 +39,7 @@ _HEAD_OVER_BRAIN = 1.7  # volumes: below this, there is no skull
 _FOREGROUND = 0.05  # of bright tissue: above it is head; interpolation leaves a fringe of less around a stripped brain
 _MARGIN = 16.0  # millimetres of surroundings that the fine network sees
 _PLAUSIBLE_ML = (300.0, 3000.0)  # of a mask that is given
+_MOST_LABELS = 500  # different values; FreeSurfer's labels are some hundreds, an image has more
 _ON_HEAD = 0.6  # share of a given mask that must lie on the scan, and of that on something brighter than air
 
 
@@ -139,6 +140,9 @@ def given_mask(scan: Scan, mask: np.ndarray | Scan) -> tuple[np.ndarray, list[st
         brain, its_affine = mask.data > 0.5, mask.affine
         inside = resample(brain, its_affine, scan.shape, scan.affine, order=0) > 0.5
         doubts = header_doubts(mask, "the brain mask's file")
+        values = np.unique(mask.data[brain][::7])
+        if values.size > _MOST_LABELS and values[-1] > 1:
+            doubts.append("the brain mask holds grey values, as an image does, and is taken wherever they exceed 0.5")
     else:
         mask = np.asarray(mask)
         if mask.shape != scan.shape:

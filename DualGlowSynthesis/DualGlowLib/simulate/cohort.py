@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import torch
 from ..atlas.regions import PONS, REGIONS
 from ..cases.case import Case
 from ..errors import InputError
-from ..files import json_text, write_json, write_whole
+from ..files import TEMPORARY, json_text, remove_temporary, write_json, write_whole
 from ..locks import only_one
 from ..outputs import generated_by, kind_of_file, refuse_links
 from ..processes import work_off
@@ -39,7 +38,6 @@ __all__ = ["case_seed", "simulate_cohort", "truth_file"]
 Progress = Callable[[str, float], None]
 
 _LOCK = "lock"  # in truth/
-_LEFT = re.compile(r"\.[0-9a-f]{12}(\.part)?")  # what a killed process was writing
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -146,7 +144,7 @@ def _check_folder(out: Path, names: list[str]) -> None:
     """Make the folder, if nothing in it stands in the way of these cases."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the cohort.")
-    there = (file for file in out.rglob("*") if not file.is_dir() and not _LEFT.fullmatch(file.name))
+    there = (file for file in out.rglob("*") if not file.is_dir() and not TEMPORARY.fullmatch(file.name))
     if out.is_dir() and set(there) - {out / "truth" / _LOCK}:
         _settings_of(out)
         refuse_links(out)
@@ -191,9 +189,7 @@ def _settings_of(out: Path) -> dict:
 
 def _begin(out: Path, settings: dict) -> None:
     """Write the cohort's settings, or check that a cohort that is to be continued has the same."""
-    for left in out.rglob(".*"):
-        if left.is_file() and _LEFT.fullmatch(left.name):
-            left.unlink(missing_ok=True)
+    remove_temporary(out)
     path = out / "truth" / "cohort.json"
     if path.is_file():
         before = _settings_of(out)

@@ -52,7 +52,6 @@ _REGION_OF = {
     "brain_stem": (35, 61, 62, 69),
 }  # fmt: skip
 _LEFT_BELOW_100 = (30, 32, 37, 39, 41, 48, 50, 52, 56, 58, 60, 62, 75, 82, 84, 86, 88, 90, 92, 94)
-_RIGHT_BELOW_100 = (23, 31, 36, 38, 40, 47, 49, 51, 55, 57, 59, 61, 76, 81, 83, 85, 87, 89, 91, 93)
 _KNOWN = frozenset((0, *_OTHER_CSF, *_VENTRICLES, *_WHITE, *(code for codes in _REGION_OF.values() for code in codes)))
 _LABEL_NAME = re.compile(r"_(DL)?MUSE|_labels?|_d?seg(?![a-z])", re.IGNORECASE)
 

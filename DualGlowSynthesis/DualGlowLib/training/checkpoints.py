@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..bundle.bundle import unsound_tensor
+from ..bundle.bundle import MARK, has_mark, unsound_tensor
 from ..errors import InputError
 from ..files import write_whole
 from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
@@ -46,6 +46,13 @@ class Checkpoints:
         """Whether one was ever finished; tensors alone are what is left of a first one that was not."""
         return next(self.folder.glob("checkpoint-*.json"), None) is not None
 
+    def foreign(self) -> Path | None:
+        """A file that has the name of a checkpoint's tensors, though neither its mark nor a JSON file beside it."""
+        steps = [self._paths(step) for step in self.steps()]
+        return next(
+            (data for about, data in steps if data.exists() and not about.exists() and not has_mark(data)), None
+        )
+
     def steps(self) -> list[int]:
         """Of those that are there, whole or not, the highest first."""
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob("checkpoint-*"))
@@ -65,7 +72,7 @@ class Checkpoints:
 
         step = values["step"]
         about, data = self._paths(step)
-        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, MARK)
         write_whole(data, content, force=True)
         write_sealed(about, {"format": _FORMAT, **values}, {data.name: hashlib.sha256(content).hexdigest()})
         for other in set(self.steps()) - {step, self.last}:

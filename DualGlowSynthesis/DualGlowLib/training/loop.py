@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from ..bundle.bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
 from ..bundle.card import model_card
 from ..errors import InputError
-from ..files import make_folder, unusable, write_whole
+from ..files import make_folder, remove_temporary, unusable, write_whole
 from ..flow import set_memory
 from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
@@ -26,11 +27,12 @@ from .data import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
 from .settings import TrainingSettings
 
-__all__ = ["Interrupted", "Trainer", "begin_run", "check_run"]
+__all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run"]
 
 _OUTLIER = 20.0
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
 _LOCK, _HISTORY, _BUNDLE = "run.lock", "history.jsonl", "bundle"
+_FIRST = b'{"step": '  # of each line of a history
 _FREE = {"checkpoint_every", "validate_every", "steps", "memory"}  # settings that a run may be resumed with others of
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
@@ -49,16 +51,44 @@ def check_run(folder: Path | str, resume: bool) -> None:
     has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
     is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
     history = folder / _HISTORY
+    if foreign := Checkpoints(folder).foreign() or (None if is_saved else _foreign_history(history)):
+        raise InputError(
+            f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
+        )
     is_begun = history.exists()
+    if has_model and not is_saved:
+        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
     if not resume:
-        if has_model or is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
+        if is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
             raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
         return
     if not is_saved and not is_begun:
         raise InputError(f"{folder} has no run to resume from; start without --resume.")
-    if not is_saved and has_model:
-        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
     check_bundle_folder(bundle)
+
+
+def _foreign_history(history: Path) -> Path | None:
+    """The file, if it isn't a history, or the beginning of one."""
+    if not history.is_file():
+        return None
+    with history.open("rb") as file:
+        head = file.read(len(_FIRST))
+    return None if _FIRST.startswith(head) else history
+
+
+def check_free(folder: Path | str) -> None:
+    """Refuse a folder in which another process trains, before anything is prepared for a run there.
+
+    Raises:
+        InputError: if one does, or the folder can't be written.
+    """
+    if Path(folder).is_dir():
+        with _locked(Path(folder)):
+            pass
+
+
+def _locked(folder: Path) -> AbstractContextManager[None]:
+    return only_one(folder / _LOCK, f"training into {folder}")
 
 
 def begin_run(folder: Path | str) -> None:
@@ -254,7 +284,7 @@ class Trainer:
                 weights have become infinite.
             Interrupted: if ``stop`` said so.
         """
-        with only_one(self.folder / _LOCK, f"training into {self.folder}"):
+        with _locked(self.folder):
             self._start(resume)
             self._train()
             return self._bundle()
@@ -284,9 +314,7 @@ class Trainer:
     def _start(self, resume: bool) -> None:
         check_run(self.folder, resume)
         make_folder(self.folder)
-        for folder in (self.folder, self.folder / _BUNDLE):
-            for left in folder.glob(".*.part"):  # by a process that was killed, see ``files.write_whole``
-                left.unlink(missing_ok=True)
+        remove_temporary(self.folder)
         old = self.folder / OLD
         if resume and (self._checkpoints.exist() or old.is_file()):
             self._load(old)
@@ -393,7 +421,7 @@ class Trainer:
         self.bits = values["bits"] if "bits" in values else _bits(last)
         if from_old:
             self._save()
-        old.unlink(missing_ok=True)
+            old.unlink()
         if problems:
             self.note(f"{'; '.join(problems)}: the run goes on from step {self.step}.")
         elif reached > self.step:

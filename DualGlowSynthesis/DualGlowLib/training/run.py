@@ -21,7 +21,7 @@ from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, 
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
 from .data import Cohort, split_subjects
-from .loop import Interrupted, Trainer, begin_run, check_run
+from .loop import Interrupted, Trainer, begin_run, check_free, check_run
 from .settings import TrainingSettings
 
 __all__ = ["Plan", "prepared_folder", "train"]
@@ -97,6 +97,7 @@ def train(
     if Path(plan.folder).resolve() == Path(plan.cases).resolve():
         raise InputError(f"{plan.folder} holds the cases themselves; give another folder for the run.")
     check_run(plan.folder, resume)
+    check_free(plan.folder)
     settings, rest = TrainingSettings.read(plan.settings_file) if plan.settings_file else (TrainingSettings(), {})
     settings = settings.updated(dict(plan.changes), "command line")
     asked = None if plan.grid is None else grid_named(plan.grid)

@@ -56,7 +56,7 @@ def read_scan(path: str | Path, series: str | None = None, pet: bool = False) ->
         path: the file; its name does not matter, except that a NIfTI pair (.hdr, .img) needs both files beside each
             other. Or a folder of DICOM files.
         series: which DICOM series, where a folder has several: its number, its UID or part of its description.
-            Other formats have no series.
+            Other formats have none.
         pet: whether a PET is wanted: then of several DICOM series it is chosen, and not the T1.
 
     Returns:
@@ -65,7 +65,8 @@ def read_scan(path: str | Path, series: str | None = None, pet: bool = False) ->
     Raises:
         InputError: if the file is missing, empty, incomplete, a folder without a DICOM series that can be chosen, not
             an image, not one 3-D scalar volume of at least 8 voxels along each axis with even distances between its
-            slices, constant, or has no finite voxel or no usable geometry.
+            slices, constant, or has no finite voxel or no usable geometry; or if a series is named in another format
+            than DICOM.
     """
     path = Path(path)
     if path.is_dir():
@@ -74,6 +75,8 @@ def read_scan(path: str | Path, series: str | None = None, pet: bool = False) ->
     kind, head = _opened(path)
     if kind == "dicom":
         return _read_series(path, series, pet)
+    if series is not None:
+        raise InputError(f"{path} is not DICOM, so there is no series {series!r} in it; name none.")
     if kind in ("nrrd", "metaimage"):
         data, affine, meta = _read_itk(path, kind, head)
     else:

@@ -33,7 +33,6 @@ Who deletes what:
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import signal
@@ -49,7 +48,7 @@ from typing import IO, Any
 
 from .. import InputError, __version__
 from ..errors import Cancelled
-from ..progress import Clock
+from ..progress import Clock, json_line
 from ..startup import set_up_process
 from .exchange import Exchange
 
@@ -286,20 +285,7 @@ def _ending_of(error: BaseException) -> tuple[str, dict]:
 
 
 def _line(number: int | None, event: str, values: dict) -> str:
-    return json.dumps(_plain({"id": number, "event": event, **values}), allow_nan=False) + "\n"
-
-
-def _plain(value: object) -> object:
-    """What JSON can hold: numpy's numbers and arrays as numbers and lists, what is not finite as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+    return json_line({"id": number, "event": event, **values}) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,13 +21,11 @@ __all__ = [
     "acknowledgementText",
     "addModelFolder",
     "deleteDownloads",
-    "downloadsSize",
     "isDownloaded",
     "listModels",
     "modelFacts",
     "modelsFolder",
     "needsAcknowledgement",
-    "removeModel",
     "startDownload",
 ]
 
@@ -142,11 +140,6 @@ def startDownload(url: str, sha256: str, onProgress=None, onDone=None, onFailed=
     return Download(url, sha256, modelsFolder(), onProgress, done, onFailed)
 
 
-def downloadsSize() -> int:
-    """Bytes that ``deleteDownloads`` would free."""
-    return _size(modelsFolder())
-
-
 def deleteDownloads() -> int:
     """Delete every downloaded model. Gives the bytes that are free now.
 
@@ -156,20 +149,6 @@ def deleteDownloads() -> int:
     if Download.anyRunning():
         raise InputError(_("A download is running; cancel it or wait for its end before you delete the models."))
     return _delete(modelsFolder())
-
-
-def removeModel(model: Model) -> int:
-    """Take a model off the list. A downloaded one is deleted (gives the bytes), the folder of an added one stays.
-
-    Raises:
-        InputError: if it comes with DualGlow, or its files can't be deleted.
-    """
-    if model.origin == BUNDLED:
-        raise InputError(_("{name} comes with DualGlow and can't be removed.").format(name=model.name))
-    if model.origin == ADDED:
-        _store(_FOLDERS, [folder for folder in _stored(_FOLDERS) if Path(folder) != model.path])
-        return 0
-    return _delete(model.path)
 
 
 # ------------------------------------------------------------------------------------------------------------- licences

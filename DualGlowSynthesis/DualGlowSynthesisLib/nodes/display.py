@@ -148,7 +148,8 @@ def addLegend(volumeNode, unit: str) -> None:
     with slicer.util.NodeModify(legend):
         legend.SetTitleText(_("SYNTHETIC\n{unit}").format(unit=unit))
         shown = _displayOf(volumeNode)
-        legend.SetLabelFormat("%.2f" if shown.GetWindow() < 1 else "%.1f")
+        hasFullTenths = all(abs(10 * end - round(10 * end)) < 1e-6 for end in (shown.GetWindow() / 2, shown.GetLevel()))
+        legend.SetLabelFormat("%.1f" if hasFullTenths else "%.2f")
         legend.SetNumberOfLabels(3)
         legend.SetSize(0.1, 0.3)  # of the view; as large as it is by default it would hide a part of the brain
         legend.SetPosition(0.99, 0.02)
