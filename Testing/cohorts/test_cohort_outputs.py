@@ -175,7 +175,7 @@ def test_a_simulation_that_is_refused_makes_no_folder(tmp_path: Path) -> None:
 
 def test_a_model_without_its_run_is_not_trained_over(tmp_path: Path) -> None:
     foreign(tmp_path / "run" / "bundle" / "README.md")
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="has a model but no checkpoint to resume from"):
         check_run(tmp_path / "run", resume=False)
     (tmp_path / "run" / "checkpoint.pt").touch()
     with pytest.raises(InputError, match=r"README\.md is no part of a DualGlow model"):

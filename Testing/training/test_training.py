@@ -48,8 +48,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "checkpoint_every": 4,
         "validate_every": 3,
     }
+    flow = {"depths": [1, 1, 1], "widths": [16, 16, 16]}
+    model = {"mri": flow, "pet": flow, "link": {"widths": [16, 16, 16], "context": [4, 4, 4]}}
     path = tmp_path_factory.mktemp("settings") / "settings.json"
-    path.write_text(json.dumps({"preset": "standard", "training": {**training, "validation": 0.2}}))
+    values = {"preset": "standard", "model": model, "training": {**training, "validation": 0.2}}
+    path.write_text(json.dumps(values))
     return path
 
 
