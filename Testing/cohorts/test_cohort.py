@@ -6,18 +6,17 @@ import json
 import multiprocessing
 import multiprocessing.spawn
 import os
-import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from DualGlowLib import InputError
+from DualGlowLib import InputError, processes
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.cases.layouts import is_simulated, read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
@@ -31,30 +30,13 @@ from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
-from raw_cohort import job_of_many_kinds, make_cohort, quick_case, start
+from raw_cohort import content, group_is_gone, job_of_many_kinds, make_cohort, quick_case, start
 
 GRID = GRIDS["small"]
 LIBRARY = Path(sys.modules["DualGlowLib"].__file__).parent.parent
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
-
-
-def content(out: Path) -> dict[str, str]:
-    """The hash of every file but the logs."""
-    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.parent.name != "logs")
-    return {path.relative_to(out).as_posix(): hash_file(path) for path in paths}
-
-
-def group_is_gone(group: int, patience: float = 30.0) -> bool:
-    """Whether no process of the group runs any more; one that only waits for its burial (zombie) doesn't."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        table = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
-        if not any(int(line.split()[0]) == group and "Z" not in line for line in table.splitlines()):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 NAMES = [f"sub-{number:02d}" for number in range(5)]
@@ -95,9 +77,13 @@ def test_a_job_that_fails_or_dies_does_not_stop_the_others() -> None:
     assert os.environ.get("OMP_NUM_THREADS") != "1" or "OMP_NUM_THREADS" in os.environ
 
 
-def test_a_job_that_takes_too_long_is_ended_and_the_others_done() -> None:
-    outcomes = dict(work_off(["long", "a", "b"], job_of_many_kinds, 1, limit=30))
-    assert outcomes[0] == {"status": "failed", "reasons": ["it took more than 30 seconds"]}
+def test_a_job_that_takes_too_long_is_ended_and_the_others_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes 10 minutes ahead as soon as the long one has begun."""
+    ahead = []
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(ahead)))
+    jobs, begun = ["long", "a", "b"], lambda index, stage, _: ahead.append(600 if stage == "begun" else 0)
+    outcomes = dict(work_off(jobs, job_of_many_kinds, 1, progress=begun, limit=300))
+    assert outcomes[0] == {"status": "failed", "reasons": ["it took more than 300 seconds"]}
     assert [outcomes[index]["job"] for index in (1, 2)] == ["a", "b"]
 
 
@@ -329,32 +315,21 @@ def test_only_one_process_prepares_into_a_folder(cases: Path, tmp_path: Path) ->
 
 def test_killed_at_random_and_resumed_it_ends_as_if_undisturbed(cases: Path, whole: Path, tmp_path: Path) -> None:
     """20 times: the whole process group is killed a random number of steps and milliseconds into its life."""
-    rng, expected = random.Random(2024), content(whole)
-    out, trees, kills, after = tmp_path / "out", 0, 0, []
-    while kills < 20:
-        with start(cases, out, 1 + kills % 2) as process:
-            for _ in range(rng.randint(1, 14)):
-                if not process.stdout.readline():
-                    break
-            time.sleep(rng.uniform(0, 0.03))
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-        assert group_is_gone(process.pid)
-        if process.returncode != -signal.SIGKILL:
-            assert process.returncode == 0
-        else:
-            kills += 1
-        there = content(out)
-        after.append(len(there))
-        # Whatever the directory says can be used is what the undisturbed run made.
-        for item in validate_cases(out).findings.items if (out / "dataset_description.json").exists() else ():
-            if item.is_usable():
-                assert all(there[name] == expected[name] for name in expected if name.startswith(f"{item.name}/"))
-        if (out / "manifest.json").exists():
-            assert there == expected
-            shutil.rmtree(out)
-            trees += 1
+    expected, out, kills, after = content(whole), tmp_path / "out", 0, []
+    with start(cases, out, 20, "kill") as program:
+        for told in map(json.loads, program.stdout):
+            kills += told["code"] == -signal.SIGKILL
+            assert told["code"] in (0, -signal.SIGKILL)
+            assert told["gone"]
+            there = told["content"]
+            after.append(len(there))
+            # Whatever the directory says can be used is what the undisturbed run made.
+            for name in told["usable"]:
+                assert all(there[path] == expected[path] for path in expected if path.startswith(f"{name}/"))
+            assert "manifest.json" not in there or there == expected
+        errors = program.stderr.read()
+    assert program.returncode == 0, errors
+    assert kills == 20
     assert len(set(after)) > 5  # it did die in many different states
     with start(cases, out, 2) as process:
         _, errors = process.communicate(timeout=300)

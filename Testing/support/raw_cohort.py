@@ -1,22 +1,30 @@
-"""A made-up raw cohort and a program that prepares it, quickly or really.
+"""A made-up raw cohort and a program that prepares it, quickly or really, or is killed so many times while it does.
 
 python Testing/support/raw_cohort.py CASES OUT JOBS quick|real
+python Testing/support/raw_cohort.py CASES OUT TIMES kill
 """
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from DualGlowLib.atlas.template import load_template
+from DualGlowLib.cases.report import validate_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
 from DualGlowLib.cohorts.preparing import prepare_case
+from DualGlowLib.files import hash_file
 from DualGlowLib.preparation.intensity import normalise_t1
 from DualGlowLib.volumes.grid import GRIDS
 from DualGlowLib.volumes.resampling import resample
@@ -24,7 +32,7 @@ from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
 from places import LIBRARY
 
-__all__ = ["GRID", "job_of_many_kinds", "make_cohort", "quick_case", "start"]
+__all__ = ["GRID", "content", "group_is_gone", "job_of_many_kinds", "make_cohort", "quick_case", "start"]
 
 GRID = GRIDS["small"]
 
@@ -34,13 +42,7 @@ def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
 
     Both images name one space, so that the PET needs no registration.
     """
-    template = load_template()
-    coarse = np.diag([4.0, 4.0, 4.0, 1.0])
-    coarse[:3, 3] = (-90, -126, -72)
-    maps = {
-        name: resample(scan.data, scan.affine, (46, 55, 46), coarse)
-        for name, scan in (("t1", template.t1), ("brain", template.mask), ("gm", template.gm), ("wm", template.wm))
-    }
+    coarse, maps = _coarse_template()
     rows = ["participant_id\tage\tsex\tdiagnosis\tsite"]
     for number, name in enumerate(names):
         angle, shape = np.deg2rad(3 * number - 4), (34, 42, 36)
@@ -49,7 +51,7 @@ def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
         affine[:3, 3] = [2 * number, -17, 8 - number] - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
         stretch = np.diag([1 + 0.02 * number, 1 - 0.01 * number, 1, 1])
 
-        t1, brain, gm, wm = (resample(data, stretch @ coarse, shape, affine) for data in maps.values())
+        t1, brain, gm, wm = (resample(data, stretch @ coarse, shape, affine) for data in maps)
         uptake = 8000 * (1.6 * gm + 0.9 * wm + 0.05 * brain)
         for data, path in (
             (t1, f"anat/{name}_space-orig_T1w.nii.gz"),
@@ -61,6 +63,15 @@ def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
         rows.append(f"{name}\t{60 + number}\t{'FM'[number % 2]}\tCN\tRome")
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+@lru_cache(maxsize=1)  # takes far longer than all that is made of it
+def _coarse_template() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """The template at 4 mm: affine; T1, brain, grey and white matter."""
+    template, coarse = load_template(), np.diag([4.0, 4.0, 4.0, 1.0])
+    coarse[:3, 3] = (-90, -126, -72)
+    scans = (template.t1, template.mask, template.gm, template.wm)
+    return coarse, tuple(resample(scan.data, scan.affine, (46, 55, 46), coarse) for scan in scans)
 
 
 def quick_case(job, progress) -> dict:
@@ -115,15 +126,16 @@ def job_of_many_kinds(job: str, progress) -> dict:
     if job == "exit":
         os._exit(3)
     if job == "long":
+        progress("begun", 0.0)
         time.sleep(600)
     progress("half", 0.5)
     return {"status": "good", "job": job, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
 
 
-def start(cases: Path, out: Path, jobs: int, work: str = "quick") -> subprocess.Popen:
+def start(cases: Path, out: Path, number: int, work: str = "quick") -> subprocess.Popen:
     """The script above in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, __file__, str(cases), str(out), str(jobs), work],
+        [sys.executable, __file__, str(cases), str(out), str(number), work],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -135,8 +147,55 @@ def start(cases: Path, out: Path, jobs: int, work: str = "quick") -> subprocess.
     )
 
 
-def main() -> int:
-    cases, out, jobs, work = sys.argv[1:5]
+def content(out: Path) -> dict[str, str]:
+    """The hash of every file but the logs."""
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.parent.name != "logs")
+    return {path.relative_to(out).as_posix(): hash_file(path) for path in paths}
+
+
+def group_is_gone(group: int, patience: float = 30.0) -> bool:
+    """Whether no process of the group runs any more; one that only waits for its burial (zombie) doesn't."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        table = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+        if not any(int(line.split()[0]) == group and "Z" not in line for line in table.splitlines()):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def kill_at_random(cases: str, out: Path, times: int) -> None:
+    """Kill processes that prepare, copies of this one; prints a JSON object about each.
+
+    ``code``: its exit code; ``gone``: whether no process of its group is left; ``content`` of the folder; ``usable``:
+    the cases that can be used, says the folder. What is complete is removed, so that the next one begins anew.
+    """
+    rng, kills, code = random.Random(2024), 0, 0
+    while kills < times and code in (0, -signal.SIGKILL):
+        reading, writing = os.pipe()
+        number = os.fork()
+        if not number:
+            os.setsid()
+            os.dup2(writing, 1)
+            os.close(reading)
+            os._exit(prepare(cases, out, 1 + kills % 2, quick_case))
+        os.close(writing)
+        with open(reading) as lines:
+            heard = all(lines.readline() for _ in range(rng.randint(1, 14)))
+            time.sleep(rng.uniform(0, 0.03))
+            if heard:
+                os.killpg(number, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+        kills += code == -signal.SIGKILL
+        gone, there = group_is_gone(number), content(out)
+        items = validate_cases(out).findings.items if (out / "dataset_description.json").exists() else ()
+        usable = [item.name for item in items if item.is_usable()]
+        print(json.dumps({"code": code, "gone": gone, "content": there, "usable": usable}), flush=True)
+        if "manifest.json" in there:
+            shutil.rmtree(out)
+
+
+def prepare(cases: str, out: Path, jobs: int, work: Callable[[object, Callable], dict]) -> int:
     stopped = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.append(True))
@@ -144,12 +203,20 @@ def main() -> int:
         cases,
         out,
         GRID,
-        jobs=int(jobs),
+        jobs=jobs,
         progress=lambda message, fraction: print(f"{fraction:.3f} {message}", flush=True),
         stop=lambda: bool(stopped),
-        work={"quick": quick_case, "real": prepare_case}[work],
+        work=work,
     )
     return 1 if result.interrupted else 0
+
+
+def main() -> int:
+    cases, out, number, work = sys.argv[1:5]
+    if work == "kill":
+        kill_at_random(cases, Path(out), int(number))
+        return 0
+    return prepare(cases, Path(out), int(number), {"quick": quick_case, "real": prepare_case}[work])
 
 
 if __name__ == "__main__":
