@@ -75,9 +75,20 @@ def _check_way_back(prepared: Prepared) -> None:
 
 @pytest.mark.parametrize(("order", "signs"), AXES)
 def test_axes_in_any_order_and_direction(head: tuple[Scan, np.ndarray], reference: Prepared, order, signs) -> None:
+    """Once the head is registered, the voxels come to the grid and back."""
+    again, mask = _rearranged(*head, order, signs)
+    target = np.linalg.inv(reference.to_template) @ GRID.affine
+    images = [resample(one.data, one.affine, GRID.shape, target) for one in (again, head[0])]
+    np.testing.assert_allclose(*images, atol=1e-4 * images[1].max())
+    _check_way_back(replace(reference, scan=again, patient_mask=mask))
+
+
+@pytest.mark.parametrize(("order", "signs"), AXES[3::7])  # every order; every axis both ways; both hands
+def test_axes_do_not_change_the_preparation(head: tuple[Scan, np.ndarray], reference: Prepared, order, signs) -> None:
     again, mask = _rearranged(*head, order, signs)
     prepared = prepare(again, GRID, mask)
     np.testing.assert_allclose(prepared.to_template, reference.to_template, atol=1e-3)
+    np.testing.assert_allclose(prepared.t1, reference.t1, atol=2e-3)
     assert _mean_difference(prepared, reference) < 1e-3
     _check_way_back(prepared)
 
