@@ -14,10 +14,13 @@ from places import SHARED
 set_up_process()  # as the programs do; the tests that run in this process wait less for memory
 
 SLOW = (
-    "worker/test_worker", "slicer/test_two_patients", "cohorts/test_cohort", "preparation/test_pet",
-    "slicer/test_end_to_end", "training/test_checkpoints", "preparation/test_deformable", "synthesis/test_session",
-    "preparation/test_quality", "model/test_likelihood", "model/test_model", "model/test_numerics",
-    "slicer/test_window", "evaluation/test_evaluation", "cli/test_command_line", "slicer/test_client",
+    "worker/test_worker", "cohorts/test_cohort", "preparation/test_pet", "preparation/test_verdicts",
+    "slicer/test_end_to_end", "training/test_training", "synthesis/test_session", "slicer/test_modules",
+    "simulate/test_simulated_cohort", "training/test_run", "preparation/test_t1", "preparation/test_field_of_view",
+    "preparation/test_deformable", "bundle/test_bundled_model", "volumes/test_dicom_reading",
+    "training/test_checkpoints", "cli/test_command_line", "volumes/test_voxels", "training/test_runs",
+    "volumes/test_geometry", "preparation/test_quality", "cli/test_command_line_cohorts", "model/test_likelihood",
+    "evaluation/test_evaluation", "cli/test_own_covariate", "slicer/test_two_patients", "slicer/test_first_start",
 )  # fmt: skip
 """Files that take longest, the longest first: begun last, one would keep a single process busy at the end."""
 

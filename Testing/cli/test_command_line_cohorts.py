@@ -21,6 +21,8 @@ from DualGlowLib.volumes.resampling import resample
 from raw_cohort import make_cohort
 
 TINY = {"steps": 2, "batch": 2, "validation": 0.5, "initialize_with": 2, "warmup": 1}
+FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
+MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [2, 2, 2]}}
 
 
 def events(capsys: pytest.CaptureFixture) -> list[dict]:
@@ -49,7 +51,7 @@ def test_from_a_folder_of_scans_to_an_evaluated_model(tmp_path: Path, capsys: py
     folds = str(tmp_path / "folds.json")
     assert main(["validate", prepared, "--splits", folds, "--folds", "3", "--json"]) == 0
     assert [event["event"] for event in events(capsys)[-2:]] == ["report", "output"]
-    (tmp_path / "settings.json").write_text(json.dumps({"training": TINY}))
+    (tmp_path / "settings.json").write_text(json.dumps({"model": MODEL, "training": TINY}))
     train = ["train", prepared, "--grid", "small", "--config", str(tmp_path / "settings.json"), "--json"]
     assert main([*train, "--splits", folds, "--output", str(tmp_path / "run")]) == 2  # --fold is missing
     assert main([*train, "--splits", folds, "--fold", "1", "--output", str(tmp_path / "run")]) == 0

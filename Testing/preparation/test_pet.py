@@ -14,7 +14,7 @@ from DualGlowLib import InputError
 from DualGlowLib.atlas.reference import REFERENCES, reference_mean, reference_region
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.preparation.brain import brain_mask
-from DualGlowLib.preparation.pet import prepare_pet
+from DualGlowLib.preparation.pet import PreparedPet, prepare_pet
 from DualGlowLib.preparation.pet_quality import check_image, file_doubts
 from DualGlowLib.preparation.rigid import register_rigid
 from DualGlowLib.preparation.t1 import Prepared, prepare
@@ -53,6 +53,12 @@ def pet(prepared: Prepared) -> Scan:
     head = resample(prepared.patient_mask, t1.affine, t1.shape, t1.affine @ np.diag([0.87, 0.87, 0.87, 1])) > 0.5
     noise = np.random.default_rng(0).normal(0, 0.3, t1.shape)
     return t1.like(_gauss(9000 * grey + 2250 * white + 600 * head, 6, 2) * (1 + _gauss(noise, 4, 2)))
+
+
+@pytest.fixture(scope="module")
+def there(prepared: Prepared, pet: Scan) -> PreparedPet:
+    """That PET on the grid, where it lies."""
+    return prepare_pet(pet, prepared, registered=True)
 
 
 def _move(angles: tuple, shift: tuple, prepared: Prepared) -> np.ndarray:
@@ -126,8 +132,7 @@ def test_a_real_anatomy_moved_by_30_mm_and_20_degrees(brainweb: tuple, number: i
     assert _left(transform, move, t1, mask) < 1  # 2 mm are asked for
 
 
-def test_a_registered_pet_stays_where_it_is_and_is_checked(prepared: Prepared, pet: Scan) -> None:
-    there = prepare_pet(pet, prepared, registered=True)
+def test_a_registered_pet_stays_where_it_is_and_is_checked(prepared: Prepared, pet: Scan, there: PreparedPet) -> None:
     assert (there.pet_to_t1 == np.eye(4)).all()
     assert there.verdict.status == "good"
     assert there.quality["moved"] == 0
@@ -140,9 +145,8 @@ def test_a_registered_pet_stays_where_it_is_and_is_checked(prepared: Prepared, p
 # ------------------------------------------------------------------------------------------------- grid and resolution
 
 
-def test_the_pet_lies_on_the_grid_with_the_t1(prepared: Prepared, pet: Scan) -> None:
+def test_the_pet_lies_on_the_grid_with_the_t1(prepared: Prepared, pet: Scan, there: PreparedPet) -> None:
     """Moved by its header, registered, and onto the grid: the same as the PET that was never moved."""
-    expected = prepare_pet(pet, prepared, registered=True)
     move = _move((10, 12, -7), (-20, 14, 30), prepared)
     seen: list[tuple[str, float]] = []
     found = prepare_pet(
@@ -152,7 +156,7 @@ def test_the_pet_lies_on_the_grid_with_the_t1(prepared: Prepared, pet: Scan) -> 
     assert found.suvr.dtype == np.float32
     assert found.verdict.status == "good"
     assert found.quality["covered"] > 0.99
-    assert np.abs(found.suvr - expected.suvr)[prepared.mask].mean() < 0.03 * expected.suvr[prepared.mask].mean()
+    assert np.abs(found.suvr - there.suvr)[prepared.mask].mean() < 0.03 * there.suvr[prepared.mask].mean()
     assert {stage for stage, _ in seen} == {"registration", "resampling"}
     assert np.all(np.diff([fraction for _, fraction in seen]) >= 0)
     assert seen[-1][1] == 1
@@ -189,15 +193,14 @@ def test_the_declared_resolution_is_reached(prepared: Prepared, pet: Scan, size:
     assert one.resolution == pytest.approx(8.0, abs=0.05)
 
 
-def test_an_unknown_resolution_stays_unknown(prepared: Prepared, pet: Scan) -> None:
-    unknown = prepare_pet(pet, prepared, registered=True)
-    assert unknown.resolution is None
-    assert unknown.quality["smoothed"] == [0, 0, 0]
-    assert "unknown" in unknown.quality["notes"][0]
+def test_an_unknown_resolution_stays_unknown(prepared: Prepared, pet: Scan, there: PreparedPet) -> None:
+    assert there.resolution is None
+    assert there.quality["smoothed"] == [0, 0, 0]
+    assert "unknown" in there.quality["notes"][0]
     coarse = prepare_pet(pet, prepared, source_resolution=9.0, registered=True)
     assert coarse.quality["smoothed"] == [0, 0, 0]
     assert coarse.resolution == pytest.approx(np.hypot(9.0, np.sqrt(3.4**2 - 2**2)), abs=0.2)
-    np.testing.assert_array_equal(coarse.suvr, unknown.suvr)
+    np.testing.assert_array_equal(coarse.suvr, there.suvr)
     with pytest.raises(InputError, match="resolution of a PET must be between 0 and 30 mm"):
         prepare_pet(pet, prepared, resolution=0.0)
 
@@ -208,7 +211,7 @@ def prepared_top(prepared: Prepared) -> float:
     return float(nib.affines.apply_affine(prepared.scan.affine, place)[:, 2].max())
 
 
-def test_what_the_pet_has_not_measured_is_zero_and_said(prepared: Prepared, pet: Scan) -> None:
+def test_what_the_pet_has_not_measured_is_zero_and_said(prepared: Prepared, pet: Scan, there: PreparedPet) -> None:
     cut = pet.data.copy()
     cut[:, :, 55:] = 0  # as after a crop: planes without an image
     for image in (pet.like(cut), Scan(pet.data[:, :, :55], pet.affine)):
@@ -225,7 +228,7 @@ def test_what_the_pet_has_not_measured_is_zero_and_said(prepared: Prepared, pet:
     assert found.verdict.status == "doubtful"
     assert {"sensorimotor_L", "sensorimotor_R"} & found.quality["regions_seen"].keys()
     assert any("sensorimotor" in reason and "outside its field of view" in reason for reason in found.verdict.reasons)
-    assert not prepare_pet(pet, prepared, registered=True).quality["regions_seen"]
+    assert not there.quality["regions_seen"]
     without_pons = Scan(pet.data[:, :, 24:], pet.affine @ nib.affines.from_matvec(np.eye(3), [0, 0, 24]), "upper.nii")
     with pytest.raises(InputError, match=r"of the reference region \(pons\) lies in the field of view of upper.nii"):
         prepare_pet(without_pons, prepared, registered=True)
@@ -330,12 +333,11 @@ def test_a_real_pattern_of_uptake(shared: Path, prepared: Prepared) -> None:
 # ---------------------------------------------------------------------------------------- what the file leaves in doubt
 
 
-def test_an_overflow_of_a_pet_is_named(prepared: Prepared, pet: Scan) -> None:
+def test_an_overflow_of_a_pet_is_named(prepared: Prepared, pet: Scan, there: PreparedPet) -> None:
     """The hottest percent of the brain wraps to negative or to small values; a whole one has nothing of it."""
     scaled = np.round(pet.data / np.percentile(pet.data[prepared.patient_mask], 99) * 32767)
-    whole = prepare_pet(pet, prepared, registered=True)
-    assert (whole.quality["wrapped"], whole.quality["negative_in_brain"]) == (0, 0)
-    assert whole.verdict.status == "good", whole.verdict.reasons
+    assert (there.quality["wrapped"], there.quality["negative_in_brain"]) == (0, 0)
+    assert there.verdict.status == "good", there.verdict.reasons
     for wrong in (scaled.astype(np.int64).astype(np.int16), (2 * scaled).astype(np.int64).astype(np.uint16)):
         found = prepare_pet(pet.like(wrong.astype(np.float32)), prepared, registered=True)
         assert found.verdict.status == "doubtful"
