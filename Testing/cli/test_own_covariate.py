@@ -19,6 +19,8 @@ from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
 
 COVARIATES = ["age", {"name": "education", "kind": "numeric"}, {"name": "site", "kind": "categorical"}]
+FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
+MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [2, 2, 2]}}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     settings = {
-        "model": {"covariates": COVARIATES},
+        "model": {**MODEL, "covariates": COVARIATES},
         "training": {"steps": 2, "warmup": 1, "initialize_with": 2, "batch": 1, "validation": 0.2},
     }
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -139,7 +141,8 @@ def test_no_sweep_over_an_age_that_the_model_does_not_know(
     cohort: Path, t1: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """Else it would write the same PET under three ages."""
-    settings = {"model": {"covariates": []}, "training": {"steps": 1, "warmup": 1, "initialize_with": 2, "batch": 1}}
+    training = {"steps": 1, "warmup": 1, "initialize_with": 2, "batch": 1}
+    settings = {"model": {**MODEL, "covariates": []}, "training": training}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     options = ["--grid", "small", "--config", str(tmp_path / "settings.json"), "--device", "cpu"]
     assert main(["train", str(cohort), "--output", str(tmp_path / "run"), *options]) == 0
