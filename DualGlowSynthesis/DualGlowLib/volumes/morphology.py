@@ -33,7 +33,7 @@ def filled(mask: np.ndarray) -> np.ndarray:
     box = extent(mask)
     image = sitk.GetImageFromArray(np.pad(mask[box].astype(np.uint8), 1))  # so that all outside hangs together
     whole = mask.copy()
-    whole[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(image))[1:-1, 1:-1, 1:-1] > 0
+    whole[box] = sitk.GetArrayFromImage(sitk.BinaryFillhole(image))[1:-1, 1:-1, 1:-1] > 0
     return whole
 
 
@@ -46,7 +46,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
     box = extent(mask)
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8)))
     largest = np.zeros_like(mask)
-    largest[box] = sitk.GetArrayViewFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
+    largest[box] = sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
     return largest
 
 
