@@ -1,11 +1,15 @@
-"""Time left, in every event that tells of progress."""
+"""Events that tell of progress: the time left, and each as one line of JSON."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from DualGlowLib import progress
-from DualGlowLib.progress import Clock, seconds_left
+from DualGlowLib.progress import Clock, json_line, seconds_left
 
 
 def test_time_left_is_in_proportion() -> None:
@@ -33,3 +37,10 @@ def test_clock_begins_anew_with_another_computation(monkeypatch: pytest.MonkeyPa
         assert (event["stage"], event["fraction"]) == (stage, fraction)
         left.append(event["seconds_left"])
     assert left == [None, 10.0, 0.0, None, 30.0, None, 0.0]
+
+
+def test_what_json_cannot_hold() -> None:
+    values = {"a": np.float32(0.5), "b": np.arange(3), "c": float("nan"), "d": (np.inf, None, True), 5: Path("x")}
+    expected = {"a": 0.5, "b": [0, 1, 2], "c": None, "d": [None, None, True], "5": "x"}
+    assert json.loads(json_line(values)) == expected
+    assert "\n" not in json_line({"text": "a\nb"})

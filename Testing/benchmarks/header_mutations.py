@@ -97,7 +97,7 @@ def mutated(content: bytes, header: int, random: np.random.Generator, text: bool
             words[int(random.integers(0, len(words)))] = WORDS[int(random.integers(0, len(WORDS)))]
             lines[line] = [b" ".join(words), lines[line] * 2, b"", b" ".join(words[1:])][how]
             raw = bytearray(b"\n".join(lines))
-        elif how == 0:
+        elif how == 0 and raw:
             raw[place] ^= 1 << int(random.integers(0, 8))
         elif how == 5:
             raw = raw[:place] if random.random() < 0.1 else raw

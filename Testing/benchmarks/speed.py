@@ -49,7 +49,7 @@ AUTHORS = {
     "64x96x64-w64": Model("authors", (64, 96, 64), 2, 64),
     "64x96x64-w512": Model("authors", (64, 96, 64), 1, 512),
 }
-STANDARD = {f"medium-b{batch}": Model("standard", (56, 64, 56), batch=batch) for batch in (1, 2)}
+STANDARD = {f"medium-b{batch}": Model("standard", (48, 64, 48), batch=batch) for batch in (1, 2)}
 CASES: dict[str, Model | None] = {
     **{f"step-{name}": model for name, model in {**AUTHORS, **STANDARD}.items()},
     **{f"sample-{name}": model for name, model in {**AUTHORS, "medium": STANDARD["medium-b1"]}.items()},
@@ -95,11 +95,10 @@ def step_of(model: Model) -> Callable[[], object]:
     from DualGlowLib.training.optim import AuthorsAdamax
 
     net, images, covariates = made(model)
-    with suppress(ImportError):  # today's layout is chosen by the library, an earlier tree's was that of its loop
-        from DualGlowLib.training.loop import Trainer
-
-        if hasattr(Trainer, "_placed"):
-            net = net.to(memory_format=torch.channels_last_3d)
+    try:
+        import DualGlowLib.startup  # noqa: F401
+    except ImportError:  # an earlier tree, whose loop trained in this layout
+        net = net.to(memory_format=torch.channels_last_3d)
     if model.preset == "authors":
         optimizer = AuthorsAdamax(net.parameters(), lr=1e-5)
     else:

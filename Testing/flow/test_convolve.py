@@ -44,6 +44,19 @@ def test_only_what_is_wanted_in_any_layout(wanted: int, layout: torch.memory_for
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=2e-3)
 
 
+@pytest.mark.parametrize("space", [(1, 1, 1), (2, 3, 1), (2, 3, 2), (1, 7, 4)])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_images_smaller_than_the_kernel(space: tuple[int, ...], dims: int) -> None:
+    """The rest of the kernel meets the padding alone: its gradient is 0."""
+    x = torch.randn(2, 5, *space[:dims], requires_grad=True)
+    weight = torch.randn(7, 5, *[5] * dims, requires_grad=True)
+    expected = {2: F.conv2d, 3: F.conv3d}[dims](x, weight, padding=2)
+    found = convolve(x, weight)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    for mine, theirs in zip(gradients(found, [x, weight]), gradients(expected, [x, weight]), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-3)
+
+
 def test_without_gradients_nothing_is_kept() -> None:
     inputs = case(1, 3, True)
     with torch.no_grad():

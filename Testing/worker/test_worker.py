@@ -27,7 +27,7 @@ from DualGlowLib.preparation.intensity import normalise_t1
 from DualGlowLib.provenance import Provenance
 from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.worker.requests import Commands
-from DualGlowLib.worker.server import Worker, _number_in, _plain
+from DualGlowLib.worker.server import Worker, _number_in
 from hand_client import HandClient
 from places import LIBRARY
 
@@ -467,11 +467,6 @@ def test_no_fault_of_a_command_ends_the_worker(
     assert answer["message"] == "Two lines." or "\n" not in answer["message"]
     assert list(here.folder.iterdir()) == []
     assert here.answers()[-1]["event"] == "done"
-
-
-def test_what_json_cannot_hold() -> None:
-    values = {"a": np.float32(0.5), "b": np.arange(3), "c": float("nan"), "d": (np.inf, None, True), 5: Path("x")}
-    assert _plain(values) == {"a": 0.5, "b": [0, 1, 2], "c": None, "d": [None, None, True], "5": "x"}
 
 
 # ------------------------------------------------------------------------------------------------------------- commands

@@ -49,7 +49,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     only the first four sides of the input to see whether that one pays), and so for its gradients; sampling, and
     training with one case a batch, are just this case, so oneDNN is asked for by name.
     """
-    padding = [side // 2 for side in weight.shape[2:]]
+    padding = [min(side // 2, voxels - 1) for side, voxels in zip(weight.shape[2:], x.shape[2:], strict=True)]
+    reached = [
+        slice(side // 2 - most, side // 2 + most + 1) for side, most in zip(weight.shape[2:], padding, strict=True)
+    ]
+    weight = weight[(..., *reached)]  # what only ever meets the padding is left out
     if (
         x.dim() == 5
         and x.shape[0] == 1

@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from ..flow import Conv
+
 __all__ = ["BrainNet"]
 
 
@@ -17,7 +19,7 @@ class _Block(nn.Sequential):
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
             layers += [
-                nn.Conv3d(channels, outputs, 3, padding=1, bias=False),
+                Conv(channels, outputs, 3, 3, bias=False),
                 norm(outputs, affine=True),
                 nn.LeakyReLU(0.1, inplace=True),
             ]
@@ -40,7 +42,7 @@ class BrainNet(nn.Module):
         channels = [width * 2**level for level in range(levels)]
         self.down = nn.ModuleList(_Block(i, o, kind) for i, o in zip([inputs, *channels], channels, strict=False))
         self.up = nn.ModuleList(_Block(deep + shallow, shallow, kind) for shallow, deep in pairwise(channels))
-        self.head = nn.Conv3d(width, 1, 1)
+        self.head = Conv(width, 1, 1, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atlas.regions import weights
+from ..atlas.regions import SEEN, weights
 from ..errors import InputError
 from ..metrics.images import ImageMetrics, image_metrics
 from ..preparation.deformable import to_grid
@@ -25,7 +25,6 @@ from .synthesizer import PatientEncoding, Synthesizer
 __all__ = ["Comparison", "compare", "comparing"]
 
 _LEAST_SD = 1e-4  # SUVR: where the samples vary less, nothing is expected and no z given
-_SEEN = 0.9  # share of a region that the PET must have measured
 
 
 @dataclass
@@ -153,7 +152,7 @@ def _seen(pet: PreparedPet, patient: PatientEncoding) -> np.ndarray:
 def _rows(rows: list[dict], real: np.ndarray, seen: np.ndarray) -> list[dict]:
     found = []
     for row, value, share in zip(rows, real.tolist(), seen.tolist(), strict=True):
-        known = share > _SEEN
+        known = share > SEEN
         z = (value - row["mean"]) / row["sd"] if known and row["sd"] else None
         found.append({**row, "real": value if known else None, "z": z})
     return found

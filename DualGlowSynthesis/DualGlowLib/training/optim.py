@@ -33,6 +33,7 @@ class AuthorsAdamax(torch.optim.Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        self._room: torch.Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -52,8 +53,16 @@ class AuthorsAdamax(torch.optim.Optimizer):
                     state["exp_inf"] = torch.zeros_like(parameter)
                 state["step"] += 1
                 t = state["step"]
-                state["exp_avg"].mul_(beta1).add_(parameter.grad, alpha=1 - beta1)
-                torch.maximum(state["exp_inf"] * beta2, parameter.grad.abs(), out=state["exp_inf"])
+                average, norm, grad = state["exp_avg"], state["exp_inf"], parameter.grad
+                room = self._room_like(norm)
+                average.mul_(beta1).add_(grad, alpha=1 - beta1)
+                torch.maximum(norm.mul_(beta2), torch.abs(grad, out=room), out=norm)
                 rate = group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-                parameter.addcdiv_(state["exp_avg"], state["exp_inf"] + group["eps"], value=-rate)
+                parameter.addcdiv_(average, torch.add(norm, group["eps"], out=room), value=-rate)
         return loss
+
+    def _room_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Room for a tensor of this kind, taken once: new memory for each parameter costs more than the sums."""
+        if self._room is None or self._room.numel() < tensor.numel() or self._room.device != tensor.device:
+            self._room = tensor.new_empty(max(p.numel() for group in self.param_groups for p in group["params"]))
+        return self._room[: tensor.numel()].as_strided(tensor.size(), tensor.stride())

@@ -28,7 +28,13 @@ def filled(mask: np.ndarray) -> np.ndarray:
     """The mask without holes."""
     import SimpleITK as sitk
 
-    return sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))) > 0
+    if not mask.any():
+        return mask
+    box = extent(mask)
+    image = sitk.GetImageFromArray(np.pad(mask[box].astype(np.uint8), 1))  # so that all outside hangs together
+    whole = mask.copy()
+    whole[box] = sitk.GetArrayFromImage(sitk.BinaryFillhole(image))[1:-1, 1:-1, 1:-1] > 0
+    return whole
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:
@@ -37,8 +43,11 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
     if not mask.any():
         return mask
-    pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    return sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
+    box = extent(mask)
+    pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8)))
+    largest = np.zeros_like(mask)
+    largest[box] = sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
+    return largest
 
 
 def millilitres(mask: np.ndarray, affine: np.ndarray) -> float:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["resample"]
 
+_NO_BLUR = 0.1  # voxels: a Gaussian that is narrower changes nothing
+_STRAIGHT = 1e-6  # voxels by which axes may lie askew over the whole target and still be taken as the source's
+
 
 def resample(
     data: np.ndarray,
@@ -56,38 +59,45 @@ def resample(
     except np.linalg.LinAlgError:
         raise ValueError("The source affine can't be inverted.") from None
 
-    # In voxel indices both lattices are plain ITK images, and the whole geometry is one affine transform: so shear,
-    # which an ITK image can't have, needs no special case.
     data = np.asarray(data, np.float32)
+    widths = np.zeros(3)
     if antialias and order > 0:
-        data = _blur(data, np.maximum(np.sum(step[:3, :3] ** 2, axis=1) - 1.0, 0.0) / (8 * np.log(2)))
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
+        widths = np.sqrt(np.maximum(np.sum(step[:3, :3] ** 2, axis=1) - 1.0, 0.0) / (8 * np.log(2)))
+    if order == 1 and warp is None and (whole := _along_axes(data, step, shape, widths, fill)) is not None:
+        return whole
+
+    # In voxel indices both lattices are plain ITK images, and the whole geometry is one affine transform: so shear,
+    # which an ITK image can't have, needs no special case. ITK's axes are the array's, the last first.
+    for axis, width in enumerate(widths):
+        if width >= _NO_BLUR:
+            data = _applied(_blur(data.shape[axis], width), data, axis)
     transform = sitk.AffineTransform(3)
-    transform.SetMatrix(step[:3, :3].ravel().tolist())
-    transform.SetTranslation(step[:3, 3].tolist())
+    transform.SetMatrix(step[2::-1, 2::-1].ravel().tolist())
+    transform.SetTranslation(step[2::-1, 3].tolist())
     if warp is not None:
         transform = _through(warp, np.asarray(affine, np.float64), np.asarray(target_affine, np.float64))
     resampler = sitk.ResampleImageFilter()
-    resampler.SetSize([int(n) for n in shape])
+    resampler.SetSize([int(n) for n in reversed(shape)])
     resampler.SetTransform(transform)
     resampler.SetInterpolator(interpolators[order])
     resampler.SetOutputPixelType(sitk.sitkFloat32)
     resampler.SetDefaultPixelValue(0.0 if fill is None else float(fill))
     resampler.SetUseNearestNeighborExtrapolator(fill is None)
-    result = resampler.Execute(image)
-    return np.ascontiguousarray(sitk.GetArrayViewFromImage(result).transpose(2, 1, 0))
+    return sitk.GetArrayFromImage(resampler.Execute(sitk.GetImageFromArray(np.ascontiguousarray(data))))
 
 
 def _through(warp: tuple[np.ndarray, np.ndarray], affine: np.ndarray, target_affine: np.ndarray) -> sitk.Transform:
-    """Target indices to millimetres, displaced there, to source indices."""
+    """Target indices, the last first, to millimetres, displaced there, to source indices, the last first."""
     import SimpleITK as sitk
 
     field, place = warp
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.swapaxes(field, 0, 2), np.float64), isVector=True)
     image.SetSpacing(np.diag(place)[:3].tolist())
     image.SetOrigin(place[:3, 3].tolist())
+    turn = np.eye(4)[[2, 1, 0, 3]]
     whole = sitk.CompositeTransform(3)
-    for number, matrix in enumerate((np.linalg.inv(affine), target_affine)):  # the last one added comes first
+    # The last one added comes first.
+    for number, matrix in enumerate((turn @ np.linalg.inv(affine), np.asarray(target_affine) @ turn)):
         linear = sitk.AffineTransform(3)
         linear.SetMatrix(matrix[:3, :3].ravel().tolist())
         linear.SetTranslation(matrix[:3, 3].tolist())
@@ -97,24 +107,49 @@ def _through(warp: tuple[np.ndarray, np.ndarray], affine: np.ndarray, target_aff
     return whole
 
 
-def _blur(data: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Gaussian along each axis, of the given variances in voxels²; the edge voxels are repeated beyond the edge."""
-    for axis, width in enumerate(np.sqrt(variance)):
-        if width < 0.1:
-            continue
-        radius = int(np.ceil(3 * width))
-        taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
-        taps = (taps / taps.sum()).astype(np.float32)
-        length = data.shape[axis]
-        padding = [(0, 0)] * 3
-        padding[axis] = (radius, radius)
-        padded = np.moveaxis(np.pad(data, padding, mode="edge"), axis, 0)
-        blurred = taps[radius] * padded[radius : radius + length]
-        for offset in range(1, radius + 1):
-            pair = (
-                padded[radius - offset : radius - offset + length] + padded[radius + offset : radius + offset + length]
-            )
-            pair *= taps[radius + offset]
-            blurred += pair
-        data = np.moveaxis(blurred, 0, axis)
-    return data
+def _along_axes(
+    data: np.ndarray, step: np.ndarray, shape: tuple[int, int, int], widths: np.ndarray, fill: float | None
+) -> np.ndarray | None:
+    """Blur and linear interpolation as one matrix an axis, where the target's axes are the source's; None elsewhere."""
+    matrix = step[:3, :3]
+    if np.abs(matrix - np.diag(np.diag(matrix))).max() > _STRAIGHT / max(shape):
+        return None
+    places = [matrix[i, i] * np.arange(shape[i]) + step[i, 3] for i in range(3)]
+    within = [(at >= -0.5) & (at < n - 0.5) for at, n in zip(places, data.shape, strict=True)]
+    if fill is None and not all(one.all() for one in within):
+        return None  # beyond the edge ITK takes the nearest voxel, along the other axes too
+    order = sorted(range(3), key=lambda i: shape[i] / data.shape[i])  # what shrinks most first
+    for axis in order:
+        n = data.shape[axis]
+        low = np.clip(np.floor(places[axis]), 0, n - 1).astype(int)
+        share = np.clip(places[axis] - low, 0, 1)
+        weights = np.zeros((shape[axis], n))
+        rows = np.arange(shape[axis])
+        np.add.at(weights, (rows, low), 1 - share)
+        np.add.at(weights, (rows, np.minimum(low + 1, n - 1)), share)
+        if widths[axis] >= _NO_BLUR:
+            weights = weights @ _blur(n, widths[axis])
+        data = _applied(weights, data, axis)
+    if not all(one.all() for one in within):
+        first, second, third = within
+        data = np.where(first[:, None, None] & second[:, None] & third, data, np.float32(fill))
+    return np.ascontiguousarray(data)
+
+
+def _blur(count: int, width: float) -> np.ndarray:
+    """Matrix of a Gaussian along an axis of so many voxels, the edge ones repeated; ``width``: its sd in voxels."""
+    radius = int(np.ceil(3 * width))
+    offsets = np.arange(-radius, radius + 1)
+    taps = np.exp(-0.5 * (offsets / width) ** 2)
+    rows = np.arange(count)[:, None]
+    matrix = np.zeros((count, count))
+    np.add.at(matrix, (rows, np.clip(rows + offsets, 0, count - 1)), taps / taps.sum())
+    return matrix
+
+
+def _applied(matrix: np.ndarray, data: np.ndarray, axis: int) -> np.ndarray:
+    """A matrix to an axis of a float32 volume."""
+    matrix = matrix.astype(np.float32)
+    if axis == 0:
+        return (matrix @ data.reshape(data.shape[0], -1)).reshape(len(matrix), *data.shape[1:])
+    return matrix @ data if axis == 1 else data @ matrix.T

@@ -26,7 +26,7 @@ _AMONG = 0.1  # of that range, by which values may lie below the filling
 
 def wrapped(data: np.ndarray, brain: np.ndarray) -> int:
     """How many voxels of a brain (bool) are black amid its brightest ones, as integers that overflowed are."""
-    from scipy.ndimage import median_filter
+    from scipy.ndimage import maximum_filter
 
     values = data[brain]
     if not values.size:
@@ -34,7 +34,11 @@ def wrapped(data: np.ndarray, brain: np.ndarray) -> int:
     drop = _JUMP * float(np.ptp(values))
     box = tuple(slice(max(a.min() - 1, 0), a.max() + 2) for a in np.nonzero(brain))
     image = np.asarray(data[box], np.float32)
-    return int(np.count_nonzero(brain[box] & (median_filter(image, 3) - image > drop))) if drop > 0 else 0
+    # A median is no larger than the maximum, which is had much sooner and leaves few voxels over.
+    dark = np.argwhere(brain[box] & (maximum_filter(image, 3) - image > drop)) if drop > 0 else np.empty((0, 3), int)
+    last = np.array(image.shape) - 1
+    around = [image[tuple(np.clip(dark + offset, 0, last).T)] for offset in product((-1, 0, 1), repeat=3)]
+    return int(np.count_nonzero(np.median(around, axis=0) - image[tuple(dark.T)] > drop)) if len(dark) else 0
 
 
 def tidied(scan: Scan) -> Scan:

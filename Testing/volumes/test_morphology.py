@@ -1,0 +1,43 @@
+"""Masks filled and taken apart, beside SciPy, also where they reach the volume's border."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from DualGlowLib.volumes.morphology import extent, filled, largest_piece
+
+
+def spongy(seed: int, shape: tuple[int, int, int] = (30, 24, 20)) -> np.ndarray:
+    """With holes, pieces and caves that open at the border."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1)
+    return noise > (-0.02 if seed % 2 else 0.12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_as_scipy_does(seed: int) -> None:
+    mask = spongy(seed)
+    before = mask.copy()
+    labels, _ = ndimage.label(mask)
+    counts = np.bincount(labels.ravel())[1:]
+    assert np.count_nonzero(counts == counts.max()) == 1
+    for _ in range(3):  # memory that is used again must not show
+        assert np.array_equal(filled(mask), ndimage.binary_fill_holes(mask))
+        assert np.array_equal(largest_piece(mask), labels == 1 + counts.argmax())
+    assert np.array_equal(mask, before)
+
+
+def test_a_piece_in_a_large_volume() -> None:
+    mask = np.zeros((60, 50, 40), bool)
+    mask[10:20, 30:45, 5:15] = True
+    mask[12:15, 33:36, 8:10] = False
+    mask[50, 1, 1] = True
+    assert extent(mask) == (slice(10, 51), slice(1, 45), slice(1, 15))
+    assert np.count_nonzero(largest_piece(mask)) == 10 * 15 * 10 - 18
+    assert np.count_nonzero(filled(largest_piece(mask))) == 10 * 15 * 10
+
+
+@pytest.mark.parametrize("work", [filled, largest_piece])
+def test_nothing_stays_nothing(work) -> None:
+    assert not work(np.zeros((5, 6, 7), bool)).any()
