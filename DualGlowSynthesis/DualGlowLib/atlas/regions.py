@@ -28,6 +28,7 @@ __all__ = [
     "REGIONS",
     "SEEN",
     "coordinates",
+    "incomplete",
     "labels",
     "partition",
     "pons",
@@ -183,6 +184,11 @@ def regions_seen(grid: Grid, seen: np.ndarray | None) -> np.ndarray:
     if seen is None or seen.all():
         return np.ones(len(REGIONS))
     return np.tensordot(weights(grid), seen.astype(np.float64), 3)
+
+
+def incomplete(shares: np.ndarray, least: float = SEEN) -> dict[str, float]:
+    """Those of ``REGIONS`` of which less than ``least`` is there, by name: the share that is, to three digits."""
+    return {name: round(float(share), 3) for name, share in zip(REGIONS, shares, strict=True) if share < least}
 
 
 def labels(grid: Grid) -> np.ndarray:

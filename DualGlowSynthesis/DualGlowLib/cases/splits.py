@@ -21,7 +21,7 @@ from statistics import fmean
 from ..errors import InputError
 from ..files import write_json, write_whole
 from ..outputs import FOLD_TABLE, FOLDS, Output, generated_by
-from ..volumes.headers import first_bytes, of_nifti, unpacked
+from ..volumes.headers import NIFTI_1, NIFTI_2, first_bytes, of_nifti, unpacked
 from .case import Case, Finding
 from .records import hash_input
 from .tables import read_table, table_text
@@ -245,7 +245,6 @@ def _complain(path: Path, names: list[str], text: str) -> None:
 
 _BLOCK = 1 << 16
 _ZEROS = bytes(1 << 20)
-_NIFTI = tuple(struct.pack(order + "i", size) for order in "<>" for size in (348, 540))
 _COUNTED = "ses|session|visit|v|tp|timepoint|t|m|mo|month|y|yr|year|d|day|w|week|fu|followup|scan|exam"
 _VISIT = re.compile(
     rf"(?P<person>.+?)(?:[_\-. ]+(?:(?:{_COUNTED})[_-]?\d+|bl|baseline|sc|screening|fu|follow[_-]?up|pre|post"
@@ -374,7 +373,7 @@ def _first_voxel(path: Path) -> int:
     """Where in the unpacked content of a NIfTI file its voxels begin; 0 for any other file."""
     head = first_bytes(path)
     try:
-        return of_nifti(head, path).start if head[:4] in _NIFTI else 0
+        return of_nifti(head, path).start if head[:4] in (*NIFTI_1, *NIFTI_2) else 0
     except InputError:
         return 0
 

@@ -105,10 +105,9 @@ def adopt(scan: Scan, grid: Grid) -> Prepared:
 
 def _of_regions(grid: Grid, inside: np.ndarray) -> dict[str, float]:
     """Regions that the brain leaves empty, and the share of each that it covers."""
-    from ..atlas.regions import REGIONS, regions_seen  # which need torch
+    from ..atlas.regions import incomplete, regions_seen  # which need torch
 
-    shares = zip(REGIONS, regions_seen(grid, inside), strict=True)
-    return {name: round(float(share), 3) for name, share in shares if share < _OF_REGION}
+    return incomplete(regions_seen(grid, inside), _OF_REGION)
 
 
 def _stated(scan: Scan) -> tuple[dict[str, float], list[str]]:

@@ -203,12 +203,11 @@ def regions_measured(prepared: Prepared, fov: np.ndarray) -> dict[str, float]:
         prepared: the T1.
         fov: bool, the grid's shape; what the PET has measured.
     """
-    from ..atlas.regions import REGIONS, SEEN, weights  # which need torch
+    from ..atlas.regions import incomplete, weights  # which need torch
 
     both = (prepared.mask, prepared.mask & fov)
     whole, seen = (np.tensordot(weights(prepared.grid), part.astype(np.float64), 3) for part in both)
-    shares = zip(REGIONS, seen / np.maximum(whole, 1e-6), whole, strict=True)
-    return {name: round(float(share), 3) for name, share, there in shares if there > 0 and share < SEEN}
+    return incomplete(np.divide(seen, whole, out=np.ones_like(whole), where=whole > 0))
 
 
 def region_doubts(regions: dict[str, float]) -> list[str]:

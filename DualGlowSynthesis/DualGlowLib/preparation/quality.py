@@ -164,7 +164,7 @@ def examine(
     """
     quality = _measure(scan, clean, corrected, mask, fit)
     quality["covered"] = round(float(covered), 4)
-    quality["regions_seen"] = {name: round(float(share), 3) for name, share in regions.items()}
+    quality["regions_seen"] = regions
     if view.is_cut:
         lost, beyond, sides = view.missing(fit.to_template)
         quality |= {"seen": round(1 - lost, 4), "beyond_mm": round(beyond, 1), "missing_at": sides}

@@ -193,9 +193,9 @@ def prepare(
 
 def _regions_outside(grid: Grid, seen: np.ndarray) -> dict[str, float]:
     """Share that was measured of each region of which too little was, by name."""
-    from ..atlas.regions import REGIONS, SEEN, regions_seen  # which need torch
+    from ..atlas.regions import incomplete, regions_seen  # which need torch
 
-    return {name: share for name, share in zip(REGIONS, regions_seen(grid, seen), strict=True) if share < SEEN}
+    return incomplete(regions_seen(grid, seen))
 
 
 @dataclass(frozen=True)

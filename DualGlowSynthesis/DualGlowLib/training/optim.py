@@ -63,6 +63,8 @@ class AuthorsAdamax(torch.optim.Optimizer):
 
     def _room_like(self, tensor: torch.Tensor) -> torch.Tensor:
         """Room for a tensor of this kind, taken once: new memory for each parameter costs more than the sums."""
-        if self._room is None or self._room.numel() < tensor.numel() or self._room.device != tensor.device:
-            self._room = tensor.new_empty(max(p.numel() for group in self.param_groups for p in group["params"]))
-        return self._room[: tensor.numel()].as_strided(tensor.size(), tensor.stride())
+        room = self._room
+        if room is None or room.numel() < tensor.numel() or (room.device, room.dtype) != (tensor.device, tensor.dtype):
+            room = tensor.new_empty(max(p.numel() for group in self.param_groups for p in group["params"]))
+            self._room = room
+        return room[: tensor.numel()].as_strided(tensor.size(), tensor.stride())

@@ -24,8 +24,8 @@ _SPACES = {
     "left-anterior-superior": (-1, 1, 1),
     "left-posterior-superior": (-1, -1, 1),
 }
-_UNITS = {"m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "microns": 1e-3}
 _SPACES |= {"".join(word[0] for word in name.split("-")): signs for name, signs in _SPACES.items()}
+_UNITS = {"m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "microns": 1e-3}
 
 
 def apart(one: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> tuple[float, float]:

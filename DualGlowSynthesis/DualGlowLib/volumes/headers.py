@@ -23,6 +23,8 @@ from ..files import is_unfetched
 
 __all__ = [
     "LARGEST_FILE",
+    "NIFTI_1",
+    "NIFTI_2",
     "Announced",
     "check_regular",
     "check_shape",
@@ -34,6 +36,8 @@ __all__ = [
     "unpacked",
 ]
 
+NIFTI_1, NIFTI_2 = (tuple(struct.pack(order, size) for order in ("<i", ">i")) for size in (348, 540))
+"""How unpacked NIfTI files begin, in either order of bytes."""
 MIN_SIDE = 8
 LARGEST_FILE = 1 << 30
 """Bytes that a packed file of DICOM may unpack to."""
@@ -225,7 +229,7 @@ def of_nifti(head: bytes, path: Path) -> Announced:
     """
     from nibabel.nifti1 import data_type_codes
 
-    two = head[:4] in (struct.pack("<i", 540), struct.pack(">i", 540))
+    two = head[:4] in NIFTI_2
     if len(head) < (540 if two else 348):
         raise InputError(f"{path} is incomplete: its header ends too early; copy or export it again.")
     order = "<" if struct.unpack_from("<i", head)[0] in (348, 540) else ">"

@@ -9,7 +9,6 @@ compared with what the file holds first (``headers``); then NIfTI and MGH are de
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +19,18 @@ import numpy as np
 from ..errors import InputError
 from .contradictions import in_millimetres, nifti_contradictions, nrrd_affine
 from .dicom.file import is_dicom
-from .headers import check_regular, check_shape, first_bytes, of_metaimage, of_mgh, of_nifti, of_nrrd, unpacked
+from .headers import (
+    NIFTI_1,
+    NIFTI_2,
+    check_regular,
+    check_shape,
+    first_bytes,
+    of_metaimage,
+    of_mgh,
+    of_nifti,
+    of_nrrd,
+    unpacked,
+)
 from .scan import Scan, without_holes
 
 if TYPE_CHECKING:
@@ -28,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_scan", "scan_shape"]
 
-_NIFTI_1, _NIFTI_2 = [tuple(struct.pack(order, size) for order in ("<i", ">i")) for size in (348, 540)]
 _ROUNDED = 0.01  # how much longer than 1 a unit quaternion may be that was rounded on its way
 _UNITS = {1: 1e3, 3: 1e-3}  # millimetres of NIfTI's codes for metres and micrometres
 _FORMATS = "NIfTI, NRRD, MetaImage (.mha), FreeSurfer .mgz or DICOM"
@@ -128,8 +137,8 @@ def _read_series(path: Path, series: str | None, pet: bool) -> Scan:
 def _kind(head: bytes, path: Path) -> str:
     """Which format the first bytes announce: nifti, nifti-pair, mgh, nrrd, metaimage or dicom."""
     size, dicom = head[:4], is_dicom(head)
-    if size in (*_NIFTI_1, *_NIFTI_2):
-        magic = head[4:8] if size in _NIFTI_2 else head[344:348]
+    if size in (*NIFTI_1, *NIFTI_2):
+        magic = head[4:8] if size in NIFTI_2 else head[344:348]
         if magic[:3] in (b"n+1", b"n+2"):
             return "nifti"
         if magic[:3] in (b"ni1", b"ni2"):
@@ -171,7 +180,7 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
             check_shape(announced.shape, path)
             image = nib.MGHImage.from_stream(unpacked(path, announced.end))
         else:
-            two = head[:4] in _NIFTI_2
+            two = head[:4] in NIFTI_2
             header, meta = _mended(
                 (nib.Nifti2Header if two else nib.Nifti1Header)(head[: 540 if two else 348], check=False)
             )

@@ -36,9 +36,10 @@ def wrapped(data: np.ndarray, brain: np.ndarray) -> int:
     image = np.asarray(data[box], np.float32)
     # A median is no larger than the maximum, which is had much sooner and leaves few voxels over.
     dark = np.argwhere(brain[box] & (maximum_filter(image, 3) - image > drop)) if drop > 0 else np.empty((0, 3), int)
-    last = np.array(image.shape) - 1
-    around = [image[tuple(np.clip(dark + offset, 0, last).T)] for offset in product((-1, 0, 1), repeat=3)]
-    return int(np.count_nonzero(np.median(around, axis=0) - image[tuple(dark.T)] > drop)) if len(dark) else 0
+    if not len(dark):
+        return 0
+    middle = np.median(_neighbours(image, dark, itself=True), axis=0)
+    return int(np.count_nonzero(middle - image[tuple(dark.T)] > drop))
 
 
 def tidied(scan: Scan) -> Scan:
@@ -89,7 +90,12 @@ def _without_specks(data: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _around(data: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The median of the 26 neighbours of each place; at the border, of those that there are, the border's twice."""
+    """The median of the 26 neighbours of each place."""
+    return np.median(_neighbours(data, places, itself=False), axis=0)
+
+
+def _neighbours(data: np.ndarray, places: np.ndarray, itself: bool) -> list[np.ndarray]:
+    """Values around each place, and at it; beyond the border those of the border again."""
     last = np.array(data.shape) - 1
-    offsets = [offset for offset in product((-1, 0, 1), repeat=3) if any(offset)]
-    return np.median([data[tuple(np.clip(places + offset, 0, last).T)] for offset in offsets], axis=0)
+    offsets = [offset for offset in product((-1, 0, 1), repeat=3) if itself or any(offset)]
+    return [data[tuple(np.clip(places + offset, 0, last).T)] for offset in offsets]
