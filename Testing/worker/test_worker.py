@@ -109,6 +109,7 @@ def asking(**values) -> dict:
     return {"question": {"covariates": covariates, **values}}
 
 
+@functools.cache
 def small_t1() -> tuple[np.ndarray, list]:
     """The template's T1 in voxels of 3.5 mm, prepared: white matter 1, 0 outside the brain."""
     t1 = load_template().t1
