@@ -119,13 +119,26 @@ def small_t1() -> tuple[np.ndarray, list]:
     return normalise_t1(resample(t1.data, t1.affine, (49, 64, 48), affine), mask), affine.tolist()
 
 
+NOISE = """
+import os, sys, threading, time
+def say(asked=os.path.join(sys.argv[-1], "say")):
+    while not os.path.exists(asked):
+        time.sleep(0.05)
+    print("from Python")
+    os.write(1, b"from C\\n")
+threading.Thread(target=say, daemon=True).start()
+"""
+"""To be run before ``START``: prints when there is a file "say" in the worker's folder."""
+
+
 @pytest.fixture(scope="module")
 def open_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
-    worker = Asking(tmp_path_factory.mktemp("worker"))
+    worker = Asking(tmp_path_factory.mktemp("worker"), NOISE + START)
     assert worker.next()["event"] == "hello"
     assert worker.ask("open", device="cpu")["event"] == "done"
     yield worker
     worker.close()
+    assert worker.process.returncode == 0
 
 
 @pytest.fixture
@@ -171,31 +184,19 @@ def test_a_torch_that_is_broken_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems have no such signal")
-def test_a_terminals_interrupt_is_not_for_the_worker(tmp_path: Path) -> None:
-    worker = Asking(tmp_path)
-    assert worker.next()["event"] == "hello"
-    assert worker.ask("nonsense")["event"] == "refused"
-    worker.process.send_signal(signal.SIGINT)
-    assert worker.ask("nonsense")["event"] == "refused"
-    worker.close()
-    assert worker.process.returncode == 0
+def test_a_terminals_interrupt_is_not_for_the_worker(open_worker: Asking) -> None:
+    open_worker.process.send_signal(signal.SIGINT)
+    assert open_worker.ask("nonsense")["event"] == "refused"
+    assert open_worker.process.poll() is None
 
 
-def test_standard_output_carries_the_protocol_alone(tmp_path: Path) -> None:
-    """What Python and C print goes elsewhere, even while the worker serves."""
-    noise = (
-        "import os, threading; t = threading.Timer(0.5, lambda: (print('from Python'), os.write(1, b'from C\\n'))); "
-        "t.start(); "
-    )
-    worker = Asking(tmp_path, noise + START)
-    assert worker.next()["event"] == "hello"
-    while b"from C" not in (tmp_path / "log.txt").read_bytes():
-        assert worker.ask("nonsense")["event"] == "refused"
-    assert b"from Python" in (tmp_path / "log.txt").read_bytes()
-    worker.send("quit")
-    assert worker.next() is None
-    assert worker.process.wait(PATIENCE) == 0
-    worker.close()
+def test_standard_output_carries_the_protocol_alone(open_worker: Asking) -> None:
+    """What Python and C print goes elsewhere, even while the worker serves: anything else would end its reader."""
+    (open_worker.folder / "say").touch()
+    while b"from C" not in (open_worker.folder / "log.txt").read_bytes():
+        assert open_worker.ask("nonsense")["event"] == "refused"
+    (open_worker.folder / "say").unlink()
+    assert b"from Python" in (open_worker.folder / "log.txt").read_bytes()
 
 
 @pytest.mark.parametrize(
