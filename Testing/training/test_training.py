@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +70,7 @@ def environment() -> dict[str, str]:
 
 
 def go_on(cases: Path, settings: Path, run: Path, *more: str) -> None:
-    """Resume a run to its end; in this process, which has loaded torch already."""
+    """Resume a run to its end."""
     torch.set_num_threads(1)
     assert main(["train", *command(cases, settings, run, "--resume", *more)[2:]]) == 0
 
@@ -80,11 +82,12 @@ def history(run: Path) -> list[tuple]:
 
 @pytest.fixture(scope="module")
 def whole(cases: Path, settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    done = subprocess.run(command(cases, settings, run), env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    """A run that nobody disturbed; in this process, which has loaded torch already."""
+    run, said = tmp_path_factory.mktemp("whole") / "run", StringIO()
+    torch.set_num_threads(1)
+    with redirect_stdout(said):
+        assert main(["train", *command(cases, settings, run)[2:]]) == 0
+    events = [json.loads(line) for line in said.getvalue().splitlines()]
     assert events[-1]["event"] == "done"
     assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, STEPS + 1))
     return run
