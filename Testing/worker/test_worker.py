@@ -792,7 +792,7 @@ def test_a_folder_that_was_made_for_it_goes_with_the_worker(exchange: Path, end:
     assert not exchange.exists()
 
 
-def test_a_folder_goes_though_the_worker_is_in_the_middle_of_writing(exchange: Path) -> None:
+def test_end_of_input_ends_the_process_at_once_and_its_folder_though_it_writes(exchange: Path) -> None:
     worker = Asking(exchange)
     worker.ask("open", device="cpu")
     data, affine = small_t1()
@@ -800,8 +800,11 @@ def test_a_folder_goes_though_the_worker_is_in_the_middle_of_writing(exchange: P
     number = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[0], **asking())
     worker.until(lambda event: event["id"] == number and event["event"] == "keyframe")
     worker.process.stdin.close()
+    rest = worker.until(lambda event: event is None)[:-1]
     assert worker.process.wait(PATIENCE) == 0
+    assert "done" not in [event["event"] for event in rest]
     assert not exchange.exists()
+    worker.process.stdout.close()
     worker.log.close()
 
 
@@ -811,21 +814,6 @@ def test_a_folder_of_somebody_elses_stays(tmp_path: Path) -> None:
     assert worker.next()["event"] == "hello"
     worker.close()
     assert {path.name for path in tmp_path.iterdir()} == {"scan.npy", "log.txt"}
-
-
-def test_end_of_input_ends_the_process_at_once(tmp_path: Path) -> None:
-    worker = Asking(tmp_path)
-    worker.ask("open", device="cpu")
-    data, affine = small_t1()
-    worker.ask("prepare", voxels=worker.save("t1", data), affine=affine, prepared=True)
-    number = worker.send("sample", **asking(age=70, temperature=1, samples=250))
-    worker.until(working(number))
-    worker.process.stdin.close()
-    rest = worker.until(lambda event: event is None)[:-1]
-    assert worker.process.wait(PATIENCE) == 0
-    assert "done" not in [event["event"] for event in rest]
-    worker.process.stdout.close()
-    worker.log.close()
 
 
 def test_wrong_use_of_the_command_line(tmp_path: Path) -> None:
