@@ -10,6 +10,7 @@ import pytest
 import vtk
 
 from hand_client import HandClient, opened, provenance, sampled
+from host import gestures
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
 
@@ -416,6 +417,80 @@ def test_parts_of_the_result_take_turns_over_the_mri(ui, client: HandClient) -> 
     assert sample.GetAttribute("DualGlow.SampleNumber") == "1"
     ui.sampleBox.value = 3
     assert client.the("sample").question == Question({"age": 70.0}, temperature=1.0, first=2)
+
+
+def test_change_since_an_age_lies_over_the_mri(ui, module, client: HandClient) -> None:
+    """In SUVR and in per cent, in colours of its own; another age of either end asks anew."""
+    t1()
+    apply(ui, client)
+    output = ui.outputSelector.currentNode()
+    red = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    ui.sinceBox.value = 60
+    gestures.choose(ui.shownBox, "change since age … (SUVR)")
+    asked = client.the("change")
+    assert (asked.arguments["since"], asked.question) == (60, Question({"age": 70.0}))
+    assert not unwrap(ui.sinceBox).isHidden()
+    client.answer_change(SHAPE)
+    change, percent = resultOf(output, "change"), resultOf(output, "percent")
+    assert red.GetForegroundVolumeID() == change.GetID()
+    assert change.GetDisplayNode().GetColorNode().GetName() == "DualGlow change since an age"
+    assert change.GetDisplayNode().GetWindowLevelMin() == -change.GetDisplayNode().GetWindowLevelMax()
+    assert "change since age 60" in module.window.marks.textIn("Red")
+    assert not ui.colorBox.enabled
+    assert not ui.windowWidget.enabled
+    table = ui.regionsView.mrmlTableNode()
+    assert [table.GetCellText(0, column) for column in range(4)] == ["left frontal", "1.500", "-0.100", "-1.0"]
+    gestures.choose(ui.shownBox, "change since age … (%)")
+    assert red.GetForegroundVolumeID() == percent.GetID()
+    assert client.history.count("change") == 1
+    ui.sinceBox.value = 50
+    assert "since age 60 (chosen: 50)" in ui.agreementLabel.text
+    client.answer_change(SHAPE, 0.2)
+    assert percent.GetAttribute("DualGlow.SinceAge") == "50"
+    np.testing.assert_allclose(values(percent), -2.0)
+    ui.ageSlider.value = 80
+    settle(module)
+    client.answer_sample(SHAPE)
+    assert resultOf(output, "change") is None  # it was that of another result
+    assert client.the("change").question.covariates["age"] == 80
+    client.answer_change(SHAPE)
+    assert red.GetForegroundVolumeID() == resultOf(output, "percent").GetID()
+    gestures.choose(ui.shownBox, "mean")
+    assert ui.colorBox.enabled
+    assert ui.regionsView.mrmlTableNode() is resultOf(output, "table")
+
+
+def test_sample_nearest_to_a_bound_of_a_region(ui, module, client: HandClient) -> None:
+    t1()
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 4
+    apply(ui, client)
+    output = ui.outputSelector.currentNode()
+    gestures.choose(ui.shownBox, "sample at a region's 5 %")
+    asked = client.the("sample").question  # sample 2, as the rows say
+    assert (asked.samples, asked.first) == (1, 1)
+    assert [ui.regionBox.itemText(number) for number in range(ui.regionBox.count)] == ["left frontal"]
+    client.answer_sample(SHAPE, 3.0)
+    sample = resultOf(output, "sample")
+    assert np.unique(values(sample)) == 3.0
+    assert "nearest to 5 % of left frontal" in module.window.marks.textIn("Red")
+    gestures.choose(ui.shownBox, "sample at a region's 95 %")
+    assert client.the("sample").question.first == 2
+    client.answer_sample(SHAPE, 4.0)
+    assert resultOf(output, "sample") is sample
+    assert sample.GetAttribute("DualGlow.SampleNumber") == "3"
+    assert ui.colorBox.enabled  # a sample is a PET
+    gestures.choose(ui.shownBox, "sample number")
+    ui.sampleBox.value = 3
+    client.answer_sample(SHAPE, 4.0)
+    assert "nearest" not in module.window.marks.textIn("Red")
+
+
+def test_one_image_has_no_bounds(ui, client: HandClient) -> None:
+    t1()
+    apply(ui, client)
+    gestures.choose(ui.shownBox, "sample at a region's 5 %")
+    assert "no interval" in ui.statusLabel.text
+    assert not any(one.do == "sample" for one in client.asked)
 
 
 def test_no_column_of_the_regions_is_cut(ui, module, client: HandClient) -> None:

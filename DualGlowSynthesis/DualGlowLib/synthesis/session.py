@@ -24,6 +24,7 @@ from ..provenance import Provenance
 from ..resources import resource
 from ..volumes.scan import Scan
 from .cache import SizedCache
+from .change import Change, change_between
 from .comparison import Comparison, compare, comparing
 from .patient import Patient, make_patient
 from .question import MAX_AGES, Question
@@ -253,6 +254,39 @@ class Session:
         model = self._model()
         return model.provenance(self._encoded(model), question)
 
+    def change(self, question: Question, since: float, progress: Progress | None = None) -> Change:
+        """What the question's age changes in its PET since another age: the same anatomy, the same noise.
+
+        Both means are kept as keyframes are: one that was made before costs nothing.
+
+        Args:
+            question: its age is known.
+            since: years.
+            progress: called with a stage and the share done of all.
+
+        Raises:
+            InputError: as ``sample``, and if the question's age is unknown.
+        """
+        tell = progress or _silent
+        asked = [replace(one, below=None) for one in (question.at(age=since), question)]
+        for one in asked:
+            self._check(one)
+        if question.covariates.get("age") is None:
+            raise InputError("The age is unknown; set it, or nothing can have changed since another.")
+        pets = []
+        for number, one in enumerate(asked):
+
+            def share(done: float, number: int = number) -> None:
+                tell("sampling", 0.45 * (number + done))
+
+            share(0.0)
+            pets.append(self._frame(one, share))
+        tell("resampling", 0.9)
+        about: Provenance = {**self.provenance(asked[1]), "SinceAge": float(since)}
+        made = change_between(pets[0], pets[1], self.patient.prepared, about)
+        tell("resampling", 1.0)
+        return made
+
     def sweep(
         self,
         question: Question,
@@ -269,7 +303,8 @@ class Session:
             progress: called with a stage and the share done of all.
 
         Returns:
-            The montage, uint8, rows × columns × 3: axial, coronal and sagittal rows, a column for each age.
+            The montage, uint8, rows × columns × 3: axial, coronal and sagittal rows, a column for each age; of several
+            ages the same again of what has changed since the first.
 
         Raises:
             InputError: as ``sample``, before the first step.
@@ -288,7 +323,7 @@ class Session:
             if step:
                 step(age, made)
         tell("drawing", 0.95)
-        picture = montage(self.patient.prepared, means, [f"age {age:g}" for age in ages])
+        picture = montage(self.patient.prepared, means, [f"age {age:g}" for age in ages], changes=len(ages) > 1)
         tell("drawing", 1.0)
         return picture
 

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import slicer
 from slicer.i18n import tr as _
 
 from DualGlowLib.worker.replies import Compared
@@ -135,27 +134,8 @@ def _map(inputVolume, role: str, name: str, array: np.ndarray, window: float, pr
     node = _volume(inputVolume, role, name, array, isOwned=True)
     volumes.markSynthetic(node, provenance)
     if node.GetDisplayNode() is None:
-        display.styleMap(node, _divergingColors().GetID(), window)
-    return node
-
-
-def _divergingColors():
-    """Blue, white, red, and nothing about the middle; saved with the scene.
-
-    A table, as procedural colours have no opacity; of a table's, slice views know two: none, and any.
-    """
-    tag = "DualGlowDiverging"
-    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
-    if node is None:
-        node = slicer.vtkMRMLColorTableNode()
-        node.SetSingletonTag(tag)
-        node.SetName(_("DualGlow blue white red"))
-        node.SetTypeToUser()
-        node.SetNumberOfColors(256)
-        for number, place in enumerate(np.linspace(-1, 1, 256).tolist()):
-            red, green, blue = (1.0, 1 - place, 1 - place) if place > 0 else (1 + place, 1 + place, 1.0)
-            node.SetColor(number, f"{place:+.2f}", red, green, blue, float(abs(place) >= TRANSPARENT))
-        node = slicer.mrmlScene.AddNode(node)
+        colors = display.divergingColors("DualGlowDiverging", _("DualGlow blue white red"), TRANSPARENT)
+        display.styleMap(node, colors.GetID(), window)
     return node
 
 

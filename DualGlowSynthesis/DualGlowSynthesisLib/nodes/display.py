@@ -1,5 +1,6 @@
 """How results are shown: colours, window, threshold, legend, and what lies over the MRI in the slice views."""
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -8,11 +9,13 @@ __all__ = [
     "SUVR_WINDOW",
     "addLegend",
     "colorMaps",
+    "divergingColors",
     "hideLegends",
     "isOurs",
     "isOver",
     "showLegend",
     "showOverlay",
+    "styleChange",
     "styleLike",
     "styleMap",
     "styleProbability",
@@ -92,6 +95,36 @@ def styleMap(volumeNode, colorNodeID: str, window: float) -> None:
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(-window, window)
         display.ApplyThresholdOff()
+
+
+def divergingColors(tag: str, name: str, transparent: float):
+    """Blue, white, red, and nothing about the middle; saved with the scene.
+
+    A table, as procedural colours have no opacity; of a table's, slice views know two: none, and any.
+
+    Args:
+        tag: by which the scene's only node is found.
+        name: of a new one.
+        transparent: share of the window, around 0, that is not drawn.
+    """
+    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
+    if node is None:
+        node = slicer.vtkMRMLColorTableNode()
+        node.SetSingletonTag(tag)
+        node.SetName(name)
+        node.SetTypeToUser()
+        node.SetNumberOfColors(256)
+        for number, place in enumerate(np.linspace(-1, 1, 256).tolist()):
+            red, green, blue = (1.0, 1 - place, 1 - place) if place > 0 else (1 + place, 1 + place, 1.0)
+            node.SetColor(number, f"{place:+.2f}", red, green, blue, float(abs(place) >= transparent))
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+def styleChange(volumeNode, window: float) -> None:
+    """As a change between ages: colours of its own, that also draw a tenth of the window."""
+    colors = divergingColors("DualGlowChange", _("DualGlow change since an age"), 0.1)
+    styleMap(volumeNode, colors.GetID(), window)
 
 
 def styleLike(volumeNode, other) -> None:

@@ -25,7 +25,7 @@ def describe(node) -> str:
     if node is None or not volumes.isSynthetic(node):
         return ""
     about = volumes.provenanceOf(node)
-    content, covariates = _content(about), _covariates(about)
+    content, covariates = _content(about), [*_nearest(about), *_covariates(about)]
     said = _filled([content, *covariates])
     said = said if len(said) == 1 else [content, *_filled(covariates)]
     lines = [_("SYNTHETIC FDG, research use only"), belonging.scanName(node), *said]
@@ -40,6 +40,8 @@ def _content(about: dict) -> str:
         "sample": _("sample {number}, SUVR").format(number=number),
         "sd": _("SD of {samples} samples, SUVR").format(samples=samples),
         "below": _("probability of SUVR below {below}").format(below="?" if below is None else f"{below:g}"),
+        "change": _("change since age {age}, SUVR").format(age=_plainAge(about)),
+        "percent": _("change since age {age}, %").format(age=_plainAge(about)),
         "preview": _("preview, SUVR"),
         "sweep": _("age sweep, SUVR"),
         "montage": _("age sweep, SUVR"),
@@ -47,6 +49,18 @@ def _content(about: dict) -> str:
         "z": _("acquired PET minus synthetic, in SD"),
     }
     return titles.get(content, content)
+
+
+def _plainAge(about: dict) -> str:
+    return f"{about['SinceAge']:g}" if "SinceAge" in about else "?"
+
+
+def _nearest(about: dict) -> list[str]:
+    """Why a sample was chosen, if not by its number."""
+    if "NearestTo" not in about:
+        return []
+    text = _("nearest to {bound} of {region}")
+    return [text.format(bound=about["NearestTo"], region=about.get("Region", "").replace("_", " "))]
 
 
 def _covariates(about: dict) -> list[str]:

@@ -21,9 +21,18 @@ _STAGES = {
     "sample": lambda: _("Sampling"),
     "keyframes": lambda: _("Preparing the preview"),
     "sweep": lambda: _("Sampling ages"),
+    "change": lambda: _("Sampling the other age"),
     "compare": lambda: _("Comparing with the PET"),
 }
-_WEIGHTS = {"open": 3.0, "prepare": 12.0, "sample": 2.0, "keyframes": 2.0, "sweep": 12.0, "compare": 20.0}
+_WEIGHTS = {
+    "open": 3.0,
+    "prepare": 12.0,
+    "sample": 2.0,
+    "keyframes": 2.0,
+    "sweep": 12.0,
+    "change": 3.0,
+    "compare": 20.0,
+}
 """About how many seconds each takes, for the bar alone."""
 
 
@@ -154,6 +163,9 @@ class Engine:
 
     def sweep(self, patient: tuple, choices: Choices, ages: list, **callbacks: Callable) -> Job:
         return self._run(patient, choices, [("sweep", lambda: {**_asked(choices), "ages": ages}, None)], callbacks)
+
+    def change(self, patient: tuple, choices: Choices, since: float, **callbacks: Callable) -> Job:
+        return self._run(patient, choices, [("change", lambda: {**_asked(choices), "since": since}, None)], callbacks)
 
     def compare(self, patient: tuple, choices: Choices, petVolume, **callbacks: Callable) -> Job:
         def asked() -> dict:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowLib.progress import seconds_left
 from DualGlowLib.provenance import with_covariates
-from DualGlowLib.worker.replies import Framed, Keyframe, Sampled
+from DualGlowLib.worker.replies import Changed, Framed, Keyframe, Sampled
 from DualGlowSlicerLib import volumes
 from DualGlowSlicerLib.messages import headline
 
@@ -26,6 +26,11 @@ __all__ = ["RunPanel"]
 SETTLE_MS = 250
 """A slider that has rested this long gets the exact image."""
 
+_EXTRA = ("sample", *results.BOUNDS, *results.CHANGE_WINDOWS)
+"""What can be shown and is made only then."""
+
+_NEAR = ("NearestTo", "Region")
+
 KEYFRAME_AGES = 7
 KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
 
@@ -33,7 +38,8 @@ KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
 class Made(NamedTuple):
     """What this window wrote into an output: of which patient, by which choices, from which state of the voxels.
 
-    ``provenance``: what was written on the output; a script may write another result into it.
+    ``provenance``: what was written on the output; a script may write another result into it. ``regions``: rows of its
+    table, see ``Sampled``.
     """
 
     output: Any
@@ -41,6 +47,7 @@ class Made(NamedTuple):
     choices: Choices
     state: tuple
     provenance: dict
+    regions: list
 
 
 class RunPanel:
@@ -199,7 +206,7 @@ class RunPanel:
             output = None  # it was deleted meanwhile
         output = results.writeResult(inputVolume, output, reply, choices.question.below, isOwned=True)
         agreement.notePreparation(output, preparation, maskVolume)
-        self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output))
+        self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output), reply.regions)
         self._window.model.showDevice(reply.device, self._window.engine.opened.device_reason)
         if parameters.inputVolume is not inputVolume:
             belonging.choose(inputVolume, output)  # the user has gone on to somebody or something else
@@ -208,8 +215,7 @@ class RunPanel:
             return
         parameters.outputVolume = output
         self.preview.hide(output)
-        if parameters.shown == "sample":
-            self._showSample(parameters, self._made[output.GetID()])
+        self._showExtra(parameters, self._made[output.GetID()])
         isThere = any(display.isOver(node) for node in results.partsOf(output))
         isShown = display.isOver(results.resultOf(output, parameters.shown) or output)
         # The legend of the probability names its threshold, which may have changed.
@@ -222,33 +228,74 @@ class RunPanel:
         output, inputVolume = parameters.outputVolume, parameters.inputVolume
         if not belonging.belongsTo(output, inputVolume) or output.GetImageData() is None:
             return
-        if parameters.shown == "sample" and not self.isBusy and (made := self._madeInto(output)) is not None:
-            self._showSample(parameters, made)
+        if parameters.shown in _EXTRA and not self.isBusy and (made := self._madeInto(output)) is not None:
+            self._showExtra(parameters, made)
         elif results.resultOf(output, parameters.shown) is None:
             text = _("Of one image there is the mean alone; take several samples at a temperature above 0.")
-            if parameters.shown == "sample":
-                text = _("Press Apply first; a single sample can be drawn after that.")
+            if parameters.shown in _EXTRA:
+                text = _("Press Apply first; a single sample, or another age, can be drawn after that.")
             self._window.say(text)
         results.showResult(output, inputVolume, parameters.shown)
 
-    def _showSample(self, parameters, made: Made) -> None:
-        if made.state != _stateOf(made.patient):  # a sample of these voxels would be none of that result
+    def regions(self) -> list[str]:
+        """Names of those whose bounds the output's samples have."""
+        made = self._madeInto(self._window.parameters.outputVolume)
+        return [row["region"] for row in made.regions if row["low_sample"]] if made is not None else []
+
+    def _showExtra(self, parameters, made: Made) -> None:
+        """Have made what sampling doesn't bring along, where it is chosen: one sample, or the change since an age."""
+        if parameters.shown not in _EXTRA or made.state != _stateOf(made.patient):
+            return  # what is drawn of other voxels would be none of that result
+        if parameters.shown in results.CHANGE_WINDOWS:
+            self._showChange(parameters, made)
             return
-        number = min(parameters.sampleNumber, made.choices.question.samples)
+        number, near = min(parameters.sampleNumber, made.choices.question.samples), {}
+        if parameters.shown in results.BOUNDS:
+            rows = {row["region"]: row for row in made.regions if row["low_sample"]}
+            if not rows:
+                self._window.say(_("Of one image there is no interval; take several samples at a temperature above 0."))
+                return
+            row = rows.get(parameters.region) or next(iter(rows.values()))
+            number = row[f"{parameters.shown}_sample"]
+            near = {"NearestTo": results.BOUNDS[parameters.shown], "Region": row["region"]}
+        self._showSample(parameters, made, number, near)
+
+    def _showSample(self, parameters, made: Made, number: int, near: dict) -> None:
         shown = results.resultOf(made.output, "sample")
-        if shown is not None and shown.GetAttribute("DualGlow.SampleNumber") == str(number):
+        about = volumes.provenanceOf(shown) if shown is not None else {}
+        if about.get("SampleNumber") == number and {key: about[key] for key in _NEAR if key in about} == near:
             return
 
-        def done(reply: Sampled) -> None:
-            if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
-                return
-            results.writeSample(made.patient[0], made.output, reply.mean, number, reply.provenance, isOwned=True)
-            if parameters.shown == "sample" and parameters.outputVolume is made.output:
-                results.showResult(made.output, made.patient[0], "sample")
+        def write(reply: Sampled) -> None:
+            results.writeSample(made.patient[0], made.output, reply.mean, number, reply.provenance, True, near)
+
+        choices = replace(made.choices, question=made.choices.question.one(number - 1))
+        engine = self._window.engine
+        self._drawExtra(parameters, made, lambda **calls: engine.sample(made.patient, choices, **calls), write)
+
+    def _showChange(self, parameters, made: Made) -> None:
+        since, shown = parameters.sinceAge, results.resultOf(made.output, "percent")
+        if shown is not None and volumes.provenanceOf(shown).get("SinceAge") == since:
+            return
+
+        def write(reply: Changed) -> None:
+            results.writeChange(made.patient[0], made.output, reply, isOwned=True)
 
         engine = self._window.engine
-        choices = replace(made.choices, question=made.choices.question.one(number - 1))
-        self._startLive(lambda **callbacks: engine.sample(made.patient, choices, **callbacks), done)
+        self._drawExtra(
+            parameters, made, lambda **calls: engine.change(made.patient, made.choices, since, **calls), write
+        )
+
+    def _drawExtra(self, parameters, made: Made, begin, write) -> None:
+        def done(reply) -> None:
+            if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
+                return
+            write(reply)
+            if parameters.shown in _EXTRA and parameters.outputVolume is made.output:
+                results.showResult(made.output, made.patient[0], parameters.shown)
+            self._window.refresh()
+
+        self._startLive(begin, done)
 
     # ---- the live overlay
 

@@ -110,7 +110,8 @@ class Window:
         if isOther:
             self._showPatient()
         self.refresh()
-        shown = (parameters.shown, parameters.sampleNumber, parameters.outputVolume)
+        parts = (parameters.shown, parameters.sampleNumber, parameters.region, parameters.sinceAge)
+        shown = (*parts, parameters.outputVolume)
         if self._seen is not None and shown != self._seen and not isOther and not self.run.isBusy:
             self.run.showPart()
         asked = (parameters.outputVolume, self.choices())
@@ -214,8 +215,12 @@ class Window:
             elif not self.run.isBusy:
                 text += " " + _("Press Apply for the one that was chosen.")
             texts.append(text)
-        other = agreement.otherSample(parameters.outputVolume, parameters.sampleNumber)
-        if parameters.shown == "sample" and other:
+        other = ""
+        if parameters.shown == "sample":
+            other = agreement.otherSample(parameters.outputVolume, parameters.sampleNumber)
+        elif parameters.shown in results.CHANGE_WINDOWS:
+            other = agreement.otherSince(parameters.outputVolume, parameters.sinceAge)
+        if other:
             texts.append(_("The PET is of {shown}.").format(shown=other))
         shown = agreement.elsewhere(parameters.outputVolume, self.shownNodes())
         if shown:
