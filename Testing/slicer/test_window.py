@@ -14,11 +14,13 @@ from host import gestures
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
 
+from DualGlowLib import progress  # isort: skip
 from DualGlowLib.synthesis.question import Question  # isort: skip
 from DualGlowLib.worker.replies import Framed  # isort: skip
 from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
 from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
+from DualGlowSynthesisLib.window import runPanel as window_of_runs  # isort: skip
 from DualGlowSynthesisLib.window.window import Window  # isort: skip
 
 AXES = np.array([[0.0, -0.8, 0.6, 10.0], [0.0, 0.6, 0.8, -20.0], [-1.5, 0.0, 0.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
@@ -600,6 +602,57 @@ def test_frames_of_another_person_are_not_shown(ui, module, client: HandClient) 
     assert module.window.run.preview.node is None
     settle(module)
     assert client.the("sample").question.covariates["sex"] == "F"
+
+
+def test_what_follows_the_sliders_for_long_is_told_in_the_bar(ui, module, client: HandClient, monkeypatch) -> None:
+    """Twenty samples take as long live as with Apply; what is quick stays quiet."""
+    now = [100.0]
+    for place in (window_of_runs, progress):
+        monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    t1()
+    apply(ui, client)
+    client.answer_frames()
+    client.answer_frames()
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 20
+    settle(module)
+    asked = client.the("sample")
+    asked.event("progress", stage="sampling", fraction=0.01)
+    now[0] += 0.5
+    asked.event("progress", stage="sampling", fraction=0.05)
+    assert ui.progressBar.value <= 0
+    now[0] += 10
+    asked.event("progress", stage="sampling", fraction=0.25)
+    now[0] += 10
+    asked.event("progress", stage="sampling", fraction=0.5)
+    assert ui.progressBar.value == 50
+    assert "Sampling" in ui.progressBar.format
+    assert "about 20 s left" in ui.progressBar.format
+    client.answer_sample(SHAPE)
+    assert ui.progressBar.value <= 0
+
+
+def test_a_bar_promises_nothing_of_what_was_quick_before(ui, client: HandClient, monkeypatch) -> None:
+    """A patient that is prepared already is most of the bar at once; the comparison is what takes the time."""
+    now = [100.0]
+    for place in (window_of_runs, progress):
+        monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    t1()
+    ui.samplesBox.value = 4
+    pet = t1("PET")
+    ui.petSelector.setCurrentNode(pet)
+    ui.compareCollapsibleButton.collapsed = False
+    ui.compareButton.click()
+    now[0] += 2
+    client.answer_readying()
+    asked = client.the("compare")
+    asked.event("progress", stage="registration", fraction=0.0)
+    now[0] += 1
+    asked.event("progress", stage="registration", fraction=0.01)
+    assert "left" not in ui.progressBar.format
+    now[0] += 9
+    asked.event("progress", stage="registration", fraction=0.1)
+    assert "about 90 s left" in ui.progressBar.format
+    client.answer_compare(SHAPE)
 
 
 def test_late_frames_of_another_choice_are_dropped(ui, module, client: HandClient) -> None:

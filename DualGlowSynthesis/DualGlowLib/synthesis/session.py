@@ -23,6 +23,7 @@ from ..preparation.pet import PreparedPet, prepare_pet
 from ..provenance import Provenance
 from ..resources import resource
 from ..volumes.scan import Scan
+from . import costs
 from .cache import SizedCache
 from .change import Change, change_between
 from .comparison import Comparison, compare, comparing
@@ -176,9 +177,13 @@ class Session:
         self._check(question)
         tell = progress or _silent
         tell("sampling", 0.0)
+        images = 1 + (question.drawn > 1) + (question.below is not None)
+        later = costs.resampling(self.patient.prepared.scan.data.size, images)
 
         def work(model: Synthesizer) -> Synthesis:
-            return model.sample(self._encoded(model), question, progress=lambda share: tell("sampling", 0.9 * share))
+            drawing = costs.drawing(question.drawn, model.device.type)
+            most = min(drawing / (drawing + later), 0.9)
+            return model.sample(self._encoded(model), question, progress=lambda share: tell("sampling", most * share))
 
         made = self._on_device(work)
         tell("resampling", 1.0)
@@ -371,7 +376,11 @@ class Session:
         digest = voxels_sha256(pet)
         chosen = model.bundle.preparation
         key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered, chosen)
+        registering = 0.0
         if self._pet is None or self._pet[0] != key:
+            voxels, device = self.patient.prepared.scan.data.size, self._model().device.type
+            later = sum(costs.comparing(question.samples, voxels, device))
+            registering = costs.REGISTERING / (costs.REGISTERING + later)
             self._pet = (
                 key,
                 prepare_pet(
@@ -381,14 +390,16 @@ class Session:
                     resolution=chosen.resolution,
                     source_resolution=source_resolution,
                     registered=registered,
-                    progress=lambda stage, share: tell(stage, 0.5 * share),
+                    progress=lambda stage, share: tell(stage, registering * share),
                 ),
             )
         found = self._pet[1]
 
         def work(model: Synthesizer) -> Comparison:
-            later = lambda stage, share: tell(stage, 0.5 + 0.5 * share)  # noqa: E731
-            return compare(model, self._encoded(model), found, question, later, pet_sha256=digest)
+            def rest(stage: str, share: float) -> None:
+                tell(stage, registering + (1 - registering) * share)
+
+            return compare(model, self._encoded(model), found, question, rest, pet_sha256=digest)
 
         return self._on_device(work)
 

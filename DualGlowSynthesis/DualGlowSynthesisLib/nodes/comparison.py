@@ -86,8 +86,6 @@ def summaryOf(found: Compared) -> str:
     parts.append(
         _("The model is its own yardstick: where its spread is a little off, acquired PETs fall near 0 or 100.")
     )
-    text = _("Compare the {bits} bits per dimension with those of other acquired PETs.")
-    parts.append(text.format(bits=f"{found.bits_per_dim:.3f}"))
     return " ".join(parts)
 
 
@@ -105,19 +103,22 @@ def textFor(inputVolume) -> str:
 
 def _verdictText(percentile: float, samples: int) -> str:
     """``samples``: how many PETs of the model's own the real one was ranked among."""
-    least = 50.5 / (samples + 1)  # 50 over that: the percentile of one less likely than all
-    if samples < _SAMPLES_OF_90 and not least < percentile < 100 - least:
-        text = _("Undecided: likelihood percentile {percentile} among only {samples} samples; take {least} or more.")
+    least = 50 / (samples + 1)  # the percentile of one less likely than all
+    count, isFirst, isLast = round(percentile), percentile <= 1.01 * least, percentile >= 100 - 1.01 * least
+    if samples < _SAMPLES_OF_90 and (isFirst or isLast):
+        text = _("Undecided: only {samples} PETs were drawn to rank it among; take {least} or more.")
     elif percentile < _UNUSUAL:
-        text = _("Unusual: likelihood percentile {percentile}, less likely than nearly all PETs drawn for this MRI.")
+        text = _("Unusual: it fits less well than {others} of 100 PETs that the model draws for this person.")
+        if isFirst:
+            text = _("Unusual: it fits less well than all {samples} PETs that the model draws for this person.")
     elif percentile > 100 - _UNUSUAL:
         text = _(
-            "Unusual: likelihood percentile {percentile}, more likely than nearly all PETs drawn for this MRI, as an "
-            "image is that is too smooth."
+            "Unusual: it fits better than {count} of 100 PETs that the model draws for this person, as an image does "
+            "that is too smooth."
         )
     else:
-        text = _("Fits: likelihood percentile {percentile} among PETs drawn for this MRI (0: less likely than all).")
-    return text.format(percentile=f"{percentile:.0f}", samples=samples, least=_SAMPLES_OF_90)
+        text = _("It fits as well as {count} of 100 PETs that the model draws for this person.")
+    return text.format(count=count, others=100 - count, samples=samples, least=_SAMPLES_OF_90)
 
 
 def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool):
@@ -152,7 +153,7 @@ def _metricRows(found: Compared) -> list[list]:
         (_("SSIM"), metrics.get("ssim")),
         (_("Correlation"), metrics.get("correlation")),
         (_("Bits per dimension"), found.bits_per_dim),
-        (_("Likelihood percentile"), found.percentile),
+        (_("Of 100 PETs drawn, fits better than"), found.percentile),
     ]
     return [[title, value, None, None, None, None] for title, value in named if value is not None]
 

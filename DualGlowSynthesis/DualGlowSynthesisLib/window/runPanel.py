@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
-from DualGlowLib.progress import seconds_left
+from DualGlowLib.progress import Clock
 from DualGlowLib.provenance import with_covariates
 from DualGlowLib.worker.replies import Changed, Framed, Keyframe, Sampled
 from DualGlowSlicerLib import volumes
@@ -30,6 +30,9 @@ _EXTRA = ("sample", *results.BOUNDS, *results.CHANGE_WINDOWS)
 """What can be shown and is made only then."""
 
 _NEAR = ("NearestTo", "Region")
+
+QUIET_SECONDS = 1.0
+"""What follows the sliders is told in the bar if it takes longer."""
 
 KEYFRAME_AGES = 7
 KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
@@ -101,15 +104,11 @@ class RunPanel:
         self._settled.stop()
         self._stopLive()
         self.hidePreview()  # the exact image that was to take its place comes later, if at all
-        started = time.monotonic()
+        progress = self._bar()
 
         def ended() -> None:
             self._job = None
             self._ui.progressBar.reset()
-
-        def progress(text: str, fraction: float) -> None:
-            self._ui.progressBar.value = round(100 * fraction)
-            self._ui.progressBar.format = text + _remaining(time.monotonic() - started, fraction)
 
         def done(reply: Sampled) -> None:
             ended()
@@ -138,6 +137,17 @@ class RunPanel:
             return
         self._job = None if job.isOver else job
         self._window.refresh()
+
+    def _bar(self):
+        """Gives what shows the progress of one job in the bar: how far it is, at what, and how long it will take."""
+        clock, bar = Clock(), self._ui.progressBar
+
+        def progress(text: str, fraction: float) -> None:
+            left = clock.event(text, fraction)["seconds_left"]
+            bar.value = round(100 * fraction)
+            bar.format = text if left is None else text + " – " + _timeLeft(left)
+
+        return progress
 
     def _goOn(self) -> None:
         """After a job: the sliders may have moved since the result was made."""
@@ -400,9 +410,18 @@ class RunPanel:
 
     def _startLive(self, begin, onDone, onEvent=None) -> None:
         self._stopLive()
+        show, started = self._bar(), time.monotonic()
+
+        def progress(text: str, fraction: float) -> None:
+            if self._live is job and time.monotonic() - started >= QUIET_SECONDS:
+                show(text, fraction)
+
+        def ended() -> None:
+            self._live = None
+            self._ui.progressBar.reset()
 
         def problem(text: str, isFailure: bool) -> None:
-            self._live = None
+            ended()
             if isFailure:
                 logging.error(text)
             self.hidePreview()  # no exact image will take its place
@@ -411,15 +430,16 @@ class RunPanel:
 
         def cancelled() -> None:
             if self._live is job:
-                self._live = None
+                ended()
 
         def done(reply: Sampled) -> None:
             if self._live is job:
-                self._live = None
+                ended()
                 onDone(reply)
 
+        job = None
         try:
-            job = begin(onDone=done, onProblem=problem, onCancelled=cancelled, onEvent=onEvent)
+            job = begin(onDone=done, onProgress=progress, onProblem=problem, onCancelled=cancelled, onEvent=onEvent)
         except InputError as error:
             self._window.say(str(error))
             return
@@ -429,6 +449,7 @@ class RunPanel:
         if self._live is not None:
             self._live.cancel(isForced=False)  # killed, the worker would lose the patient
             self._live = None
+            self._ui.progressBar.reset()
 
 
 def _signature(patient: tuple, choices) -> tuple:
@@ -441,8 +462,7 @@ def _stateOf(patient: tuple) -> tuple:
     return volumes.stateOf(patient[0]), volumes.stateOf(patient[1])
 
 
-def _remaining(seconds: float, fraction: float) -> str:
-    left = seconds_left(seconds, fraction)
-    if left is None:
-        return ""
-    return " – " + _("about {seconds} s left").format(seconds=max(round(left), 1))
+def _timeLeft(seconds: float) -> str:
+    if seconds < 100:
+        return _("about {seconds} s left").format(seconds=max(round(seconds), 1))
+    return _("about {minutes} min left").format(minutes=round(seconds / 60))
