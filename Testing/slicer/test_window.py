@@ -474,7 +474,7 @@ def test_sample_nearest_to_a_bound_of_a_region(ui, module, client: HandClient) -
     client.answer_sample(SHAPE, 3.0)
     sample = resultOf(output, "sample")
     assert np.unique(values(sample)) == 3.0
-    assert "nearest to 5 % of left frontal" in module.window.marks.textIn("Red")
+    assert "at 5 % of left frontal" in module.window.marks.textIn("Red")
     gestures.choose(ui.shownBox, "sample at a region's 95 %")
     assert client.the("sample").question.first == 2
     client.answer_sample(SHAPE, 4.0)
@@ -484,7 +484,20 @@ def test_sample_nearest_to_a_bound_of_a_region(ui, module, client: HandClient) -
     gestures.choose(ui.shownBox, "sample number")
     ui.sampleBox.value = 3
     client.answer_sample(SHAPE, 4.0)
-    assert "nearest" not in module.window.marks.textIn("Red")
+    assert "left frontal" not in module.window.marks.textIn("Red")
+
+
+def test_the_tool_bar_of_sequences_shows_a_sweep(ui, client: HandClient) -> None:
+    volume = t1()
+    slicer.modules.sequences.setToolBarVisible(False)
+    ui.sweepCollapsibleButton.collapsed = False
+    ui.ageKnownBox.checked = True
+    gestures.click(ui.sweepButton)
+    client.answer_readying()
+    client.answer_sweep(SHAPE)
+    assert slicer.modules.sequences.isToolBarVisible()
+    browser = slicer.modules.sequences.toolBar().activeBrowserNode()
+    assert browser is volume.GetNodeReference("DualGlow.SweepBrowser")
 
 
 def test_one_image_has_no_bounds(ui, client: HandClient) -> None:

@@ -129,6 +129,6 @@ def _bar(
     top = (picture.shape[0] - height) // 2
     values = np.linspace(high, low, height)[:, None].repeat(14, 1)
     picture[top : top + height, column + 12 : column + 26] = colours(values, high)
-    ends = (f"{high:.1f}", "0") if not low else (f"+{high:.2f}", f"−{-low:.2f}")
+    ends = (f"{high:.1f}", "0") if not low else (f"+{high:.2f}", f"{low:.2f}")
     for text, row in ((ends[0], top - 24), (ends[1], top + height + 4), (unit, top + height + 26)):
         write_text(picture, text, row, column + 19 - text_size(text)[1] // 2)

@@ -97,8 +97,13 @@ def styleMap(volumeNode, colorNodeID: str, window: float) -> None:
         display.ApplyThresholdOff()
 
 
-def divergingColors(tag: str, name: str, transparent: float):
-    """Blue, white, red, and nothing about the middle; saved with the scene.
+_WHITE = (1.0, 1.0, 1.0)
+_BLUE_RED = ((0.0, 0.0, 1.0), _WHITE, _WHITE, (1.0, 0.0, 0.0))
+_SATURATED = ((0.0, 0.05, 0.85), (0.55, 0.9, 1.0), (1.0, 0.9, 0.5), (0.85, 0.0, 0.0))  # over grey, small changes show
+
+
+def divergingColors(tag: str, name: str, transparent: float, colors=_BLUE_RED):
+    """From one colour to another, and nothing about the middle; saved with the scene.
 
     A table, as procedural colours have no opacity; of a table's, slice views know two: none, and any.
 
@@ -106,6 +111,7 @@ def divergingColors(tag: str, name: str, transparent: float):
         tag: by which the scene's only node is found.
         name: of a new one.
         transparent: share of the window, around 0, that is not drawn.
+        colors: at the lower end, just below the middle, just above it, at the upper end.
     """
     node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
     if node is None:
@@ -115,15 +121,16 @@ def divergingColors(tag: str, name: str, transparent: float):
         node.SetTypeToUser()
         node.SetNumberOfColors(256)
         for number, place in enumerate(np.linspace(-1, 1, 256).tolist()):
-            red, green, blue = (1.0, 1 - place, 1 - place) if place > 0 else (1 + place, 1 + place, 1.0)
-            node.SetColor(number, f"{place:+.2f}", red, green, blue, float(abs(place) >= transparent))
+            end, middle = (colors[3], colors[2]) if place > 0 else (colors[0], colors[1])
+            color = [abs(place) * at + (1 - abs(place)) * from_ for at, from_ in zip(end, middle, strict=True)]
+            node.SetColor(number, f"{place:+.2f}", *color, float(abs(place) >= transparent))
         node = slicer.mrmlScene.AddNode(node)
     return node
 
 
 def styleChange(volumeNode, window: float) -> None:
     """As a change between ages: colours of its own, that also draw a tenth of the window."""
-    colors = divergingColors("DualGlowChange", _("DualGlow change since an age"), 0.1)
+    colors = divergingColors("DualGlowChange", _("DualGlow change since an age"), 0.1, _SATURATED)
     styleMap(volumeNode, colors.GetID(), window)
 
 

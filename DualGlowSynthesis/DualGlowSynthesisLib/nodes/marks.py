@@ -59,7 +59,7 @@ def _nearest(about: dict) -> list[str]:
     """Why a sample was chosen, if not by its number."""
     if "NearestTo" not in about:
         return []
-    text = _("nearest to {bound} of {region}")
+    text = _("at {bound} of {region}")
     return [text.format(bound=about["NearestTo"], region=about.get("Region", "").replace("_", " "))]
 
 

@@ -31,7 +31,7 @@ RESULTS = ("mean", "sample", "sd", "below", "change", "percent")
 BOUNDS = {"low": "5 %", "high": "95 %"}
 """Two more that can be shown: the sample nearest to a bound of a region's interval."""
 
-CHANGE_WINDOWS = {"change": 0.3, "percent": 20.0}
+CHANGE_WINDOWS = {"change": 0.2, "percent": 15.0}
 """SUVR and per cent: changes from minus to plus this are told apart by colour."""
 
 _REFERENCES = {

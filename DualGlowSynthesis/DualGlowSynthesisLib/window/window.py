@@ -11,7 +11,7 @@ from DualGlowSlicerLib import dependencies, volumes
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import asTip, headline, showError, showingErrors, showPicture
 
-from ..nodes import belonging, display, marks, results
+from ..nodes import belonging, display, marks, results, sweep
 from ..parameters import Choices
 from . import agreement
 from .engine import Engine
@@ -48,6 +48,7 @@ class Window:
         self._going: list[str] = []
         self._isPartGoing = False
         self.marks = marks.install()
+        sweep.install()
         self.marks.onShown = self.showAgreement
 
     def close(self) -> None:
