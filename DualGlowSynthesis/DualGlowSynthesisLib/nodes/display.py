@@ -10,6 +10,7 @@ __all__ = [
     "addLegend",
     "colorMaps",
     "divergingColors",
+    "fitLegends",
     "hideLegends",
     "isOurs",
     "isOver",
@@ -28,6 +29,9 @@ SUVR_WINDOW = (0.0, 2.5)
 
 BACKGROUND = 0.1
 """SUVR below this is drawn transparent: outside the head the result is 0."""
+
+_LEGEND = (26, 110)
+"""Width and height of a legend, pixels: its bar and its letters are to be read, and to leave the brain free."""
 
 _HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
 _COLOR_MAPS = (
@@ -180,26 +184,63 @@ def showLegend(volumeNode, unit: str) -> None:
 
 
 def addLegend(volumeNode, unit: str) -> None:
-    """The same beside those of other volumes; a view draws those of the volumes that it shows."""
+    """The same beside those of other volumes; a view draws those of the volumes that it shows.
+
+    One for each slice view: Slicer gives sizes, and with them those of letters, as shares of a view.
+    """
     logic = _colorLogic()
     if logic is None:
         return
-    legend = logic.GetColorLegendDisplayNode(volumeNode) or logic.AddDefaultColorLegendDisplayNode(volumeNode)
-    with slicer.util.NodeModify(legend):
-        legend.SetTitleText(_("SYNTHETIC\n{unit}").format(unit=unit))
-        shown = _displayOf(volumeNode)
-        hasFullTenths = all(abs(10 * end - round(10 * end)) < 1e-6 for end in (shown.GetWindow() / 2, shown.GetLevel()))
-        legend.SetLabelFormat("%.1f" if hasFullTenths else "%.2f")
-        legend.SetNumberOfLabels(3)
-        legend.SetSize(0.1, 0.3)  # of the view; as large as it is by default it would hide a part of the brain
-        legend.SetPosition(0.99, 0.02)
-        legend.SetSaveWithScene(volumeNode.GetSaveWithScene())
-        legend.SetVisibility(True)
+    shown = _displayOf(volumeNode)
+    hasFullTenths = all(abs(10 * end - round(10 * end)) < 1e-6 for end in (shown.GetWindow() / 2, shown.GetLevel()))
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        legend = _legendIn(view, volumeNode, logic)
+        with slicer.util.NodeModify(legend):
+            legend.SetTitleText(unit)  # that it is synthetic, the view says at its top
+            legend.SetLabelFormat("%.1f" if hasFullTenths else "%.2f")
+            legend.SetNumberOfLabels(3)
+            legend.SetPosition(0.99, 0.02)
+            legend.SetSaveWithScene(volumeNode.GetSaveWithScene())
+            legend.SetVisibility(True)
+            _fit(legend, view)
+
+
+def _legendIn(view, volumeNode, logic):
+    """The volume's legend for this view alone."""
+    others = [volumeNode.GetNthDisplayNode(number) for number in range(volumeNode.GetNumberOfDisplayNodes())]
+    legends = [node for node in others if node is not None and node.IsA("vtkMRMLColorLegendDisplayNode")]
+    free = [node for node in legends if node.GetNumberOfViewNodeIDs() == 0]  # a scene of an earlier version
+    legend = next((node for node in legends if view.GetID() in node.GetViewNodeIDs()), free[0] if free else None)
+    if legend is None and not legends:
+        legend = logic.AddDefaultColorLegendDisplayNode(volumeNode)
+    elif legend is None:
+        legend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorLegendDisplayNode")
+        legend.SetAndObservePrimaryDisplayNode(_displayOf(volumeNode))
+        volumeNode.AddAndObserveDisplayNodeID(legend.GetID())
+    if not legend.GetNumberOfViewNodeIDs():
+        legend.AddViewNodeID(view.GetID())
+    return legend
+
+
+def _fit(legend, view) -> None:
+    width, height, _slices = view.GetDimensions()
+    legend.SetSize(_LEGEND[0] / max(width, 150), _LEGEND[1] / max(height, 150))
+
+
+def fitLegends(view) -> None:
+    """Legends of synthetic volumes in a slice view that has another size now."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        if view.GetID() in legend.GetViewNodeIDs() and _isOfOurs(legend):
+            _fit(legend, view)
+
+
+def _isOfOurs(legend) -> bool:
+    shown = legend.GetDisplayableNode()
+    return shown is not None and shown.GetAttribute("DualGlow.Synthetic") == "true"
 
 
 def hideLegends() -> None:
     """Those of synthetic volumes; two on one view cover each other."""
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
-        shown = legend.GetDisplayableNode()
-        if shown is not None and shown.GetAttribute("DualGlow.Synthetic") == "true":
+        if _isOfOurs(legend):
             legend.SetVisibility(False)

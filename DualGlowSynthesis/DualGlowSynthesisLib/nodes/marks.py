@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from DualGlowLib.provenance import covariates_of
 from DualGlowSlicerLib import volumes
 
-from . import belonging
+from . import belonging, display
 
 __all__ = ["Marks", "describe", "install", "layersOf", "shownIn"]
 
@@ -152,6 +152,7 @@ class Marks:
         self._actors: dict = {}
         self._observed: dict = {}
         self._texts: dict = {}
+        self._sizes: dict = {}
         self._isUpdating = False
         scene = slicer.mrmlScene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent)
@@ -180,7 +181,8 @@ class Marks:
             shown = {node for nodes in layers.values() for node in nodes}
             made = [node for node in shown if volumes.isSynthetic(node)]
             hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-            self._observe([hierarchy, *composites.values(), *shown, *map(belonging.inputOf, made)])
+            slices = [view.sliceLogic().GetSliceNode() for view in views.values()]
+            self._observe([hierarchy, *slices, *composites.values(), *shown, *map(belonging.inputOf, made)])
             texts = {name: _textOver(nodes) for name, nodes in layers.items()}
             self._showLegends(made)
             changed = [name for name, text in texts.items() if self._texts.get(name) != text]
@@ -222,8 +224,17 @@ class Marks:
                 events = [vtk.vtkCommand.ModifiedEvent]
                 if node.IsA("vtkMRMLSubjectHierarchyNode"):  # which has the patients' names
                     events = [node.SubjectHierarchyItemModifiedEvent, node.SubjectHierarchyItemReparentedEvent]
-                tags = [node.AddObserver(event, lambda *_: self.update()) for event in events]
+                changed = lambda *_: self.update()  # noqa: E731
+                if node.IsA("vtkMRMLSliceNode"):  # which moves with the mouse
+                    changed = lambda *_, node=node: self._resized(node)  # noqa: E731
+                tags = [node.AddObserver(event, changed) for event in events]
                 self._observed[identity] = node, tags
+
+    def _resized(self, view) -> None:
+        size = view.GetDimensions()[:2]
+        if self._sizes.get(view.GetID()) != size:
+            self._sizes[view.GetID()] = size
+            display.fitLegends(view)
 
     def _write(self, name: str, view, text: str) -> None:
         actor = self._actors.get(name)

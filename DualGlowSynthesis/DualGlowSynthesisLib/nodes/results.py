@@ -161,8 +161,8 @@ def showResult(outputVolume, inputVolume, kind: str, opacity: float | None = Non
     display.showOverlay(node, inputVolume, opacity)
     threshold = volumes.provenanceOf(node).get("BelowSUVR")
     text = "?" if threshold is None else f"{threshold:g}"  # a scene of an earlier version
-    units = {"sd": _("SD of SUVR"), "below": _("P(SUVR < {threshold})").format(threshold=text)}
-    units |= {"change": _("change (SUVR)"), "percent": _("change (%)")}
+    units = {"sd": _("SD"), "below": _("P(<{threshold})").format(threshold=text)}
+    units |= {"change": _("change"), "percent": "%"}
     display.showLegend(node, units.get(kind, "SUVR") if node is not outputVolume else "SUVR")
 
 
