@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 import vtk
+from PySide6.QtWidgets import QComboBox, QLabel, QPushButton, QStyle, QStyleOptionComboBox, QWidget
 
-from hand_client import HandClient, opened, provenance, sampled
+from hand_client import HandClient, opened, provenance, row, sampled
 from host import gestures
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
@@ -20,7 +21,9 @@ from DualGlowLib.worker.replies import Framed  # isort: skip
 from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
 from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
+from DualGlowSynthesisLib.window import engine as engine_module  # isort: skip
 from DualGlowSynthesisLib.window import runPanel as window_of_runs  # isort: skip
+from DualGlowSynthesisLib.window import window as window_module  # isort: skip
 from DualGlowSynthesisLib.window.window import Window  # isort: skip
 
 AXES = np.array([[0.0, -0.8, 0.6, 10.0], [0.0, 0.6, 0.8, -20.0], [-1.5, 0.0, 0.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
@@ -173,6 +176,7 @@ def test_most_likely_image_is_one(ui, module) -> None:
 
 
 def test_dice_draws_another_seed(ui, module) -> None:
+    ui.temperatureSlider.value = 1  # without noise none makes a difference
     seeds = set()
     for _ in range(5):
         ui.diceButton.click()
@@ -500,6 +504,105 @@ def test_the_tool_bar_of_sequences_shows_a_sweep(ui, client: HandClient) -> None
     assert browser is volume.GetNodeReference("DualGlow.SweepBrowser")
 
 
+def test_controls_that_act_on_nothing_shown_are_disabled(ui, client: HandClient) -> None:
+    t1()
+    assert not ui.seedBox.enabled  # without noise every seed gives the same image
+    assert not ui.diceButton.enabled
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 4
+    assert ui.seedBox.enabled
+    apply(ui, client)
+    styles = (ui.colorBox, ui.windowWidget, ui.thresholdSlider)
+    for title, acts in (("standard deviation", False), ("mean", True), ("probability below SUVR …", False)):
+        gestures.choose(ui.shownBox, title)
+        assert [widget.enabled for widget in styles] == [acts] * 3, title
+        assert ui.opacitySlider.enabled
+    gestures.choose(ui.shownBox, "mean")
+    ui.sweepCollapsibleButton.collapsed = False
+    gestures.click(ui.sweepButton)
+    client.answer_sweep(SHAPE)
+    assert [widget.enabled for widget in styles] == [False] * 3  # they are the output's, and the views show the sweep
+    assert ui.opacitySlider.enabled
+
+
+def test_long_work_is_told_before_it_starts(ui, client: HandClient, monkeypatch) -> None:
+    """As long as it took before on this computer; and whether its memory will do."""
+    now = [100.0]
+    for place in (engine_module, window_of_runs, progress):
+        monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(window_module, "computer_memory", lambda: 8 << 30)
+    client.isRunning = False
+    t1()
+    ui.ageKnownBox.checked = True
+    assert "Apply takes about" in ui.estimateLabel.text  # the MRI has to be prepared
+    assert "memory" not in ui.estimateLabel.text
+    monkeypatch.setattr(window_module, "computer_memory", lambda: 100 << 20)
+    ui.samplesBox.value = 2
+    assert "0.4 GiB of memory, and 0.1 GiB are free" in ui.estimateLabel.text
+    client.isRunning = True
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 4
+    ui.ageKnownBox.checked = True
+    ui.applyButton.click()
+    client.answer_readying()
+    now[0] += 16  # for four samples
+    client.answer_sample(SHAPE)
+    assert ui.estimateLabel.text == ""  # there is nothing to apply
+    ui.liveBox.checked = False
+    ui.samplesBox.value = 20
+    assert ui.estimateLabel.text == "Apply takes about 80 s."
+
+
+def test_check_says_of_each_device_whether_it_can_be_used(ui, client: HandClient) -> None:
+    ui.modelCollapsibleButton.collapsed = False
+    gestures.click(ui.deviceButton)
+    client.answer_devices()
+    assert ui.deviceText.text.split("\n")[-1] == "CPU: can be used."
+
+
+@pytest.mark.parametrize("width", [383])
+def test_no_word_is_cut_at_the_width_that_the_panel_has(ui, module, client: HandClient, width: int) -> None:
+    """Every title of every button and box, and every line of text, in every state of the section on the result."""
+    t1("sub-0001_ses-baseline_T1w")
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 20
+    apply(ui, client)
+    for button in (ui.modelCollapsibleButton, ui.sweepCollapsibleButton, ui.exportCollapsibleButton):
+        button.collapsed = False
+    gestures.click(ui.deviceButton)
+    client.answer_devices()
+    for number in range(ui.shownBox.count):
+        ui.shownBox.setCurrentIndex(number)
+        panel = host.lay_out(module.parent, width)
+        assert panel.width() == width
+        assert cut(panel) == [], ui.shownBox.currentText
+
+
+def cut(panel) -> list[str]:
+    """Texts of visible widgets that have less room than they need, but for names that the user gave."""
+    found = []
+    for widget in panel.findChildren(QWidget):
+        if not widget.isVisible():
+            continue
+        if isinstance(widget, QLabel) and widget.text():
+            needs = widget.heightForWidth(widget.width()) if widget.wordWrap() else 0
+            if widget.height() < needs or (not widget.wordWrap() and widget.width() < widget.sizeHint().width()):
+                found.append(widget.text())
+        elif isinstance(widget, QPushButton) and widget.width() < widget.minimumSizeHint().width():
+            found.append(widget.text())
+        elif isinstance(widget, QComboBox) and widget.objectName() in ("shownBox", "regionBox", "deviceBox"):
+            room = widget.style().subControlRect(
+                QStyle.ComplexControl.CC_ComboBox, combo(widget), QStyle.SubControl.SC_ComboBoxEditField, widget
+            )
+            needs = widget.fontMetrics().horizontalAdvance(widget.currentText())
+            if room.width() < needs:
+                found.append(widget.currentText())
+    return found
+
+
+def combo(widget: QComboBox) -> QStyleOptionComboBox:
+    option = QStyleOptionComboBox()
+    widget.initStyleOption(option)
+    return option
+
+
 def test_one_image_has_no_bounds(ui, client: HandClient) -> None:
     t1()
     apply(ui, client)
@@ -514,8 +617,8 @@ def test_no_column_of_the_regions_is_cut(ui, module, client: HandClient) -> None
     apply(ui, client)
     ui.temperatureSlider.value, ui.samplesBox.value = 1.0, 4
     ui.applyButton.click()
-    row = {"region": "posterior_cingulate_precuneus", "mean": 1.542, "sd": 0.1, "low": 1.049, "high": 1.994}
-    client.answer_sample(SHAPE, regions=[row] * 30)
+    about = {**row(many=True), "region": "posterior_cingulate_precuneus", "mean": 1.542, "low": 1.049, "high": 1.994}
+    client.answer_sample(SHAPE, regions=[about] * 30)
     host.lay_out(module.parent, host.PANEL_WIDTH)
     view = unwrap(ui.regionsView)
     for column in range(4):

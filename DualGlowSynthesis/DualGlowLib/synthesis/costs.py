@@ -6,7 +6,7 @@ machine is: the time left is measured (``progress.Clock``).
 
 from __future__ import annotations
 
-__all__ = ["OPENING", "PREPARING", "REGISTERING", "comparing", "drawing", "resampling"]
+__all__ = ["OPENING", "PREPARING", "REGISTERING", "comparing", "drawing", "memory", "resampling"]
 
 OPENING, PREPARING, REGISTERING = 2.0, 20.0, 14.0
 """A model; a T1; a PET to its T1."""
@@ -29,3 +29,8 @@ def comparing(samples: int, voxels: int, device: str) -> tuple[float, float, flo
     """With a registered PET: samples, their likelihoods, and the images on the T1's lattice."""
     drawn = drawing(samples, device)
     return drawn, drawn * _SCORING / _DRAWING, resampling(voxels, 3)
+
+
+def memory(voxels: int) -> int:
+    """Bytes that a process takes at its most for a T1 of so many voxels."""
+    return 400_000_000 + 70 * voxels

@@ -67,7 +67,7 @@ class Job:
 
     def _next(self) -> None:
         self._step = step = self._steps.pop(0)
-        do, heard = step.do, step.heard
+        do, heard, self._begun = step.do, step.heard, time.monotonic()
         self._tell(do, 0.0)
         try:
             self._number = self._engine.client.request(
@@ -100,6 +100,7 @@ class Job:
     def _done(self, do: str, heard, message: dict) -> None:
         reply = replies.loaded(replies.read_end(do, message), self._engine.client.load)
         self._before += self._step.seconds
+        self._engine.measured(self._step, time.monotonic() - self._begun)
         if heard:
             heard(reply)
         if self._isCancelled:  # too late for this step, not for the next
@@ -142,6 +143,7 @@ class Engine:
         self._opened = None
         self._patient = None
         self._asked = None
+        self._pace = 1.0  # seconds that a second of ``costs`` takes here
 
     def close(self) -> None:
         self.client.close()
@@ -156,6 +158,16 @@ class Engine:
         return self.client.isRunning and self._patient == self._patientKey(
             inputVolume, maskVolume, preparation, choices
         )
+
+    def measured(self, step: "Step", seconds: float) -> None:
+        """How long a step took: the next will be as fast; what was kept, and so took no time, doesn't count."""
+        if step.do != "open" and seconds > 0.2 * step.seconds:
+            self._pace = seconds / step.seconds
+
+    def expected(self, patient: tuple, choices: Choices) -> float:
+        """About how many seconds ``sample`` would take now."""
+        steps = self._readying(patient, choices)
+        return self._pace * (sum(step.seconds for step in steps) + self._seconds("sample", patient[0], choices, 1))
 
     def sample(self, patient: tuple, choices: Choices, **callbacks: Callable) -> Job:
         """``patient``: input volume, mask volume or None, preparation."""

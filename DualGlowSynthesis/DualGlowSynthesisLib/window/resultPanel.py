@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 from DualGlowSlicerLib.choosers import Chooser
 
 from ..nodes import display, results
+from . import agreement
 
 __all__ = ["ResultPanel"]
 
@@ -43,12 +44,7 @@ class ResultPanel:
         """Follow the nodes: what the output's display says, and which parts there are."""
         output, shown = parameters.outputVolume, parameters.shown
         there = output is not None and output.GetImageData() is not None
-        why = "" if there else _("Press Apply first; there is no synthetic PET yet.")
-        for widget, tip in self._styles:
-            widget.enabled, widget.toolTip = there, why or tip
-        if there and shown not in _UPTAKE:
-            for widget, _tip in self._styles[1:]:
-                widget.enabled, widget.toolTip = False, _("What is shown is no SUVR, and has colours of its own.")
+        self.showStyles(parameters)
         self._shown.fill([(title(), kind) for kind, title in _TITLES.items() if self._isOffered(kind)])
         self._shown.show(shown)
         self._region.fill((name.replace("_", " "), name) for name in self._window.run.regions())
@@ -76,6 +72,21 @@ class ResultPanel:
                 self._ui.opacitySlider.value = over[0]
         finally:
             self._isShowing = False
+
+    def showStyles(self, parameters) -> None:
+        """What acts on nothing that is shown is disabled, with the reason."""
+        output, nodes = parameters.outputVolume, self._window.shownNodes()
+        why = ""
+        if output is None or output.GetImageData() is None:
+            why = _("Press Apply first; there is no synthetic PET yet.")
+        elif nodes and agreement.elsewhere(output, nodes):
+            why = _("The views show something else.")
+        elif parameters.shown not in _UPTAKE:
+            why = _("What is shown is no SUVR, and has colours of its own.")
+        (opacity, tip), *others = self._styles
+        opacity.enabled, opacity.toolTip = bool(nodes) or not why, tip if nodes or not why else why
+        for widget, tip in others:
+            widget.enabled, widget.toolTip = not why, why or tip
 
     def _isOffered(self, kind: str) -> bool:
         return kind not in results.CHANGE_WINDOWS or "age" in self._window.model.covariates()

@@ -21,7 +21,7 @@ from ..parameters import Choices
 from . import agreement
 from .live import Frames, Preview
 
-__all__ = ["RunPanel"]
+__all__ = ["RunPanel", "timeText"]
 
 SETTLE_MS = 250
 """A slider that has rested this long gets the exact image."""
@@ -67,6 +67,7 @@ class RunPanel:
         self._settled.setInterval(SETTLE_MS)
         self._settled.connect("timeout()", self._onSettled)
         self._ui.applyButton.connect("clicked(bool)", self._onApply)
+        self._ui.liveBox.connect("toggled(bool)", lambda isLive: None if isLive else self._stopLive())
 
     @property
     def isBusy(self) -> bool:
@@ -145,7 +146,7 @@ class RunPanel:
         def progress(text: str, fraction: float) -> None:
             left = clock.event(text, fraction)["seconds_left"]
             bar.value = round(100 * fraction)
-            bar.format = text if left is None else text + " – " + _timeLeft(left)
+            bar.format = text if left is None else _("{text} – {time} left").format(text=text, time=timeText(left))
 
         return progress
 
@@ -196,6 +197,11 @@ class RunPanel:
         if isMoved or (made is not None and made.state != _stateOf(made.patient)):
             found.append(_("the MRI or its mask as it was before it was changed"))
         return found
+
+    def disagreesOrNew(self) -> bool:
+        """Whether Apply would make another image than there is."""
+        output = self._window.parameters.outputVolume
+        return output is None or not volumes.isSynthetic(output) or bool(self.disagreements())
 
     def _madeInto(self, output) -> Made | None:
         made = self._made.get(output.GetID()) if output is not None else None
@@ -462,7 +468,8 @@ def _stateOf(patient: tuple) -> tuple:
     return volumes.stateOf(patient[0]), volumes.stateOf(patient[1])
 
 
-def _timeLeft(seconds: float) -> str:
+def timeText(seconds: float) -> str:
+    """About how long, in words."""
     if seconds < 100:
-        return _("about {seconds} s left").format(seconds=max(round(seconds), 1))
-    return _("about {minutes} min left").format(minutes=round(seconds / 60))
+        return _("about {seconds} s").format(seconds=max(round(seconds), 1))
+    return _("about {minutes} min").format(minutes=round(seconds / 60))
