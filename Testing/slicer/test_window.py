@@ -587,7 +587,7 @@ def cut(panel) -> list[str]:
                 found.append(widget.text())
         elif isinstance(widget, QPushButton) and widget.width() < widget.minimumSizeHint().width():
             found.append(widget.text())
-        elif isinstance(widget, QComboBox) and widget.objectName() in ("shownBox", "regionBox", "deviceBox"):
+        elif isinstance(widget, QComboBox) and widget.objectName() in ("shownBox", "regionBox", "deviceBox", "modelBox"):
             room = widget.style().subControlRect(
                 QStyle.ComplexControl.CC_ComboBox, combo(widget), QStyle.SubControl.SC_ComboBoxEditField, widget
             )

@@ -165,7 +165,9 @@ class ModelPanel:
                 [(_("automatic"), "auto")]
                 + [(device["title"], device["name"]) for device in reply.devices if device["usable"]]
             )
-            lines = [_("Automatic takes {name}. {reason}").format(name=reply.auto, reason=reply.auto_reason)]
+            titles = {device["name"]: device["title"] for device in reply.devices}
+            auto = titles.get(reply.auto, reply.auto)
+            lines = [_("Automatic takes {name}. {reason}").format(name=auto, reason=reply.auto_reason)]
             lines += [f"{device['title']}: {device['reason'] or _canBeUsed(device)}" for device in reply.devices]
             self._ui.deviceText.text = "\n".join(lines)
 
