@@ -81,7 +81,15 @@ def _to_the_cut(scan: Scan, inside: np.ndarray, view: FieldOfView) -> np.ndarray
 
 
 def _on(scan: Scan, probability: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    inside = resample(probability, affine, scan.shape, scan.affine, antialias=False) > 0.5
+    inside, likely = np.zeros(scan.shape, bool), probability > 0.5
+    if not likely.any():
+        return inside
+    spans = [(side.start - 1, side.stop) for side in extent(likely)]  # beyond, interpolation can't reach so much
+    low, high = corners(spans, np.linalg.solve(scan.affine, affine))
+    low, high = (np.clip(end, 0, scan.shape).astype(int) for end in (np.floor(low), np.ceil(high) + 1))
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    part = inside[box]
+    part[:] = resample(probability, affine, part.shape, scan.part(box).affine, antialias=False) > 0.5
     return filled(largest_piece(inside))
 
 
@@ -266,7 +274,7 @@ def _networks() -> tuple[nn.Module, nn.Module]:
             prefix = f"{name}."
             state = {key[len(prefix) :]: file.get_tensor(key).float() for key in keys if key.startswith(prefix)}
             net.load_state_dict(state, strict=False)  # batch normalisation's step counter is not kept
-            nets[name] = net.eval().requires_grad_(False)
+            nets[name] = net.eval().requires_grad_(False).fuse()
     return nets["coarse"], nets["fine"]
 
 

@@ -9,14 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InputError
-from ..volumes.affines import from_matvec
+from ..volumes.affines import from_matvec, turned
 from ..volumes.grid import Grid
 from ..volumes.morphology import extent, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.splines import CubicSpline
 from ..volumes.voxels import tidied
 from .affine import Fit, degrees, register
-from .bias import correct_bias
+from .bias import correct_bias, darkest
 from .brain import brain_mask, given_mask
 from .deformable import Warp, deform, to_grid
 from .field_of_view import FieldOfView
@@ -26,6 +27,7 @@ from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_im
 __all__ = ["Prepared", "PreparedT1", "prepare", "to_patient"]
 
 _HINT = 0.2  # correlation below which a fit doesn't even tell how the head lies
+_AROUND = 2  # voxels around the brain: what lies beyond is of no use, once it is found
 _SLAB = 16  # planes of the patient's lattice that are resampled at once: the fewer, the closer the boxes fit the brain
 _TILTED = 25.0  # degrees: heads that lie so far from how the networks saw them are worth a second look
 
@@ -172,13 +174,13 @@ def prepare(
     warp = None
     if deformable and is_brain(found.fit):  # any other is refused below
         report("deformation", 0.9)
-        warp = deform(found.corrected, found.mask, found.fit.to_template, found.view if found.view.is_cut else None)
+        warp = deform(found.corrected, found.brain, found.fit.to_template, found.view if found.view.is_cut else None)
     report("resampling", 0.9)
-    t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template, warp)
+    t1, grid_mask, covered = _on_grid(found.corrected, found.brain, grid, found.fit.to_template, warp)
     seen = found.view.on_grid(clean, grid, found.fit.to_template, warp)
     quality, verdict = examine(
-        read, clean, found.corrected, found.mask, found.fit, covered, found.view, _regions_outside(grid, seen), doubts,
-        given=mask is not None,
+        read, clean, found.corrected, found.brain, found.mask, found.fit, covered, found.view,
+        _regions_outside(grid, seen), doubts, given=mask is not None,
     )  # fmt: skip
     if verdict.status == "refused":
         raise InputError(
@@ -200,10 +202,14 @@ def _regions_outside(grid: Grid, seen: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Found:
-    """A brain mask, the scan without shading, the registration, what was measured (None if it can't be a brain)."""
+    """A brain mask, the scan without shading, the registration, what was measured (None if it can't be a brain).
+
+    ``corrected`` is the part of the scan that holds the brain, and ``brain`` the mask there.
+    """
 
     mask: np.ndarray
     corrected: Scan
+    brain: np.ndarray
     fit: Fit | None
     view: FieldOfView | None = None
 
@@ -218,11 +224,8 @@ class _Found:
 
 def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
     """Brain mask and registration of a head, upright or not; the fit may be bad or None."""
-    from scipy.spatial.transform import Rotation
-
     best = None
-    turns = Rotation.from_euler("xy", _POSES, degrees=True).as_matrix()
-    for number, pose in enumerate(from_matvec(np.rint(turn)) for turn in turns):
+    for number, pose in enumerate(from_matvec(np.rint(turned(*pose))) for pose in _POSES):
         if number >= _BLIND_POSES and (best.fit is None or best.fit.correlation < _HINT):
             break
         found = _look(scan, pose, bias, report)
@@ -266,19 +269,22 @@ def _place(
 ) -> _Found:
     """Correction of shading and registration, if the mask holds anything that could be a brain."""
     if millilitres(mask, scan.affine) < MIN_ML or np.ptp(scan.data[mask]) == 0:
-        return _Found(mask, scan, None)
+        return _Found(mask, scan, mask, None)
     report("registration", 0.35)
-    corrected = correct_bias(scan, mask) if bias else scan
+    box = extent(mask, _AROUND)
+    part, brain = scan.part(box), mask[box]
+    corrected = correct_bias(part, brain, darkest(scan)) if bias else part
     report("registration", 0.4)
     view = FieldOfView.of(scan, mask)
     fit = register(
         corrected,
-        mask,
+        brain,
         lambda fraction: report("registration", 0.4 + 0.5 * fraction),
         start,
         view if view.is_cut else None,
+        whole=scan,
     )
-    return _Found(mask, corrected, fit, view)
+    return _Found(mask, corrected, brain, fit, view)
 
 
 def _on_grid(
@@ -318,32 +324,47 @@ def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Sca
     volume = np.asarray(volume, dtype=np.float32)
     if volume.shape != tuple(prepared.grid.shape):
         raise ValueError(f"A volume of shape {volume.shape} is not on the grid of shape {prepared.grid.shape}.")
-    scan = prepared.scan
+    scan, warp = prepared.scan, prepared.warp and prepared.warp.back
     target = prepared.to_template @ scan.affine
-    warp = prepared.warp and prepared.warp.back
     low, high = min(float(volume.min()), 0.0), max(float(volume.max()), 0.0)
-    data, corner = np.zeros(scan.shape, np.float32), np.eye(4)
-    for box in prepared.patient_slabs if mask else [tuple(slice(0, n) for n in scan.shape)]:
+    data, spline = np.zeros(scan.shape, np.float32), CubicSpline(volume)
+    step, corner = np.linalg.solve(prepared.grid.affine, target), np.eye(4)
+    for box in prepared.patient_slabs if mask else _slabs(scan.shape):
+        edge = prepared.patient_edge[box] if mask else np.ones([side.stop - side.start for side in box], np.float32)
         corner[:3, 3] = [side.start for side in box]
-        shape = tuple(side.stop - side.start for side in box)
-        part = resample(volume, prepared.grid.affine, shape, target @ corner, order=3, warp=warp)
-        np.clip(part, low, high, out=part)
-        data[box] = part * prepared.patient_edge[box] if mask else part
+        if warp is None:
+            wanted = edge > 0
+            place = step @ corner
+            values = spline.at(place[:3, :3] @ np.array(np.nonzero(wanted)) + place[:3, 3:])
+            data[box][wanted] = np.clip(values, low, high) * edge[wanted]
+        else:
+            part = resample(volume, prepared.grid.affine, edge.shape, target @ corner, order=3, warp=warp)
+            data[box] = np.clip(part, low, high) * edge
     return Scan(data, scan.affine.copy(), scan.source)
+
+
+def _slabs(shape: tuple[int, int, int]) -> list[tuple[slice, slice, slice]]:
+    """All of a volume, in boxes of some planes."""
+    starts = range(0, shape[2], _SLAB)
+    return [(slice(0, shape[0]), slice(0, shape[1]), slice(k, min(k + _SLAB, shape[2]))) for k in starts]
 
 
 def _soft_edge(mask: np.ndarray, spacing: np.ndarray, full: float = 1.5, zero: float = 3.5) -> np.ndarray:
     """1 in the mask and up to ``full`` millimetres around it, falling to 0 at ``zero``."""
-    import SimpleITK as sitk
-
     edge = np.zeros(mask.shape, np.float32)
     if not mask.any():
         return edge
-    margin = np.ceil(zero / spacing).astype(int) + 1
-    box = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(extent(mask), margin, strict=True))
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask[box].transpose(2, 1, 0)).astype(np.uint8))
-    image.SetSpacing([float(s) for s in spacing])
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    distance = sitk.GetArrayFromImage(distance).transpose(2, 1, 0)
-    edge[box] = np.clip((zero - distance) / (zero - full), 0, 1)
+    reach = np.floor(zero / spacing).astype(int)
+    box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(extent(mask), reach, strict=True))
+    # The square of the distance to the nearest voxel of the mask, as far as ``zero``, one axis after the other.
+    square = np.where(mask[box], np.float32(0), np.float32(zero**2))
+    for axis, (step, most) in enumerate(zip(spacing, reach, strict=True)):
+        nearer = np.moveaxis(square.copy(), axis, 0)
+        lines = np.moveaxis(square, axis, 0)
+        for n in range(1, most + 1):
+            farther = lines + np.float32((n * step) ** 2)
+            np.minimum(nearer[n:], farther[:-n], out=nearer[n:])
+            np.minimum(nearer[:-n], farther[n:], out=nearer[:-n])
+        square = np.moveaxis(nearer, 0, axis)
+    edge[box] = np.clip((zero - np.sqrt(square)) / (zero - full), 0, 1)
     return edge
