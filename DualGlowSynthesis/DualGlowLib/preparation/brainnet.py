@@ -50,11 +50,13 @@ class BrainNet(nn.Module):
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool3d(x, 2))
             skips.append(x)
-        for block, skip in zip(reversed(self.up), reversed(skips[:-1]), strict=True):
+        skips.pop()
+        for block in reversed(self.up):
+            skip = skips.pop()
             # The first convolution is of both together, of which the deeper is to be doubled along each axis.
             first, *others = block
             deep, shallow = first.weight.split([x.shape[1], skip.shape[1]], dim=1)
-            x = convolve(skip, shallow, first.bias) + _doubled(x, deep)
+            x = _doubled(x, deep).add_(convolve(skip, shallow, first.bias))
             for layer in others:
                 x = layer(x)
         return self.head(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +28,7 @@ __all__ = ["Prepared", "PreparedT1", "prepare", "to_patient"]
 
 _HINT = 0.2  # correlation below which a fit doesn't even tell how the head lies
 _AROUND = 2  # voxels around the brain: what lies beyond is of no use, once it is found
-_SLAB = 16  # planes of the patient's lattice that are resampled at once: the fewer, the closer the boxes fit the brain
+_PLANES = 16  # of the patient's lattice that are drawn on at once, in the processor's cache
 _TILTED = 25.0  # degrees: heads that lie so far from how the networks saw them are worth a second look
 
 
@@ -75,21 +75,23 @@ class Prepared(PreparedT1):
     warp: Warp | None = None
     seen: np.ndarray | None = None
 
-    @cached_property
+    @property
     def patient_edge(self) -> np.ndarray:
-        """The brain with a soft edge, float32 0..1 on the scan's lattice; computed once, used by ``to_patient``."""
-        return _soft_edge(self.patient_mask, self.scan.spacing)
+        """The brain with a soft edge, float32 0..1 on the scan's lattice."""
+        whole = np.zeros(self.scan.shape, np.float32)
+        for box, edge in self.patient_slabs:
+            whole[box] = edge
+        return whole
 
     @cached_property
-    def patient_slabs(self) -> list[tuple[slice, slice, slice]]:
-        """Boxes of the scan's lattice that hold all of ``patient_edge`` and little else: nothing but 0 lies outside."""
-        boxes = []
-        for start in range(0, self.scan.shape[2], _SLAB):
-            inside = self.patient_edge[:, :, start : start + _SLAB] > 0
-            if inside.any():
-                i, j, k = extent(inside)
-                boxes.append((i, j, slice(start + k.start, start + k.stop)))
-        return boxes
+    def patient_slabs(self) -> list[tuple[tuple[slice, slice, slice], np.ndarray]]:
+        """``patient_edge`` in boxes that hold all of it and little else; computed once, used by ``to_patient``."""
+        slabs = []
+        for box, edge in _soft_edge(self.patient_mask, self.scan.spacing):
+            part = extent(edge > 0)
+            place = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, part, strict=True))
+            slabs.append((tuple(place), edge[part].copy()))
+        return slabs
 
     @cached_property
     def regions_known(self) -> np.ndarray:
@@ -329,8 +331,7 @@ def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Sca
     low, high = min(float(volume.min()), 0.0), max(float(volume.max()), 0.0)
     data, spline = np.zeros(scan.shape, np.float32), CubicSpline(volume)
     step, corner = np.linalg.solve(prepared.grid.affine, target), np.eye(4)
-    for box in prepared.patient_slabs if mask else _slabs(scan.shape):
-        edge = prepared.patient_edge[box] if mask else np.ones([side.stop - side.start for side in box], np.float32)
+    for box, edge in prepared.patient_slabs if mask else _all_of(scan.shape):
         corner[:3, 3] = [side.start for side in box]
         if warp is None:
             wanted = edge > 0
@@ -343,28 +344,44 @@ def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Sca
     return Scan(data, scan.affine.copy(), scan.source)
 
 
-def _slabs(shape: tuple[int, int, int]) -> list[tuple[slice, slice, slice]]:
-    """All of a volume, in boxes of some planes."""
-    starts = range(0, shape[2], _SLAB)
-    return [(slice(0, shape[0]), slice(0, shape[1]), slice(k, min(k + _SLAB, shape[2]))) for k in starts]
+def _all_of(shape: tuple[int, int, int]) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+    """All of a volume, in boxes of some planes with a weight of 1."""
+    for start in range(0, shape[0], _PLANES):
+        part = slice(start, min(start + _PLANES, shape[0]))
+        yield (part, slice(0, shape[1]), slice(0, shape[2])), np.ones((part.stop - start, *shape[1:]), np.float32)
 
 
-def _soft_edge(mask: np.ndarray, spacing: np.ndarray, full: float = 1.5, zero: float = 3.5) -> np.ndarray:
-    """1 in the mask and up to ``full`` millimetres around it, falling to 0 at ``zero``."""
-    edge = np.zeros(mask.shape, np.float32)
+def _soft_edge(
+    mask: np.ndarray, spacing: np.ndarray, full: float = 1.5, zero: float = 3.5
+) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+    """1 in the mask and up to ``full`` millimetres around it, falling to 0 at ``zero``: some planes at once.
+
+    Yields:
+        A box of the mask's lattice that holds something, and float32 of its shape. All that isn't yielded is 0.
+    """
     if not mask.any():
-        return edge
+        return
     reach = np.floor(zero / spacing).astype(int)
-    box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(extent(mask), reach, strict=True))
-    # The square of the distance to the nearest voxel of the mask, as far as ``zero``, one axis after the other.
-    square = np.where(mask[box], np.float32(0), np.float32(zero**2))
-    for axis, (step, most) in enumerate(zip(spacing, reach, strict=True)):
-        nearer = np.moveaxis(square.copy(), axis, 0)
-        lines = np.moveaxis(square, axis, 0)
-        for n in range(1, most + 1):
-            farther = lines + np.float32((n * step) ** 2)
-            np.minimum(nearer[n:], farther[:-n], out=nearer[n:])
-            np.minimum(nearer[:-n], farther[n:], out=nearer[:-n])
-        square = np.moveaxis(nearer, 0, axis)
-    edge[box] = np.clip((zero - np.sqrt(square)) / (zero - full), 0, 1)
-    return edge
+    planes, *sides = (slice(max(s.start - n, 0), s.stop + n) for s, n in zip(extent(mask), reach, strict=True))
+    for start in range(planes.start, min(planes.stop, len(mask)), _PLANES):
+        stop = min(start + _PLANES, planes.stop, len(mask))
+        # The square of the distance to the nearest voxel of the mask, as far as ``zero``, one axis after the other.
+        first = max(start - reach[0], 0)
+        square = np.where(mask[(slice(first, stop + reach[0]), *sides)], np.float32(0), np.float32(zero**2))
+        for axis, (step, most) in enumerate(zip(spacing, reach, strict=True)):
+            square = _nearest(square, axis, step, most)
+        edge = np.clip((zero - np.sqrt(square[start - first : stop - first])) / np.float32(zero - full), 0, 1)
+        if edge.any():
+            across = (slice(side.start, min(side.stop, n)) for side, n in zip(sides, mask.shape[1:], strict=True))
+            yield (slice(start, stop), *across), edge
+
+
+def _nearest(square: np.ndarray, axis: int, step: float, most: int) -> np.ndarray:
+    """The least of squared distances and those of up to ``most`` voxels away along an axis, as far as those add."""
+    nearest = square.copy()
+    ours, theirs = np.moveaxis(nearest, axis, 0), np.moveaxis(square, axis, 0)
+    for n in range(1, most + 1):
+        farther = theirs + np.float32((n * step) ** 2)
+        np.minimum(ours[n:], farther[:-n], out=ours[n:])
+        np.minimum(ours[:-n], farther[n:], out=ours[:-n])
+    return nearest

@@ -57,7 +57,8 @@ def filled(mask: np.ndarray) -> np.ndarray:
         return whole
     # Of the pieces that are left, those that touch what can be seen are no holes either.
     part = extent(hidden)
-    pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(hidden[part].astype(np.uint8))))
+    image = sitk.ConnectedComponent(sitk.GetImageFromArray(hidden[part].astype(np.uint8)))
+    pieces = sitk.GetArrayViewFromImage(image)
     beside = hidden & ~eroded(inside | hidden)
     holes = np.ones(pieces.max() + 1, bool)
     holes[0], holes[pieces[beside[part]]] = False, False
@@ -82,7 +83,8 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return mask
     box = extent(mask)
-    pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8))))
+    image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8)))
+    pieces = sitk.GetArrayViewFromImage(image)
     sizes, largest = np.bincount(pieces.ravel()), np.zeros_like(mask)
     largest[box] = pieces == 1 + sizes[1:].argmax()
     return largest

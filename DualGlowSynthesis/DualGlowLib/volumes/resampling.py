@@ -180,25 +180,27 @@ def _along_axes(
     if places is None:
         return None
     within = [(at >= -0.5) & (at < n - 0.5) for at, n in zip(places, data.shape, strict=True)]
-    if fill is None and not all(one.all() for one in within):
-        return None  # beyond the edge ITK takes the nearest voxel, along the other axes too
     # What shrinks most first, and of two alike the one along which a matrix is applied sooner.
     order = sorted(range(3), key=lambda i: (round(shape[i] / data.shape[i], 1), i))
-    for axis in order:
-        n = data.shape[axis]
-        low = np.clip(np.floor(places[axis]), 0, n - 1).astype(int)
-        share = np.clip(places[axis] - low, 0, 1)
-        weights = np.zeros((shape[axis], n))
-        rows = np.arange(shape[axis])
-        np.add.at(weights, (rows, low), 1 - share)
-        np.add.at(weights, (rows, np.minimum(low + 1, n - 1)), share)
-        if widths[axis] >= _NO_BLUR:
-            weights = weights @ _blur(n, widths[axis])
-        data = _applied(weights, data, axis)
+
+    def taken(at_nearest: bool) -> np.ndarray:
+        found = data
+        for axis in order:
+            n, at = data.shape[axis], np.clip(places[axis], 0, data.shape[axis] - 1)
+            at = np.floor(at + 0.5) if at_nearest else at
+            low = np.minimum(at.astype(int), n - 1)
+            weights, rows = np.zeros((shape[axis], n)), np.arange(shape[axis])
+            np.add.at(weights, (rows, low), 1 - (at - low))
+            np.add.at(weights, (rows, np.minimum(low + 1, n - 1)), at - low)
+            found = _applied(weights @ _blur(n, widths[axis]) if widths[axis] >= _NO_BLUR else weights, found, axis)
+        return found
+
+    found = taken(at_nearest=False)
     if not all(one.all() for one in within):
         first, second, third = within
-        data = np.where(first[:, None, None] & second[:, None] & third, data, np.float32(fill))
-    return np.ascontiguousarray(data)
+        outside = taken(at_nearest=True) if fill is None else np.float32(fill)  # beyond the edge the nearest voxel's
+        found = np.where(first[:, None, None] & second[:, None] & third, found, outside)
+    return np.ascontiguousarray(found)
 
 
 def _blur(count: int, width: float) -> np.ndarray:
