@@ -29,6 +29,7 @@ def set_up_process() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.platform != "linux":
         return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's: pages of 2 MiB where the system grants them
     with suppress(AttributeError, OSError):  # a C library that has other means, such as musl
         option = ctypes.CDLL(None).mallopt
         for name, value in (

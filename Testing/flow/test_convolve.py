@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from DualGlowLib.flow.convolve import convolve
+from DualGlowLib.flow.coupling import NormConv
 
 
-def case(batch: int, kernel: int, bias: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def case(
+    batch: int, kernel: int, bias: bool, dtype: torch.dtype = torch.float32, channels=(5, 7), space=(6, 8, 6)
+) -> list[Tensor]:
     generator = torch.Generator().manual_seed(kernel)
-    shapes = [(batch, 5, 6, 8, 6), (7, 5, *[kernel] * 3), *([(7,)] if bias else [])]
+    inputs, outputs = channels
+    shapes = [(batch, inputs, *space), (outputs, inputs, *[kernel] * 3), *([(outputs,)] if bias else [])]
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
 
 
@@ -27,6 +31,18 @@ def gradients(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 def test_values_and_gradients(batch: int, kernel: int, bias: bool) -> None:
     inputs, exact = case(batch, kernel, bias), case(batch, kernel, bias, torch.float64)
     expected = F.conv3d(exact[0], exact[1], exact[2] if bias else None, padding=kernel // 2)
+    found = convolve(*inputs)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+    for mine, theirs in zip(gradients(found, inputs), gradients(expected, exact), strict=True):
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=2e-3)
+
+
+@pytest.mark.parametrize("channels", [(4, 24), (24, 4), (20, 17), (17, 20)])
+@pytest.mark.parametrize("space", [(5, 4, 6), (1, 9, 9), (24, 26, 2)], ids=str)
+def test_many_and_few_channels(channels: tuple[int, int], space: tuple[int, ...]) -> None:
+    """Each way of making the convolution and its gradients, by the channels of both sides and the size of the image."""
+    inputs, exact = (case(2, 3, True, dtype, channels, space) for dtype in (torch.float32, torch.float64))
+    expected = F.conv3d(*exact, padding=1)
     found = convolve(*inputs)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
     for mine, theirs in zip(gradients(found, inputs), gradients(expected, exact), strict=True):
@@ -63,3 +79,21 @@ def test_without_gradients_nothing_is_kept() -> None:
         assert convolve(*inputs).grad_fn is None
     with torch.inference_mode():
         assert convolve(*inputs).is_inference()
+
+
+@pytest.mark.parametrize("space", [(5, 4), (1, 2, 7), (3, 6, 4), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_the_edge_is_one_more_channel(space: tuple[int, ...], kernel: int) -> None:
+    """A convolution that sees the edge is one of the image and of a map that is 1 in the padding (Glow)."""
+    dims = len(space)
+    layer = NormConv(4, 6, kernel, dims, edge=True)
+    x = torch.randn(2, 4, *space)
+    padding = [kernel // 2] * (2 * dims)
+    both = torch.cat([F.pad(x, padding), F.pad(torch.zeros(2, 1, *space), padding, value=1.0)], 1)
+    weight = torch.cat([layer.weight, layer.edge_weight], 1)
+    expected = {2: F.conv2d, 3: F.conv3d}[dims](both, weight, layer.bias)
+    found = layer(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    parameters = [layer.weight, layer.edge_weight, layer.bias]
+    for mine, theirs in zip(gradients(found, parameters), gradients(expected, parameters), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,8 +44,18 @@ class _ScaledConv(nn.Module):
         y = convolve(x, self.weight * kernel_scale, None if self.bias is None else self.bias * scale)
         if self.edge_weight is None:
             return y
-        frame = F.pad(y.new_zeros(1, 1, *x.shape[2:]), [self.padding] * (2 * (x.dim() - 2)), value=1.0)
-        return y + _VALID[x.dim()](frame, self.edge_weight * kernel_scale)
+        return y.add_(self._edge_map(x.shape[2:], self.edge_weight * kernel_scale))
+
+    def _edge_map(self, space: Sequence[int], weight: Tensor) -> Tensor:
+        """What the channel that is 1 in the padding gives, ``(1, out, *space)``: the same all over the inside."""
+        p = self.padding
+        frame = weight.new_zeros(1, 1, *(min(side, 2 * p + 1) for side in space))
+        y = _VALID[weight.dim()](F.pad(frame, [p] * (2 * len(space)), value=1.0), weight)
+        for axis, side in reversed(list(enumerate(space, 2))):
+            if side > 2 * p + 1:
+                inside = y.narrow(axis, p, 1).expand(*(side - 2 * p if a == axis else -1 for a in range(y.dim())))
+                y = torch.cat([y.narrow(axis, 0, p), inside, y.narrow(axis, p + 1, p)], axis)
+        return y
 
 
 class NormConv(_ScaledConv):
@@ -84,9 +96,9 @@ class CouplingNet(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, width: int, dims: int, edge: bool = False) -> None:
         super().__init__(
             NormConv(inputs, width, 3, dims, edge),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             NormConv(width, width, 1, dims),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ZeroConv(width, outputs, 3, dims, edge),
         )
 
@@ -106,8 +118,8 @@ class CentredNet(nn.Module):
         self.log_scale = ZeroConv(context, outputs // 2, 1, dims)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        h = F.relu(self.first(x)) * (1 + self.gate(context))
-        shift, raw = (part for part in self.last(F.relu(self.second(h))).unflatten(1, (-1, 2)).unbind(2))
+        h = F.relu_(self.first(x)) * (1 + self.gate(context))
+        shift, raw = (part for part in self.last(F.relu_(self.second(h))).unflatten(1, (-1, 2)).unbind(2))
         return torch.stack([shift, raw + self.log_scale(context)], 2).flatten(1, 2)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 
 __all__ = ["AuthorsAdamax"]
+
+_AT_ONCE = 1 << 18  # elements
 
 
 class AuthorsAdamax(torch.optim.Optimizer):
@@ -33,7 +35,6 @@ class AuthorsAdamax(torch.optim.Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
-        self._room: torch.Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -53,18 +54,16 @@ class AuthorsAdamax(torch.optim.Optimizer):
                     state["exp_inf"] = torch.zeros_like(parameter)
                 state["step"] += 1
                 t = state["step"]
-                average, norm, grad = state["exp_avg"], state["exp_inf"], parameter.grad
-                room = self._room_like(norm)
-                average.mul_(beta1).add_(grad, alpha=1 - beta1)
-                torch.maximum(norm.mul_(beta2), torch.abs(grad, out=room), out=norm)
                 rate = group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-                parameter.addcdiv_(average, torch.add(norm, group["eps"], out=room), value=-rate)
+                for w, g, m, u in _pieces(parameter, parameter.grad, state["exp_avg"], state["exp_inf"]):
+                    m.mul_(beta1).add_(g, alpha=1 - beta1)
+                    torch.maximum(u.mul_(beta2), g.abs(), out=u)
+                    w.addcdiv_(m, u + group["eps"], value=-rate)
         return loss
 
-    def _room_like(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Room for a tensor of this kind, taken once: new memory for each parameter costs more than the sums."""
-        room = self._room
-        if room is None or room.numel() < tensor.numel() or (room.device, room.dtype) != (tensor.device, tensor.dtype):
-            room = tensor.new_empty(max(p.numel() for group in self.param_groups for p in group["params"]))
-            self._room = room
-        return room[: tensor.numel()].as_strided(tensor.size(), tensor.stride())
+
+def _pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Tensors of one shape in pieces that stay in a processor's cache: one pass over memory instead of seven."""
+    if tensors[0].device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
+        return iter([tensors])
+    return zip(*(tensor.view(-1).split(_AT_ONCE) for tensor in tensors), strict=True)
