@@ -15,10 +15,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..volumes.grid import Grid
+from ..volumes.grid import GRIDS, Grid
 from ..volumes.lattices import coordinates
 from ..volumes.resampling import resample
 from ..volumes.separable import HALF, WORK, apply_axes, half_affine, lines, sample_axes, upsample
+from .derived import dense, derived
 from .reference import PONS, pons
 from .template import load_template
 
@@ -27,6 +28,7 @@ __all__ = [
     "PONS",
     "REGIONS",
     "SEEN",
+    "compute_weights",
     "coordinates",
     "incomplete",
     "labels",
@@ -159,6 +161,14 @@ def weights(grid: Grid) -> np.ndarray:
     Returns:
         float32 ``[len(REGIONS), *grid.shape]``; each sums to 1; read-only.
     """
+    shipped = derived(f"weights-{grid.name}") if grid == GRIDS.get(grid.name) else {}
+    maps = dense(**shipped) if shipped else compute_weights(grid)
+    maps.setflags(write=False)
+    return maps
+
+
+def compute_weights(grid: Grid) -> np.ndarray:
+    """``weights``, from the template."""
     template = load_template()
     gm, wm = (resample(s.data, s.affine, WORK.shape, WORK.affine) for s in (template.gm, template.wm))
     wider = [np.sqrt(max(step**2 - 4.0, 0)) for step in grid.spacing]
@@ -177,7 +187,6 @@ def weights(grid: Grid) -> np.ndarray:
             cerebrum -= share
     put("pons", pons(WORK))
     put("white_matter", np.clip(5 * wm - 4, 0, 1) * cerebrum)
-    maps.setflags(write=False)
     return maps
 
 

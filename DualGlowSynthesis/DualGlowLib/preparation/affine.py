@@ -16,6 +16,7 @@ from itertools import permutations, product
 
 import numpy as np
 
+from ..atlas.derived import dense, derived
 from ..atlas.template import load_template
 from ..volumes.affines import apply_affine, from_matvec, rotation, turned
 from ..volumes.lattices import box_lattice
@@ -25,7 +26,7 @@ from ..volumes.scan import Scan
 from .field_of_view import FieldOfView
 from .intensity import normalise_t1
 
-__all__ = ["Fit", "degrees", "register"]
+__all__ = ["Fit", "compute_template_brain", "degrees", "register"]
 
 _COARSE = 8.0  # millimetres: a similarity from every start
 _FINE = (6.0, 4.0, 3.0)  # millimetres: twelve parameters, from the best start
@@ -181,6 +182,13 @@ def _evened(t1: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _template_brain() -> _Brain:
+    found = derived("brain")
+    t1, mask = (dense(*(found[f"{name}_{part}"] for part in ("shape", "places", "values"))) for name in ("t1", "mask"))
+    return _Brain(t1, mask, found["affine"], found["frame"])
+
+
+def compute_template_brain() -> _Brain:
+    """The template as the registration sees it, which ships (``atlas.derived``)."""
     template = load_template()
     return _Brain.of(template.t1, template.mask.data, min(_FINE))
 

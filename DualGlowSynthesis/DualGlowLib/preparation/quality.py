@@ -9,11 +9,13 @@ Every limit stands beside what was measured on real heads (Testing/benchmarks/pr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
+from ..atlas.derived import derived
 from ..atlas.template import load_template
 from ..errors import InputError
 from ..volumes.contradictions import header_doubts
@@ -27,7 +29,7 @@ from .affine import Fit, degrees
 from .brain import intensity_range
 from .field_of_view import FieldOfView
 
-__all__ = ["MIN_ML", "Verdict", "check_scan", "examine", "is_brain", "is_other_image", "is_sure"]
+__all__ = ["MIN_ML", "Verdict", "check_scan", "compute_tissues", "examine", "is_brain", "is_other_image", "is_sure"]
 
 MIN_ML = 300.0
 """Millilitres: a smaller piece is no brain of a child or an adult."""
@@ -209,6 +211,14 @@ def _measure(scan: Scan, clean: Scan, corrected: Scan, brain: np.ndarray, mask: 
 
 @lru_cache(maxsize=1)
 def _tissues() -> tuple[tuple[int, int, int], np.ndarray, list[np.ndarray]]:
+    """What ``compute_tissues`` finds, which ships (``atlas.derived``)."""
+    found = derived("tissues")
+    shape = tuple(map(int, found["shape"]))
+    tissues = np.unpackbits(found["tissues"], count=3 * math.prod(shape)).reshape(3, *shape).astype(bool)
+    return shape, found["affine"], list(tissues)
+
+
+def compute_tissues() -> tuple[tuple[int, int, int], np.ndarray, list[np.ndarray]]:
     """Shape and affine of 3 mm voxels over the template, and where it is surely white, grey, fluid."""
     template, shape = load_template(), (51, 64, 55)
     affine = lattice_about((0, -16.5, 6), shape, 3.0)
