@@ -8,6 +8,7 @@ weights are our own (Testing/benchmarks/brain_mask.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ def _probability(scan: Scan, tell: Callable[[float], None]) -> tuple[np.ndarray 
     """Probability of brain and its 4×4 (None and the search's where there is none), background and bright tissue."""
     import torch
 
-    coarse_net, fine_net = _networks()
+    coarse_net, fine_net = _fused()
     shape, affine = _lattice(scan.affine, [(-0.5, n - 0.5) for n in scan.shape], COARSE)
     if max(shape) * COARSE > _LARGEST:
         raise InputError(
@@ -274,8 +275,14 @@ def _networks() -> tuple[nn.Module, nn.Module]:
             prefix = f"{name}."
             state = {key[len(prefix) :]: file.get_tensor(key).float() for key in keys if key.startswith(prefix)}
             net.load_state_dict(state, strict=False)  # batch normalisation's step counter is not kept
-            nets[name] = net.eval().requires_grad_(False).fuse()
+            nets[name] = net.eval().requires_grad_(False)
     return nets["coarse"], nets["fine"]
+
+
+@lru_cache(maxsize=1)
+def _fused() -> list[nn.Module]:
+    """The same, as they are run."""
+    return [deepcopy(net).fuse() for net in _networks()]
 
 
 def _run(net: nn.Module, channels: np.ndarray) -> np.ndarray:
