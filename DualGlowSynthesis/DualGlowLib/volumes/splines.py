@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["CubicSpline"]
 
-_CHUNK = 1 << 15  # places at once: what they need stays in the processor's cache
+_CHUNK = 1 << 13  # places at once: what they need stays in the processor's cache
 
 
 class CubicSpline:
