@@ -14,13 +14,14 @@ from places import SHARED
 set_up_process()  # as the programs do; the tests that run in this process wait less for memory
 
 SLOW = (
-    "worker/test_worker", "cohorts/test_cohort", "preparation/test_pet", "preparation/test_verdicts",
-    "slicer/test_end_to_end", "training/test_training", "synthesis/test_session", "slicer/test_modules",
-    "simulate/test_simulated_cohort", "training/test_run", "preparation/test_t1", "preparation/test_field_of_view",
-    "preparation/test_deformable", "bundle/test_bundled_model", "volumes/test_dicom_reading",
-    "training/test_checkpoints", "cli/test_command_line", "volumes/test_voxels", "training/test_runs",
-    "volumes/test_geometry", "preparation/test_quality", "cli/test_command_line_cohorts", "model/test_likelihood",
-    "evaluation/test_evaluation", "cli/test_own_covariate", "slicer/test_two_patients", "slicer/test_first_start",
+    "preparation/test_verdicts", "preparation/test_pet", "slicer/test_end_to_end", "cohorts/test_cohort",
+    "worker/test_worker", "simulate/test_simulated_cohort", "training/test_run", "synthesis/test_session",
+    "slicer/test_modules", "preparation/test_t1", "preparation/test_field_of_view", "preparation/test_deformable",
+    "volumes/test_dicom_reading", "training/test_training", "training/test_runs", "slicer/test_two_patients",
+    "cli/test_command_line", "volumes/test_geometry", "volumes/test_voxels", "bundle/test_bundled_model",
+    "cli/test_command_line_cohorts", "preparation/test_quality", "model/test_likelihood", "training/test_photos",
+    "evaluation/test_evaluation", "training/test_checkpoints", "slicer/test_window", "slicer/test_first_start",
+    "slicer/test_client", "cli/test_own_covariate",
 )  # fmt: skip
 """Files that take longest, the longest first: begun last, one would keep a single process busy at the end."""
 

@@ -30,33 +30,33 @@ def events(capsys: pytest.CaptureFixture) -> list[dict]:
 
 
 def test_from_a_folder_of_scans_to_an_evaluated_model(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    cases = make_cohort(tmp_path / "cases", [f"sub-{number}" for number in range(4)])
-    (cases / "sub-3" / "pet" / "sub-3_trc-18FFDG_space-orig_pet.nii.gz").unlink()
+    cases = make_cohort(tmp_path / "cases", [f"sub-{number}" for number in range(3)])
+    (cases / "sub-2" / "pet" / "sub-2_trc-18FFDG_space-orig_pet.nii.gz").unlink()
     assert main(["validate", str(cases)]) == 0
     text = capsys.readouterr().out
-    assert "3 of 4" in text
-    assert next(line for line in text.splitlines() if line.startswith("sub-3")).split()[4] == "no"
+    assert "2 of 3" in text
+    assert next(line for line in text.splitlines() if line.startswith("sub-2")).split()[4] == "no"
 
     prepared = str(tmp_path / "prepared")
     command = ["prepare", str(cases), prepared, "--grid", "small", "--jobs", "2", "--json"]
     assert main(command) == 0
     done = events(capsys)[-1]
     assert done["event"] == "done"
-    assert done["counts"] == {"good": 3, "refused": 1}
-    assert "no FDG-PET" in done["cases"]["sub-3"]["reasons"][0]
+    assert done["counts"] == {"good": 2, "refused": 1}
+    assert "no FDG-PET" in done["cases"]["sub-2"]["reasons"][0]
     assert main(command) == 0
-    assert events(capsys)[-1]["kept"] == 3
+    assert events(capsys)[-1]["kept"] == 2
     assert (tmp_path / "prepared" / "qc" / "index.html").is_file()
 
     folds = str(tmp_path / "folds.json")
-    assert main(["validate", prepared, "--splits", folds, "--folds", "3", "--json"]) == 0
+    assert main(["validate", prepared, "--splits", folds, "--folds", "2", "--json"]) == 0
     assert [event["event"] for event in events(capsys)[-2:]] == ["report", "output"]
     (tmp_path / "settings.json").write_text(json.dumps({"model": MODEL, "training": TINY}))
     train = ["train", prepared, "--grid", "small", "--config", str(tmp_path / "settings.json"), "--json"]
     assert main([*train, "--splits", folds, "--output", str(tmp_path / "run")]) == 2  # --fold is missing
     assert main([*train, "--splits", folds, "--fold", "1", "--output", str(tmp_path / "run")]) == 0
     bundle = load_bundle(tmp_path / "run" / "bundle")
-    assert bundle.training["cases"] == 2
+    assert bundle.training["cases"] == 1
     assert bundle.preparation == Preparation()
     assert bundle.training["preparation"] == {"bias": True, "reference": "pons", "resolution": 8.0}
 

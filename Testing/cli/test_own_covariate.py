@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from DualGlowLib.__main__ import main
-from DualGlowLib.atlas.template import load_template
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.simulate.cohort import simulate_cohort
 from DualGlowLib.volumes.reading import read_scan
-from DualGlowLib.volumes.resampling import resample
-from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
+from heads import coarse_template
 
 COVARIATES = ["age", {"name": "education", "kind": "numeric"}, {"name": "site", "kind": "categorical"}]
 FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
@@ -54,12 +52,9 @@ def bundle(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def t1(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The template in large voxels, and its mask."""
-    folder, template = tmp_path_factory.mktemp("t1"), load_template()
-    affine = template.t1.affine @ np.diag([3.0, 3.0, 3.0, 1.0])
-    shape = tuple(side // 3 for side in template.t1.shape)
-    head, brain = (resample(scan.data, scan.affine, shape, affine) for scan in (template.t1, template.mask))
-    write_scan(Scan(head, affine), folder / "t1.nii.gz")
-    write_scan(Scan(brain > 0.5, affine), folder / "mask.nii.gz")
+    folder = tmp_path_factory.mktemp("t1")
+    for scan, name in zip(coarse_template(4), ("t1.nii.gz", "mask.nii.gz"), strict=True):
+        write_scan(scan, folder / name)
     return str(folder / "t1.nii.gz"), str(folder / "mask.nii.gz")
 
 

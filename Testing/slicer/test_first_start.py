@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import site
 import subprocess
 import sys
@@ -327,19 +326,6 @@ print("Network:", network, sorted({"torch", "nibabel", "safetensors", "SimpleITK
 """
 
 
-def test_fresh_slicer_loads_both_modules_and_says_what_is_missing(fresh):
-    done = run(fresh, START + OPEN)
-    lines = [line for line in done.stdout.splitlines() if ":" in line]
-    titles = [line.partition(":")[0] for line in lines]
-    assert titles == ["DualGlow Synthesis", "DualGlow Training", "Refused", "Model", "Network"], done.stdout
-    for line in lines[:3]:
-        assert all(name in line for name in ("torch>=2.4", "nibabel", "safetensors"))
-        assert line.endswith("False") or line.startswith("Refused")
-    assert "extension PyTorch" in lines[0]
-    assert lines[3] == "Model: simulated-fdg-medium"
-    assert lines[4] == "Network: [] []"  # nobody was asked, and nothing heavy was loaded
-
-
 INSTALL = """
 import os
 asked = []
@@ -390,19 +376,43 @@ print("Versions:", torch.__version__, nibabel.__version__, safetensors.__version
 """
 
 
+@pytest.fixture(scope="module")
+def said(fresh) -> list[str]:
+    """What a fresh Slicer says, line by line: when the modules are opened, and then when packages are installed."""
+    path, pip, program = os.environ["PATH"], {}, START + OPEN
+    if os.name != "nt":  # where the launcher of Slicer's Python is no shell script
+        launcher = fresh / "bin" / "PythonSlicer"
+        launcher.parent.mkdir()
+        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+        launcher.chmod(0o755)
+        path = f"{launcher.parent}{os.pathsep}{path}"
+        pip = {
+            "PIP_TARGET": str(fresh / "site-packages"),
+            "PIP_CONFIG_FILE": os.devnull,
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+        }
+        program += INSTALL
+    done = run(fresh, program, PATH=path, PIP_DISABLE_PIP_VERSION_CHECK="1", **pip)
+    return [line for line in done.stdout.splitlines() if ":" in line]
+
+
+def test_fresh_slicer_loads_both_modules_and_says_what_is_missing(said):
+    lines = said[:5]
+    titles = [line.partition(":")[0] for line in lines]
+    assert titles == ["DualGlow Synthesis", "DualGlow Training", "Refused", "Model", "Network"], said
+    for line in lines[:3]:
+        assert all(name in line for name in ("torch>=2.4", "nibabel", "safetensors"))
+        assert line.endswith("False") or line.startswith("Refused")
+    assert "extension PyTorch" in lines[0]
+    assert lines[3] == "Model: simulated-fdg-medium"
+    assert lines[4] == "Network: [] []"  # nobody was asked, and nothing heavy was loaded
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the launcher of Slicer's Python is a shell script here")
-def test_pip_really_fails_without_a_network_and_really_installs_from_a_folder(fresh, tmp_path):
+def test_pip_really_fails_without_a_network_and_really_installs_from_a_folder(said):
     """Slicer's own ``pip_install`` and pip itself, with wheels in place of the packages."""
-    copy = tmp_path / "fresh"
-    shutil.copytree(fresh, copy, symlinks=True)
-    launcher = copy / "bin" / "PythonSlicer"
-    launcher.parent.mkdir()
-    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
-    launcher.chmod(0o755)
-    path = f"{launcher.parent}{os.pathsep}{os.environ['PATH']}"
-    pip = {"PIP_TARGET": str(copy / "site-packages"), "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*", "no_proxy": "*"}
-    done = run(copy, START + INSTALL, PATH=path, PIP_DISABLE_PIP_VERSION_CHECK="1", **pip)
-    lines = {line.partition(":")[0]: line.partition(": ")[2] for line in done.stdout.splitlines() if ":" in line}
+    lines = {line.partition(":")[0]: line.partition(": ")[2] for line in said[5:]}
     assert "nibabel>=5.2, safetensors>=0.4.3 could not be installed" in lines["Refused"]
     assert lines["Still missing"] == "['torch>=2.4', 'nibabel>=5.2', 'safetensors>=0.4.3']"
     assert lines["Not ready"] == "''"

@@ -32,7 +32,16 @@ from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
 from places import LIBRARY
 
-__all__ = ["GRID", "content", "group_is_gone", "job_of_many_kinds", "make_cohort", "quick_case", "start"]
+__all__ = [
+    "GRID",
+    "case_without_torch",
+    "content",
+    "group_is_gone",
+    "job_of_many_kinds",
+    "make_cohort",
+    "quick_case",
+    "start",
+]
 
 GRID = GRIDS["small"]
 
@@ -40,19 +49,20 @@ GRID = GRIDS["small"]
 def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
     """The template as T1s of several people, moved and stretched a little, with masks; PETs from its tissue maps.
 
-    Both images name one space, so that the PET needs no registration.
+    Both images name one space, so that the PET needs no registration, and cover the whole grid.
     """
     coarse, maps = _coarse_template()
     rows = ["participant_id\tage\tsex\tdiagnosis\tsite"]
     for number, name in enumerate(names):
-        angle, shape = np.deg2rad(3 * number - 4), (34, 42, 36)
+        angle, shape = np.deg2rad(3 * number - 4), (46, 54, 40)
         affine = np.diag([size, size, size, 1.0])
         affine[:2, :2] = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         affine[:3, 3] = [2 * number, -17, 8 - number] - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
         stretch = np.diag([1 + 0.02 * number, 1 - 0.01 * number, 1, 1])
 
         t1, brain, gm, wm = (resample(data, stretch @ coarse, shape, affine) for data in maps)
-        uptake = 8000 * (1.6 * gm + 0.9 * wm + 0.05 * brain)
+        scatter = np.random.default_rng(number).uniform(0, 0.01, shape)  # so that the whole volume counts as measured
+        uptake = 8000 * (1.6 * gm + 0.9 * wm + 0.05 * brain + scatter)
         for data, path in (
             (t1, f"anat/{name}_space-orig_T1w.nii.gz"),
             (brain > 0.5, f"anat/{name}_space-orig_desc-brain_mask.nii.gz"),
@@ -111,6 +121,13 @@ def quick_case(job, progress) -> dict:
     if job.case.name == "sub-die" and not (job.out / "logs" / "survived").exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return prepare_case(job, progress)
+
+
+def case_without_torch(job, progress) -> dict:
+    """``prepare_case``; fails if that has loaded torch, of which a whole brain with its mask has no need."""
+    outcome = prepare_case(job, progress)
+    assert "torch" not in sys.modules
+    return outcome
 
 
 def _array(mask) -> np.ndarray:

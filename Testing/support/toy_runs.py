@@ -2,7 +2,7 @@
 
     python Testing/support/toy_runs.py FOLDER SEED
 
-Prints a JSON object a line: what a run that was killed and then resumed had become, see ``kill_runs``.
+Prints a JSON object a line: what a run that was killed (or held up) and then resumed had become, see ``kill_runs``.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def content(run: Path) -> dict[str, str]:
 # ---- killing
 
 
-def in_process(work: Callable[[], object]) -> int:
-    """Do it in a process of its own; gives its exit code: 2 for an InputError, minus the signal that killed it."""
+def begin(work: Callable[[], object]) -> int:
+    """Do it in a process of its own, a copy of this one; gives the number of that."""
     number = os.fork()
     if not number:
         code = 1
@@ -85,7 +85,16 @@ def in_process(work: Callable[[], object]) -> int:
             code = 2
         finally:
             os._exit(code)
+    return number
+
+
+def end_of(number: int) -> int:
+    """Exit code of a process that was begun: 2 for an InputError, minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+
+
+def in_process(work: Callable[[], object]) -> int:
+    return end_of(begin(work))
 
 
 def watch(folder: Path, heard: Callable[[str], None]) -> None:
@@ -107,8 +116,8 @@ def go_on(folder: Path) -> list[int]:
     return codes
 
 
-def tell(killed: str, codes: list[int], run: Path) -> None:
-    print(json.dumps({"killed": killed, "codes": codes, "content": content(run)}), flush=True)
+def tell(killed: str, codes: list[int], run: Path, **more: object) -> None:
+    print(json.dumps({"killed": killed, "codes": codes, "content": content(run), **more}), flush=True)
 
 
 def kill_runs(folder: Path, seed: int) -> None:
@@ -120,6 +129,8 @@ def kill_runs(folder: Path, seed: int) -> None:
     toy_trainer(folder / "whole").run()  # here, so that the processes that are made from this one need not warm up
     tell("never", [0], folder / "whole" / "run")
 
+    fill_disk(folder / "full")
+    hold(folder / "held")
     (folder / "listed").mkdir()
 
     def listed() -> None:
@@ -145,6 +156,47 @@ def kill_runs(folder: Path, seed: int) -> None:
         assert in_process(killed) == -signal.SIGKILL
         tell(acts[chosen], go_on(place), place / "run")
     kill_at_random(folder / "random", rng)
+
+
+def fill_disk(folder: Path) -> None:
+    """No file may be longer than 50 kB from the third step on; tells the ``sentence`` and what was ``there`` then."""
+    import resource
+
+    folder.mkdir()
+
+    def full() -> None:
+        run = toy_trainer(folder)
+        run.report = lambda event: event["step"] == 3 and resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            run.run()
+        except InputError as error:
+            (folder / "sentence").write_text(str(error))
+            raise
+
+    code, run = in_process(full), folder / "run"
+    there = sorted(path.name for path in run.iterdir())
+    tell("full disk", [code, *go_on(folder)], run, sentence=(folder / "sentence").read_text(), there=there)
+
+
+def hold(folder: Path) -> None:
+    """A run that waits after its second step while others would train into its folder; tells what ``others`` hear."""
+    (hearing, saying), (waiting, going_on) = os.pipe(), os.pipe()
+
+    def held() -> None:
+        run = toy_trainer(folder)
+        run.report = lambda event: event["step"] == 2 and os.write(saying, b"2") and os.read(waiting, 1)
+        run.run()
+
+    number, others = begin(held), []
+    os.close(saying)
+    assert os.read(hearing, 1) == b"2"
+    for resume in (False, True):
+        try:
+            toy_trainer(folder).run(resume)
+        except InputError as error:
+            others.append(str(error))
+    os.write(going_on, b"2")
+    tell("held", [end_of(number)], folder / "run", others=others)
 
 
 def kill_at_random(folder: Path, rng: random.Random) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import shutil
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +15,6 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.training.checkpoints import OLD, Checkpoints, read_old
 from DualGlowLib.training.loop import Interrupted
-from places import SUPPORT
 from toy_runs import STEPS, content, toy_trainer
 
 
@@ -169,41 +165,6 @@ def test_a_last_batch_without_a_number_does_not_cost_the_model(tmp_path: Path) -
     assert bundle.training["skipped_steps"] > 0
     assert "pet_bits" not in bundle.training
     assert "validation_pet_bits" in bundle.training
-
-
-# ---- the disk
-
-FULL = """
-import resource, sys
-from pathlib import Path
-from toy_runs import toy_trainer
-from DualGlowLib import InputError
-def fill(event):
-    if event["step"] == 3:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-run = toy_trainer(Path(sys.argv[1]))
-run.report = fill
-try:
-    run.run()
-except InputError as error:
-    print(error)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of a file's size")
-def test_a_full_disk_is_one_sentence_and_costs_a_step(tmp_path: Path, whole: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], cwd=SUPPORT, capture_output=True, text=True,
-        check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.stdout.count("\n") == 1
-    assert (
-        "checkpoint-3.safetensors can't be written: File too large; mend that and go on with --resume." in done.stdout
-    )
-    assert Checkpoints(tmp_path / "run").steps() == [2, 1]
-    assert not list((tmp_path / "run").glob(".*"))
-    resumed(tmp_path)
-    assert content(tmp_path / "run") == whole
 
 
 # ---- the old kind

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import DualGlowLib.training.run as run_of
 from DualGlowLib.__main__ import main
@@ -62,28 +63,23 @@ def caches(folder: Path) -> list[Path]:
 # ---------------------------------------------------------------------------------------------------- the real thing
 
 
+def arguments(cases: Path, settings: str, run: Path, *more: str) -> list[str]:
+    options = ["--grid", "small", "--config", settings, "--device", "cpu", "--no-bias", "--reference", "brain"]
+    return [str(cases), "--output", str(run), *options, *more, "--json"]
+
+
 def start(cases: Path, settings: str, run: Path, *more: str) -> subprocess.Popen:
     """The script as its user runs it, in a process group of its own."""
-    options = [
-        "--grid",
-        "small",
-        "--config",
-        settings,
-        "--device",
-        "cpu",
-        "--no-bias",
-        "--reference",
-        "brain",
-        "--json",
-    ]
     return subprocess.Popen(
-        [sys.executable, str(TRAIN), str(cases), "--output", str(run), *options, *more, "--json"],
+        [sys.executable, str(TRAIN), *arguments(cases, settings, run, *more)],
         env={**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
-def test_killed_while_it_prepares_and_resumed_it_ends_as_prepare_and_train_do(settings: str, tmp_path: Path) -> None:
+def test_killed_while_it_prepares_and_resumed_it_ends_as_prepare_and_train_do(
+    settings: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     cases, run, whole = make_cohort(tmp_path / "scans", NAMES[:2]), tmp_path / "one" / "run", tmp_path / "two" / "run"
     with start(cases, settings, run) as process:
         for line in process.stdout:
@@ -100,12 +96,14 @@ def test_killed_while_it_prepares_and_resumed_it_ends_as_prepare_and_train_do(se
         output, errors = process.communicate()
     assert process.returncode == 1, errors
     assert json.loads(output.splitlines()[-1]) == {"event": "interrupted", "step": 0}
+    with start(cases, settings, run, "--jobs", "2", "--resume") as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert json.loads(output.splitlines()[-1]) == {"event": "done", "bundle": str(run / "bundle")}
     (cache,) = caches(run.parent)
-    for source, folder, more in ((cases, run, ["--jobs", "2", "--resume"]), (cache, whole, [])):
-        with start(source, settings, folder, *more) as process:
-            output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        assert json.loads(output.splitlines()[-1]) == {"event": "done", "bundle": str(folder / "bundle")}
+    torch.set_num_threads(1)
+    assert main(["train", *arguments(cache, settings, whole)]) == 0  # in this process, which has loaded torch already
+    assert events(capsys)[-1] == {"event": "done", "bundle": str(whole / "bundle")}
     assert weights(run) == weights(whole)
     bundle = load_bundle(run / "bundle")
     assert bundle.grid == GRIDS["small"]

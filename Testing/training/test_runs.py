@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,58 +29,57 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies of one, and SIGKILL")
-def test_killed_anywhere_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    """Right before each kind of thing that a run does to files, and some milliseconds after steps."""
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What became of runs that were killed, were held up or had no room, by what happened to them."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that are copies of one, and SIGKILL")
     done = subprocess.run(
-        [sys.executable, str(SUPPORT / "toy_runs.py"), str(tmp_path), "11"],
-        env=environment(), capture_output=True, text=True, check=False,
+        [sys.executable, str(SUPPORT / "toy_runs.py"), str(tmp_path_factory.mktemp("told")), "11"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    whole, *others = (json.loads(line) for line in done.stdout.splitlines())
+    return {one["killed"]: one for one in map(json.loads, done.stdout.splitlines())}
+
+
+def test_killed_anywhere_and_resumed_it_ends_as_if_undisturbed(told: dict[str, dict]) -> None:
+    """Right before each kind of thing that a run does to files, and some milliseconds after steps."""
+    others = [one for killed, one in told.items() if killed not in ("never", "full disk", "held")]
     for other in others:
         assert other["codes"][-1] == 0, other
         # Before there is a run, --resume says so, and only then.
         begun = other["killed"] not in ("mkdir run", "open run.lock", "rename history.jsonl", "open *.part")
         assert not begun or 2 not in other["codes"], other
-        assert other["content"] == whole["content"], other["killed"]
+        assert other["content"] == told["never"]["content"], other["killed"]
     places = {other["killed"].rstrip("0123456789") for other in others}
     assert {"rename history.jsonl", "rename weights.safetensors", "rename config.json", "remove run.lock"} <= places
     assert any("rename checkpoint-" in place for place in places)
-    assert others[-1]["codes"].count(-9) > 1
+    assert told["at random"]["codes"].count(-9) > 1
 
 
-HOLD = """
-import sys
-from pathlib import Path
-from toy_runs import toy_trainer
-def wait(event):
-    if event["step"] == 2:
-        print("at step 2", flush=True)
-        sys.stdin.readline()
-run = toy_trainer(Path(sys.argv[1]))
-run.report = wait
-run.run()
-"""
+def test_a_second_process_is_refused_and_the_first_not_disturbed(told: dict[str, dict]) -> None:
+    held = told["held"]
+    assert len(held["others"]) == 2
+    for said in held["others"]:
+        assert re.search(r"Another process is training into .+ \(process \d+ on", said)
+        assert "\n" not in said
+    assert held["codes"] == [0]
+    assert held["content"] == told["never"]["content"]
 
 
-def test_a_second_process_is_refused_and_the_first_not_disturbed(tmp_path: Path, finished: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        cwd=SUPPORT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout.readline() == "at step 2\n"
-        for resume in (False, True):
-            with pytest.raises(InputError, match=r"Another process is training into .+ \(process \d+ on") as caught:
-                toy_trainer(tmp_path).run(resume)
-            assert "\n" not in str(caught.value)
-        process.communicate("\n")
-    assert process.returncode == 0
-    assert content(tmp_path / "run") == content(finished / "run")
+def test_a_full_disk_is_one_sentence_and_costs_a_step(told: dict[str, dict]) -> None:
+    full = told["full disk"]
+    assert (
+        "checkpoint-3.safetensors can't be written: File too large; mend that and go on with --resume."
+        in (full["sentence"])
+    )
+    assert "\n" not in full["sentence"]
+    assert full["there"] == [
+        *(f"checkpoint-{step}.{ending}" for step in (1, 2) for ending in ("json", "safetensors")), "history.jsonl"
+    ]  # fmt: skip
+    assert full["codes"] == [2, 0]
+    assert full["content"] == told["never"]["content"]
 
 
 def test_two_at_once_in_one_process(tmp_path: Path, finished: Path) -> None:

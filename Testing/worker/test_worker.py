@@ -109,6 +109,7 @@ def asking(**values) -> dict:
     return {"question": {"covariates": covariates, **values}}
 
 
+@functools.cache
 def small_t1() -> tuple[np.ndarray, list]:
     """The template's T1 in voxels of 3.5 mm, prepared: white matter 1, 0 outside the brain."""
     t1 = load_template().t1
@@ -118,13 +119,26 @@ def small_t1() -> tuple[np.ndarray, list]:
     return normalise_t1(resample(t1.data, t1.affine, (49, 64, 48), affine), mask), affine.tolist()
 
 
+NOISE = """
+import os, sys, threading, time
+def say(asked=os.path.join(sys.argv[-1], "say")):
+    while not os.path.exists(asked):
+        time.sleep(0.05)
+    print("from Python")
+    os.write(1, b"from C\\n")
+threading.Thread(target=say, daemon=True).start()
+"""
+"""To be run before ``START``: prints when there is a file "say" in the worker's folder."""
+
+
 @pytest.fixture(scope="module")
 def open_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
-    worker = Asking(tmp_path_factory.mktemp("worker"))
+    worker = Asking(tmp_path_factory.mktemp("worker"), NOISE + START)
     assert worker.next()["event"] == "hello"
     assert worker.ask("open", device="cpu")["event"] == "done"
     yield worker
     worker.close()
+    assert worker.process.returncode == 0
 
 
 @pytest.fixture
@@ -170,31 +184,19 @@ def test_a_torch_that_is_broken_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems have no such signal")
-def test_a_terminals_interrupt_is_not_for_the_worker(tmp_path: Path) -> None:
-    worker = Asking(tmp_path)
-    assert worker.next()["event"] == "hello"
-    assert worker.ask("nonsense")["event"] == "refused"
-    worker.process.send_signal(signal.SIGINT)
-    assert worker.ask("nonsense")["event"] == "refused"
-    worker.close()
-    assert worker.process.returncode == 0
+def test_a_terminals_interrupt_is_not_for_the_worker(open_worker: Asking) -> None:
+    open_worker.process.send_signal(signal.SIGINT)
+    assert open_worker.ask("nonsense")["event"] == "refused"
+    assert open_worker.process.poll() is None
 
 
-def test_standard_output_carries_the_protocol_alone(tmp_path: Path) -> None:
-    """What Python and C print goes elsewhere, even while the worker serves."""
-    noise = (
-        "import os, threading; t = threading.Timer(0.5, lambda: (print('from Python'), os.write(1, b'from C\\n'))); "
-        "t.start(); "
-    )
-    worker = Asking(tmp_path, noise + START)
-    assert worker.next()["event"] == "hello"
-    while b"from C" not in (tmp_path / "log.txt").read_bytes():
-        assert worker.ask("nonsense")["event"] == "refused"
-    assert b"from Python" in (tmp_path / "log.txt").read_bytes()
-    worker.send("quit")
-    assert worker.next() is None
-    assert worker.process.wait(PATIENCE) == 0
-    worker.close()
+def test_standard_output_carries_the_protocol_alone(open_worker: Asking) -> None:
+    """What Python and C print goes elsewhere, even while the worker serves: anything else would end its reader."""
+    (open_worker.folder / "say").touch()
+    while b"from C" not in (open_worker.folder / "log.txt").read_bytes():
+        assert open_worker.ask("nonsense")["event"] == "refused"
+    (open_worker.folder / "say").unlink()
+    assert b"from Python" in (open_worker.folder / "log.txt").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -790,7 +792,7 @@ def test_a_folder_that_was_made_for_it_goes_with_the_worker(exchange: Path, end:
     assert not exchange.exists()
 
 
-def test_a_folder_goes_though_the_worker_is_in_the_middle_of_writing(exchange: Path) -> None:
+def test_end_of_input_ends_the_process_at_once_and_its_folder_though_it_writes(exchange: Path) -> None:
     worker = Asking(exchange)
     worker.ask("open", device="cpu")
     data, affine = small_t1()
@@ -798,8 +800,11 @@ def test_a_folder_goes_though_the_worker_is_in_the_middle_of_writing(exchange: P
     number = worker.send("keyframes", ages=list(range(41, 100)), temperatures=[0], **asking())
     worker.until(lambda event: event["id"] == number and event["event"] == "keyframe")
     worker.process.stdin.close()
+    rest = worker.until(lambda event: event is None)[:-1]
     assert worker.process.wait(PATIENCE) == 0
+    assert "done" not in [event["event"] for event in rest]
     assert not exchange.exists()
+    worker.process.stdout.close()
     worker.log.close()
 
 
@@ -809,21 +814,6 @@ def test_a_folder_of_somebody_elses_stays(tmp_path: Path) -> None:
     assert worker.next()["event"] == "hello"
     worker.close()
     assert {path.name for path in tmp_path.iterdir()} == {"scan.npy", "log.txt"}
-
-
-def test_end_of_input_ends_the_process_at_once(tmp_path: Path) -> None:
-    worker = Asking(tmp_path)
-    worker.ask("open", device="cpu")
-    data, affine = small_t1()
-    worker.ask("prepare", voxels=worker.save("t1", data), affine=affine, prepared=True)
-    number = worker.send("sample", **asking(age=70, temperature=1, samples=250))
-    worker.until(working(number))
-    worker.process.stdin.close()
-    rest = worker.until(lambda event: event is None)[:-1]
-    assert worker.process.wait(PATIENCE) == 0
-    assert "done" not in [event["event"] for event in rest]
-    worker.process.stdout.close()
-    worker.log.close()
 
 
 def test_wrong_use_of_the_command_line(tmp_path: Path) -> None:

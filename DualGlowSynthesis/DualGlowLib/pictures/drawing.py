@@ -154,5 +154,6 @@ def write_png(rgb: np.ndarray, path: str | Path, force: bool = False) -> Path:
     check_outputs([picture_output(path)], force=force)
     about, content = PngInfo(), BytesIO()
     about.add_text("Software", f"{NAME} {__version__}")
-    Image.fromarray(np.asarray(rgb, np.uint8)).save(content, "PNG", pnginfo=about)
+    # Half the time of the usual level 6, in files an eighth larger.
+    Image.fromarray(np.asarray(rgb, np.uint8)).save(content, "PNG", pnginfo=about, compress_level=3)
     return write_whole(path, content.getvalue(), force)

@@ -203,7 +203,9 @@ def regions_measured(prepared: Prepared, fov: np.ndarray) -> dict[str, float]:
         prepared: the T1.
         fov: bool, the grid's shape; what the PET has measured.
     """
-    from ..atlas.regions import incomplete, weights  # which need torch
+    if fov[prepared.mask].all():
+        return {}  # without torch, as in ``preparation.t1``
+    from ..atlas.regions import incomplete, weights
 
     both = (prepared.mask, prepared.mask & fov)
     whole, seen = (np.tensordot(weights(prepared.grid), part.astype(np.float64), 3) for part in both)

@@ -197,7 +197,9 @@ def prepare(
 
 def _regions_outside(grid: Grid, seen: np.ndarray) -> dict[str, float]:
     """Share that was measured of each region of which too little was, by name."""
-    from ..atlas.regions import incomplete, regions_seen  # which need torch
+    if seen.all():
+        return {}  # without torch, which takes longer to load than a case that has its mask takes to prepare
+    from ..atlas.regions import incomplete, regions_seen
 
     return incomplete(regions_seen(grid, seen))
 
