@@ -13,26 +13,6 @@ from ..flow.convolve import Conv, convolve
 __all__ = ["BrainNet"]
 
 
-_FEW = 16  # channels: with fewer, images are large here
-
-
-class _Conv(Conv):
-    """A convolution for images that are large where they have few channels.
-
-    For small ones ``Conv`` makes few channels of more; here oneDNN does without, 2 to 7 times as fast.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _convolved(x, self.weight, self.bias)
-
-
-def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    named = x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.is_grad_enabled()
-    if len(weight) >= _FEW or not named:
-        return convolve(x, weight, bias)
-    return torch.ops.aten.mkldnn_convolution(x, weight, bias, [n // 2 for n in weight.shape[2:]], [1] * 3, [1] * 3, 1)
-
-
 class _Block(nn.Sequential):
     """Two 3×3×3 convolutions, each with normalisation and a leaky ReLU."""
 
@@ -40,7 +20,7 @@ class _Block(nn.Sequential):
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
             layers += [
-                _Conv(channels, outputs, 3, 3, bias=False),
+                Conv(channels, outputs, 3, 3, bias=False),
                 norm(outputs, affine=True),
                 nn.LeakyReLU(0.1, inplace=True),
             ]
@@ -63,7 +43,7 @@ class BrainNet(nn.Module):
         channels = [width * 2**level for level in range(levels)]
         self.down = nn.ModuleList(_Block(i, o, kind) for i, o in zip([inputs, *channels], channels, strict=False))
         self.up = nn.ModuleList(_Block(deep + shallow, shallow, kind) for shallow, deep in pairwise(channels))
-        self.head = _Conv(width, 1, 1, 3)
+        self.head = Conv(width, 1, 1, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []
@@ -76,7 +56,7 @@ class BrainNet(nn.Module):
             # The first convolution is of both together, of which the deeper is to be doubled along each axis.
             first, *others = block
             deep, shallow = first.weight.split([x.shape[1], skip.shape[1]], dim=1)
-            x = _doubled(x, deep).add_(_convolved(skip, shallow, first.bias))
+            x = _doubled(x, deep).add_(convolve(skip, shallow, first.bias))
             for layer in others:
                 x = layer(x)
         return self.head(x)
