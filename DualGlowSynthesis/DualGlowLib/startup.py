@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -19,10 +20,12 @@ def set_up_process() -> None:
     On Linux, an array of some megabytes is otherwise taken from the system anew, page by page, and given back at once:
     a quarter of a synthesis, and what processes on one machine wait for most. Arrays over 96 MiB still go back, and
     what is free at the end of the heap beyond 512 MiB. Threads that spin while they wait take the processor from
-    whatever else runs. Not for a process that others have a part in, such as Slicer's own.
+    whatever else runs. Looking for garbage after every 700 new objects, as Python does, takes a twentieth of the
+    time in which torch is loaded, whose objects stay. Not for a process that others have a part in, such as Slicer's.
 
     Figures: Testing/benchmarks/RESULTS.md.
     """
+    gc.set_threshold(20_000)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.platform != "linux":
         return

@@ -13,16 +13,14 @@ table: seconds for the first preparation (once) and medians of several runs for 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from asked import Worker
 
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.volumes.reading import read_scan
@@ -30,39 +28,7 @@ from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.volumes.scan import Scan
 
 LIBRARY = Path(__file__).resolve().parents[2] / "DualGlowSynthesis"
-START = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker.server import main; main(sys.argv[1:])"
-)
 WANTED = {"exact": 2.0, "preview": 0.05, "prepare": 60.0}  # seconds, for the bundled model on two CPU cores
-
-
-class Worker:
-    """The process, asked one thing after the other."""
-
-    def __init__(self, folder: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", START, str(LIBRARY), folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        self.number = 0
-        self.hello = json.loads(self.process.stdout.readline())
-
-    def ask(self, do: str, **values: object) -> tuple[dict, list[dict]]:
-        """The last event, and those before."""
-        self.number += 1
-        self.process.stdin.write(json.dumps({"id": self.number, "do": do, **values}).encode() + b"\n")
-        self.process.stdin.flush()
-        heard = []
-        while True:
-            event = json.loads(self.process.stdout.readline())
-            if event["event"] == "done":
-                return event, heard
-            if event["event"] in ("refused", "failed", "cancelled"):
-                raise SystemExit(f"{do}: {event}")
-            heard.append(event)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def head() -> Scan:
@@ -101,7 +67,7 @@ def main() -> None:
     rows: list[tuple[str, float, float | None]] = []
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        worker = Worker(folder)
+        worker = Worker(folder, LIBRARY)
         rows.append(("hello", time.perf_counter() - start, None))
         start = time.perf_counter()
         opened, _ = worker.ask("open", bundle=arguments.bundle, device=arguments.device)

@@ -3,12 +3,16 @@
     python Testing/benchmarks/speed.py [CASE …] [--against 461657a] [--rounds 3] [--steps 4] [--tiny]
 
 Each measurement is a process of its own, so that memory says something; the two trees take turns, and what is printed
-is the ratio of the medians (and of the rounds, the smallest and the largest), earlier over now. Without a CASE, all:
+is the ratio of the medians (and of the rounds, the smallest and the largest), earlier over now, of processor seconds
+and of wall time. Without a CASE, all:
 
-- ``step…``, ``sample…``: processor seconds of a training step (forward, backward, optimiser) and of a sample at
-  temperature 1 of models of a preset, by shape, depth and width of every level, and cases in the batch;
+- ``step…``, ``sample…``: a training step (forward, backward, optimiser) and a sample at temperature 1 of models of a
+  preset, by shape, depth and width of every level, and cases in the batch;
 - ``synthesize``: the command on a T1 of 1 mm; ``sweep`` the same at three ages;
-- ``worker``: from its start until a model can be asked.
+- ``prepare``: four T1s of 1 mm with two job processes;
+- ``worker``: from its start until a model can be asked;
+- of a worker that has the T1: ``exact-age``, a PET at another age, on the T1's lattice and read; ``preview``, two
+  keyframes read and interpolated; ``samples-20``, mean and spread of twenty samples at temperature 1.
 
 ``--tiny`` shrinks everything, to see that the benchmark runs. Prints a Markdown table.
 """
@@ -29,7 +33,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asked import Worker
+
 ROOT = Path(__file__).resolve().parents[2]
+UNIT = 1 << (20 if sys.platform == "darwin" else 10)  # of ru_maxrss in a MiB
 TEMPLATE = Path("Resources/Template/mni152_t1.nii.gz")
 
 
@@ -53,7 +60,7 @@ STANDARD = {f"medium-b{batch}": Model("standard", (48, 64, 48), batch=batch) for
 CASES: dict[str, Model | None] = {
     **{f"step-{name}": model for name, model in {**AUTHORS, **STANDARD}.items()},
     **{f"sample-{name}": model for name, model in {**AUTHORS, "medium": STANDARD["medium-b1"]}.items()},
-    **dict.fromkeys(("synthesize", "sweep", "worker")),
+    **dict.fromkeys(("synthesize", "sweep", "prepare", "worker", "exact-age", "preview", "samples-20")),
 }
 
 
@@ -136,17 +143,18 @@ def measure(name: str, tiny: bool, steps: int) -> dict:
     model = smaller(CASES[name]) if tiny else CASES[name]
     work = (step_of if name.startswith("step") else sample_of)(model)
     work()
+    seconds, wall = repeated(work, time.process_time, steps)
+    return {"seconds": seconds, "wall": wall, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / UNIT}
+
+
+def repeated(work: Callable[[], object], used: Callable[[], float], times: int) -> tuple[float, float]:
+    """Medians of the processor seconds, as ``used`` counts them, and of the wall time of a repetition."""
     seconds = []
-    for _ in range(steps):
-        begun = time.process_time()
+    for _ in range(times):
+        begun = used(), time.perf_counter()
         work()
-        seconds.append(time.process_time() - begun)
-    return {"seconds": statistics.median(seconds), "memory": peak(resource.RUSAGE_SELF)}
-
-
-def peak(who: int) -> float:
-    """Resident memory at its peak in MiB, of this process or of its largest child."""
-    return resource.getrusage(who).ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
+        seconds.append((used() - begun[0], time.perf_counter() - begun[1]))
+    return tuple(map(statistics.median, zip(*seconds, strict=True)))
 
 
 # --------------------------------------------------------------------------------------------------- around the process
@@ -157,62 +165,118 @@ def environment(tree: Path) -> dict[str, str]:
     return {**os.environ, **one, "PYTHONPATH": str(tree / "DualGlowSynthesis")}
 
 
+def t1_of(tree: Path, tiny: bool, folder: Path) -> Path:
+    """The template; for a tiny run every third voxel of it."""
+    if not tiny:
+        return tree / TEMPLATE
+    import nibabel as nib
+
+    nib.save(nib.load(tree / TEMPLATE).slicer[::3, ::3, ::3], folder / "t1.nii.gz")
+    return folder / "t1.nii.gz"
+
+
 def command(tree: Path, name: str, tiny: bool) -> dict:
-    """A command of the library in a new process: its processor seconds, all of them."""
-    with tempfile.TemporaryDirectory() as out:
-        person = ["--age", "70"] if name == "synthesize" else ["--ages", "60:80:10"]
-        output = str(Path(out, "pet.nii.gz" if name == "synthesize" else "sweep"))
-        line = ["-m", "DualGlowLib", name, str(tree / TEMPLATE), *person, "--sex", "F", "--output", output]
-        return timed([sys.executable, *line], tree)
+    """A command of the library in a new process, with all that it starts."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        t1 = t1_of(tree, tiny, folder)
+        if name == "prepare":
+            table = folder / "cases.csv"
+            table.write_text("".join(["case,t1\n", *(f"{number},{t1}\n" for number in range(2 if tiny else 4))]))
+            line = [table, folder / "prepared", "--grid", "medium", "--t1-only", "--jobs", "2"]
+        elif name == "sweep":
+            line = [t1, "--ages", "60:80:10", "--sex", "F", "--output", folder / "sweep"]
+        else:
+            line = [t1, "--age", "70", "--sex", "F", "--output", folder / "pet.nii.gz"]
+        return timed([sys.executable, "-m", "DualGlowLib", name, *map(str, line)], tree)
 
 
 def timed(line: list[str], tree: Path) -> dict:
-    """Processor seconds and the peak memory of a process, read by another that does nothing else."""
+    """Seconds and peak memory of a process, read by another that does nothing else."""
     script = (
-        "import json, resource, subprocess, sys\n"
-        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
-        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss]))"
+        "import json, resource, subprocess, sys, time\n"
+        "begun = time.perf_counter()\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(json.dumps([used.ru_utime + used.ru_stime, wall, used.ru_maxrss]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *line], env=environment(tree), check=True, capture_output=True, text=True
     )
-    seconds, memory = json.loads(done.stdout)
-    return {"seconds": seconds, "memory": memory / (1 << (20 if sys.platform == "darwin" else 10))}
+    seconds, wall, memory = json.loads(done.stdout)
+    return {"seconds": seconds, "wall": wall, "memory": memory / UNIT}
 
 
-def worker(tree: Path) -> dict:
-    """Wall seconds from the start of a worker until the model that ships can be asked."""
-    begun = time.perf_counter()
+def worker(tree: Path, name: str, tiny: bool, steps: int) -> dict:
+    """What a window asks of a worker with the model that ships."""
+    import numpy as np
+
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "DualGlowLib.worker", folder],
-            env=environment(tree),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        process.stdin.write(b'{"id": 1, "do": "open", "device": "cpu"}\n')
-        process.stdin.flush()
-        while json.loads(process.stdout.readline())["event"] != "done":
-            pass
-        seconds = time.perf_counter() - begun
-        peaks = [line.split()[1] for line in lines_of(f"/proc/{process.pid}/status") if line.startswith("VmHWM")]
-        process.stdin.close()
-        process.wait()
-    return {"seconds": seconds, "memory": int(peaks[0]) / 1024 if peaks else float("nan")}
+        begun = time.perf_counter()
+        one = Worker(folder, tree / "DualGlowSynthesis", environment(tree))
+        one.ask("open", device="cpu")
+        seconds, wall = one.used()[0], time.perf_counter() - begun
+        if name != "worker":
+            import nibabel as nib
+
+            image = nib.load(t1_of(tree, tiny, Path(folder)))
+            np.save(Path(folder, "t1.npy"), np.asarray(image.dataobj, np.float32))
+            place = str(Path(folder, "t1.npy"))
+            one.ask("prepare", voxels=place, affine=image.affine.tolist(), source="T1", key="one")
+            work = WORK[name](one, tree)
+            work()
+            own = name == "preview"  # which the window computes itself
+            seconds, wall = repeated(work, time.process_time if own else lambda: one.used()[0], steps)
+        memory = one.used()[1]
+        one.close()
+    return {"seconds": seconds, "wall": wall, "memory": memory}
 
 
-def lines_of(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+def question(tree: Path, covariates: dict, **others: object) -> dict:
+    """The values of a request, as the worker of either tree takes them."""
+    earlier = (tree / "DualGlowSynthesis" / "DualGlowLib" / "worker.py").exists()
+    return {**covariates, **others} if earlier else {"question": {"covariates": covariates, **others}}
+
+
+def sampled(one: Worker, tree: Path, **others: object) -> Callable[[], object]:
+    """A request for samples at an age that hasn't been asked for, with what it writes read."""
+    import numpy as np
+
+    ages = iter(np.arange(60, 90, 0.25).tolist())
+
+    def work() -> None:
+        reply, _ = one.ask("sample", **question(tree, {"age": next(ages)}, **others))
+        for path in (reply["mean"], reply["sd"]):
+            if path:
+                np.load(path)
+                Path(path).unlink()
+
+    return work
+
+
+def previewed(one: Worker, tree: Path) -> Callable[[], object]:
+    import numpy as np
+
+    _, heard = one.ask("keyframes", **question(tree, {"sex": "F"}), ages=[60, 70], temperatures=[0.0])
+    first, second = (event["values"] for event in heard if event["event"] == "keyframe")
+
+    def work() -> np.ndarray:
+        early, late = np.load(first), np.load(second)
+        return early + np.float32(0.3) * (late - early)
+
+    return work
+
+
+WORK: dict[str, Callable[[Worker, Path], Callable[[], object]]] = {
+    "exact-age": lambda one, tree: sampled(one, tree, temperature=0.0, samples=1),
+    "samples-20": lambda one, tree: sampled(one, tree, temperature=1.0, samples=20),
+    "preview": previewed,
+}
 
 
 def one(tree: Path, name: str, tiny: bool, steps: int) -> dict:
-    if name == "worker":
-        return worker(tree)
+    if name == "worker" or name in WORK:
+        return worker(tree, name, tiny, steps)
     if CASES[name] is None:
         return command(tree, name, tiny)
     line = [sys.executable, __file__, "--one", name, "--steps", str(steps), *(["--tiny"] if tiny else [])]
@@ -221,16 +285,16 @@ def one(tree: Path, name: str, tiny: bool, steps: int) -> dict:
 
 
 def row(name: str, earlier: list[dict], now: list[dict]) -> str:
-    before, after = ([one["seconds"] for one in found] for found in (earlier, now))
-    ratios = sorted(b / a for b, a in zip(before, after, strict=True))
+    def compared(what: str) -> list[str]:
+        before, after = ([one[what] for one in found] for found in (earlier, now))
+        medians = [statistics.median(found) for found in (before, after)]
+        ratios = sorted(b / a if a else float("nan") for b, a in zip(before, after, strict=True))
+        ratio = medians[0] / medians[1] if medians[1] else float("nan")
+        return [*(f"{one:.3f}" for one in medians), f"**{ratio:.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f})"]
+
     memory = [max(one["memory"] for one in found) for found in (earlier, now)]
-    cells = (
-        f"{statistics.median(before):.3f}",
-        f"{statistics.median(after):.3f}",
-        f"**{statistics.median(before) / statistics.median(after):.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-        f"{memory[0]:.0f} → {memory[1]:.0f} MiB (×{memory[1] / memory[0]:.2f})",
-    )
-    return f"| {name} | {' | '.join(cells)} |"
+    peak = f"{memory[0]:.0f} → {memory[1]:.0f} MiB (×{memory[1] / memory[0]:.2f})"
+    return f"| {' | '.join([name, *compared('seconds'), *compared('wall'), peak])} |"
 
 
 def main() -> None:
@@ -254,7 +318,9 @@ def main() -> None:
             check=True,
         )
         try:
-            print(f"| case | {arguments.against}, s | now, s | ratio | memory at its peak |\n|---|---|---|---|---|")
+            titles = [f"{arguments.against}, {what}" for what in ("processor s", "wall s")]
+            titles = ["case", titles[0], "now", "ratio", titles[1], "now", "ratio", "memory at its peak"]
+            print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
             for name in arguments.cases or CASES:
                 found: dict[Path, list[dict]] = {earlier: [], ROOT: []}
                 for _ in range(arguments.rounds):

@@ -77,3 +77,25 @@ def test_the_shipped_weights_are_small_and_described() -> None:
     sizes = {"coarse": 0, "fine": 1}
     for name, position in sizes.items():
         assert sum(p.numel() for p in brain._networks()[position].parameters()) == card["parameters"][name]
+
+
+def test_an_image_is_convolved_as_if_it_had_been_doubled() -> None:
+    import torch
+    from torch.nn import functional
+
+    from DualGlowLib.preparation.brainnet import BrainNet, _doubled
+
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.rand(2, 3, 4, 5, 6, generator=generator), torch.rand(7, 3, 3, 3, 3, generator=generator)
+    expected = functional.conv3d(functional.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=1)
+    torch.testing.assert_close(_doubled(x, weight), expected)
+
+    net = BrainNet(inputs=2, width=4, levels=3, norm="batch").eval()
+    for name, value in net.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator) + (0.5 if "running_var" in name else -0.3))
+    image = torch.rand(1, 2, 8, 12, 16, generator=generator)
+    with torch.inference_mode():
+        before = net(image)
+        torch.testing.assert_close(net.fuse()(image), before, rtol=1e-4, atol=1e-4)
+    assert not any(isinstance(one, torch.nn.BatchNorm3d) for one in net.modules())

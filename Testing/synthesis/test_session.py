@@ -83,8 +83,9 @@ def test_boxes_change_no_value(turned: bool) -> None:
     assert np.abs(found.data - expected).max() < 1e-5
     assert np.array_equal(found.data != 0, expected != 0)
     assert np.count_nonzero(expected) > 50_000
-    assert sum(np.prod([side.stop - side.start for side in box]) for box in prepared.patient_slabs) < 0.7 * mask.size
-    assert np.array_equal(to_patient(volume, prepared, mask=False).data, np.clip(whole, volume.min(), volume.max()))
+    assert sum(np.prod([side.stop - side.start for side in box]) for box, _ in prepared.patient_slabs) < 0.7 * mask.size
+    everywhere = to_patient(volume, prepared, mask=False).data
+    assert np.abs(everywhere - np.clip(whole, volume.min(), volume.max())).max() < 1e-5
 
 
 def test_edge_of_a_mask_at_the_border_and_of_none() -> None:

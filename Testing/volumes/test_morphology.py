@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from DualGlowLib.volumes.morphology import extent, filled, largest_piece
+from DualGlowLib.volumes.morphology import eroded, extent, filled, grown, largest_piece, reached
 
 
 def spongy(seed: int, shape: tuple[int, int, int] = (30, 24, 20)) -> np.ndarray:
@@ -25,6 +25,10 @@ def test_as_scipy_does(seed: int) -> None:
     for _ in range(3):  # memory that is used again must not show
         assert np.array_equal(filled(mask), ndimage.binary_fill_holes(mask))
         assert np.array_equal(largest_piece(mask), labels == 1 + counts.argmax())
+    seeds = np.random.default_rng(seed).random(mask.shape) < 0.001
+    assert np.array_equal(reached(mask, seeds), ndimage.binary_propagation(seeds & mask, mask=mask))
+    assert np.array_equal(grown(mask), ndimage.binary_dilation(mask))
+    assert np.array_equal(eroded(mask), ndimage.binary_erosion(mask))
     assert np.array_equal(mask, before)
 
 
@@ -34,6 +38,9 @@ def test_a_piece_in_a_large_volume() -> None:
     mask[12:15, 33:36, 8:10] = False
     mask[50, 1, 1] = True
     assert extent(mask) == (slice(10, 51), slice(1, 45), slice(1, 15))
+    box = extent(mask, 2)
+    assert all(side.start >= 0 for side in box)
+    assert mask[box].shape == (45, 47, 17)
     assert np.count_nonzero(largest_piece(mask)) == 10 * 15 * 10 - 18
     assert np.count_nonzero(filled(largest_piece(mask))) == 10 * 15 * 10
 

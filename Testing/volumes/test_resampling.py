@@ -8,7 +8,7 @@ import pytest
 
 from DualGlowLib.preparation.t1 import Prepared, to_patient
 from DualGlowLib.volumes.grid import GRIDS
-from DualGlowLib.volumes.resampling import resample
+from DualGlowLib.volumes.resampling import held, resample
 from DualGlowLib.volumes.scan import Scan
 
 
@@ -55,6 +55,42 @@ def test_flips_and_swaps_are_exact() -> None:
     turned = image.as_reoriented(nib.orientations.axcodes2ornt("PIL"))
     found = resample(turned.get_fdata(), turned.affine, image.shape, image.affine, antialias=False)
     np.testing.assert_allclose(found, data, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [-7.0, None])
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("zooms", [(1.3, 0.7, 2.6), (-1.3, 0.7, -2.6)])
+def test_along_the_axes_as_a_hair_askew(order: int, fill: float | None, zooms: tuple[float, float, float]) -> None:
+    """Where the axes are the same, another way is taken, and of a part of the volume; it leads to the same."""
+    data = np.random.default_rng(3).normal(size=(40, 42, 44)).astype(np.float32)
+    shape, askew = (11, 12, 13), np.eye(4)
+    askew[:3, :3] += 1e-6 * (np.ones((3, 3)) - np.eye(3))
+    for start in ((20.317, 17.123, 33.441), (2.313, -3.127, 30.441), (36.717, 38.223, 9.319)):
+        target = _affine((0, 0, 0), zooms, start)
+        found, other = (resample(data, one, shape, target, order, fill) for one in (np.eye(4), askew))
+        np.testing.assert_allclose(found, other, atol=1e-3)
+        inside = held(data.shape, np.eye(4), shape, target)
+        np.testing.assert_array_equal(inside, resample(np.ones(data.shape), askew, shape, target, order=0) > 0)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.2])
+def test_what_is_not_reached_makes_no_difference(turn: float) -> None:
+    data = np.random.default_rng(5).normal(size=(40, 42, 44)).astype(np.float32)
+    target, corner = _affine((0, 0, turn), (1.3, 0.7, 2.6), (0.317, 0.223, 0.141)), np.eye(4)
+    corner[:3, 3] = (9, 20, 3)
+    whole = resample(data, np.eye(4), (30, 60, 18), target)
+    part = resample(data, np.eye(4), (11, 12, 10), target @ corner)
+    np.testing.assert_allclose(part, whole[9:20, 20:32, 3:13], atol=2e-5)
+
+
+def test_a_part_of_a_scan_lies_where_it_lay() -> None:
+    data = np.random.default_rng(4).normal(size=(12, 11, 10)).astype(np.float32)
+    whole = Scan(data, SHEARED, "a", {"b": 1}, data > 2)
+    part = whole.part((slice(3, 9), slice(0, 30), slice(2, 4)))
+    np.testing.assert_array_equal(part.data, data[3:9, :, 2:4])
+    np.testing.assert_array_equal(part.holes, whole.holes[3:9, :, 2:4])
+    np.testing.assert_allclose(part.affine @ [1, 5, 0, 1], whole.affine @ [4, 5, 2, 1])
+    assert (part.source, part.meta) == ("a", {"b": 1})
 
 
 def test_outside_is_filled() -> None:

@@ -15,10 +15,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..volumes.grid import Grid
+from ..volumes.grid import GRIDS, Grid
 from ..volumes.lattices import coordinates
 from ..volumes.resampling import resample
 from ..volumes.separable import HALF, WORK, apply_axes, half_affine, lines, sample_axes, upsample
+from .derived import dense, derived
 from .reference import PONS, pons
 from .template import load_template
 
@@ -27,6 +28,7 @@ __all__ = [
     "PONS",
     "REGIONS",
     "SEEN",
+    "compute_weights",
     "coordinates",
     "incomplete",
     "labels",
@@ -81,6 +83,7 @@ _SPHERES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
 SEEN = 0.9
 """Share of a region that must have been measured, or its mean is not that of the region and is not given."""
 
+_CHUNK = 4096  # voxels at once
 _SOFTNESS = 5.0  # mm; two spheres 25 mm apart meet in a border that is about 4 mm wide
 
 
@@ -122,14 +125,15 @@ def partition(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     spheres, owner = _spheres()
     points = coordinates(shape, affine).reshape(-1, 3)
     result = np.empty((len(PARTITION), len(points)), dtype=np.float32)
-    for start in range(0, len(points), 65536):
-        chunk = points[start : start + 65536]
+    belongs = (owner[:, None] == np.arange(len(PARTITION))).astype(np.float32)
+    for start in range(0, len(points), _CHUNK):
+        chunk = points[start : start + _CHUNK]
         # Squared power distance, written as a product so that no [points, spheres, 3] array is made.
         power = (chunk**2).sum(1)[:, None] - 2 * chunk @ spheres[:, :3].T
         power += ((spheres[:, :3] ** 2).sum(1) - spheres[:, 3] ** 2)[None]
         score = np.exp((power.min(1, keepdims=True) - power) / (2 * _SOFTNESS**2))
-        share = np.stack([score[:, owner == r].sum(1) for r in range(len(PARTITION))])
-        result[:, start : start + 65536] = share / share.sum(0)
+        share = belongs.T @ score.T
+        result[:, start : start + _CHUNK] = share / share.sum(0)
     return result.reshape(-1, *shape)
 
 
@@ -157,20 +161,32 @@ def weights(grid: Grid) -> np.ndarray:
     Returns:
         float32 ``[len(REGIONS), *grid.shape]``; each sums to 1; read-only.
     """
+    shipped = derived(f"weights-{grid.name}") if grid == GRIDS.get(grid.name) else {}
+    maps = dense(**shipped) if shipped else compute_weights(grid)
+    maps.setflags(write=False)
+    return maps
+
+
+def compute_weights(grid: Grid) -> np.ndarray:
+    """``weights``, from the template."""
     template = load_template()
     gm, wm = (resample(s.data, s.affine, WORK.shape, WORK.affine) for s in (template.gm, template.wm))
-    share = work_partition()
-    tissue = np.broadcast_to(gm, share.shape).copy()
-    stem, cerebellum = PARTITION.index("brain_stem"), PARTITION.index("cerebellum")
-    tissue[stem] += wm
-    cerebrum = 1 - share[stem] - share[cerebellum]
-    maps = np.concatenate([share * tissue, pons(WORK)[None], (np.clip(5 * wm - 4, 0, 1) * cerebrum)[None]])
     wider = [np.sqrt(max(step**2 - 4.0, 0)) for step in grid.spacing]
     axes = sample_axes(lines(WORK.shape, WORK.affine), lines(grid.shape, grid.affine), wider, tent=True)
-    maps = apply_axes(axes, torch.from_numpy(maps)).numpy()
-    maps[maps < 0.1 * maps.max(axis=(1, 2, 3), keepdims=True)] = 0
-    maps /= maps.sum(axis=(1, 2, 3), keepdims=True)
-    maps.setflags(write=False)
+    maps, cerebrum = np.empty((len(REGIONS), *grid.shape), np.float32), np.ones(WORK.shape, np.float32)
+
+    def put(name: str, at_work: np.ndarray) -> None:
+        found = apply_axes(axes, torch.from_numpy(at_work)).numpy()
+        found[found < 0.1 * found.max()] = 0
+        maps[REGIONS.index(name)] = found / found.sum()
+
+    for name, coarse in zip(PARTITION, half_partition(), strict=True):  # one by one: each takes megabytes on ``WORK``
+        share = upsample(torch.from_numpy(coarse.copy()), WORK.shape).numpy()
+        put(name, share * (gm + wm if name == "brain_stem" else gm))
+        if name in ("brain_stem", "cerebellum"):
+            cerebrum -= share
+    put("pons", pons(WORK))
+    put("white_matter", np.clip(5 * wm - 4, 0, 1) * cerebrum)
     return maps
 
 

@@ -194,10 +194,8 @@ def _check_files(
     """
     from ..bundle.files import DEFAULT_BUNDLE
     from ..outputs import REGIONS, Output
-    from ..pictures.drawing import picture_output
     from ..preparation.transforms import transform_output
     from ..resources import resource
-    from ..volumes.dicom.export import check_export
     from ..volumes.marking import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD
     from ..volumes.writing import scan_outputs
 
@@ -210,6 +208,8 @@ def _check_files(
             outputs += scan_outputs(_beside(path, "Below"), SYNTHETIC_BELOW)
         if arguments.regions:
             outputs.append(Output(_beside(path, "Regions", ".tsv"), REGIONS))
+    if picture is not None or arguments.qc:
+        from ..pictures.drawing import picture_output
     if picture is not None:
         outputs = [replace(output, makes_folder=True) for output in [*outputs, picture_output(picture)]]
     if arguments.transform:
@@ -224,6 +224,8 @@ def _check_files(
         for output in outputs:
             if series.resolve() in output.path.resolve().parents:
                 raise InputError(f"{output.path} would lie in {series}, but a DICOM series needs a folder of its own.")
+        from ..volumes.dicom.export import check_export
+
         check_export(arguments.t1, series, arguments.series)
 
 

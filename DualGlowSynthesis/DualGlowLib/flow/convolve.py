@@ -12,7 +12,8 @@ __all__ = ["Conv", "convolve"]
 _CONV = {4: F.conv2d, 5: F.conv3d}
 _FEW = 64  # voxels up to which torch's own choice for a single 3-D image is the faster one
 _LARGE = 20480  # product of the first four sides from which torch itself chooses oneDNN
-_FEW_CHANNELS = 16  # below which a convolution is made of wider ones
+_FEW_CHANNELS = 16  # below which a convolution is made of wider ones, if
+_PARTS = 1 << 22  # elements are enough for their results: what leaves the cache costs more than it saves
 
 
 class _OneDnn(torch.autograd.Function):
@@ -46,7 +47,7 @@ def _padding(weight: Tensor) -> list[int]:
 
 def _one_dnn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     outputs, inputs, planes, *others = weight.shape
-    if outputs >= _FEW_CHANNELS or planes == 1:
+    if outputs >= _FEW_CHANNELS or planes == 1 or planes * outputs * x[:, 0].numel() > _PARTS:
         return torch.ops.aten.mkldnn_convolution(x, weight, bias, _padding(weight), [1] * 3, [1] * 3, 1)
     # Its kernels make 16 channels or more at once: the planes of the weights one beside the other, then shifted sums.
     flat = weight.movedim(2, 0).reshape(-1, inputs, 1, *others)

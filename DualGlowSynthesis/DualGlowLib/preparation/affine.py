@@ -16,16 +16,17 @@ from itertools import permutations, product
 
 import numpy as np
 
+from ..atlas.derived import dense, derived
 from ..atlas.template import load_template
-from ..volumes.affines import apply_affine, from_matvec
+from ..volumes.affines import apply_affine, from_matvec, rotation, turned
 from ..volumes.lattices import box_lattice
-from ..volumes.morphology import REST, dilated
+from ..volumes.morphology import REST, dilated, extent
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 from .field_of_view import FieldOfView
 from .intensity import normalise_t1
 
-__all__ = ["Fit", "degrees", "register"]
+__all__ = ["Fit", "compute_template_brain", "degrees", "register"]
 
 _COARSE = 8.0  # millimetres: a similarity from every start
 _FINE = (6.0, 4.0, 3.0)  # millimetres: twelve parameters, from the best start
@@ -65,6 +66,7 @@ def register(
     progress: Callable[[float], None] | None = None,
     start: np.ndarray | None = None,
     view: FieldOfView | None = None,
+    whole: Scan | None = None,
 ) -> Fit:
     """Find the affine that brings a T1's brain to the template's.
 
@@ -75,12 +77,13 @@ def register(
         start: 4×4, patient to template, where that is known already within some 20°; otherwise all ways to lie in a
             file are tried.
         view: of a brain that is cut, so that nothing is compared beyond the cut.
+        whole: the scan that ``scan`` is a part of, if it is one: what lies outside it was not measured.
 
     Returns:
         The best fit found. Whether it is good enough is for the caller to judge.
     """
     progress = progress or (lambda fraction: None)
-    brain = _Brain.of(scan, mask, min(_FINE), view)
+    brain = _Brain.of(scan, mask, min(_FINE), view, whole)
     moving = {size: _Moving(brain, size) for size in (_COARSE, *_FINE)}
     if start is None:
         candidates = _coarse(moving[_COARSE], lambda fraction: progress(0.5 * fraction))
@@ -137,11 +140,20 @@ class _Brain:
     clear: np.ndarray | None = None
 
     @classmethod
-    def of(cls, scan: Scan, mask: np.ndarray, size: float, view: FieldOfView | None = None) -> _Brain:
+    def of(
+        cls,
+        scan: Scan,
+        mask: np.ndarray,
+        size: float,
+        view: FieldOfView | None = None,
+        whole: Scan | None = None,
+    ) -> _Brain:
         shape, affine = box_lattice(mask, scan.affine, _MARGIN, size)
+        whole, part = whole or scan, extent(mask, 1)
+        scan, mask = scan.part(part), mask[part]
         t1 = resample(normalise_t1(scan.data, mask), scan.affine, shape, affine)
         soft = resample(mask, scan.affine, shape, affine)
-        box = from_matvec(scan.affine[:3, :3] * scan.shape, apply_affine(scan.affine, [-0.5] * 3))
+        box = from_matvec(whole.affine[:3, :3] * whole.shape, apply_affine(whole.affine, [-0.5] * 3))
         clear = None if view is None else view.clear(shape, affine)
         return cls(_evened(t1, soft, size), soft, affine, np.linalg.inv(box), clear)
 
@@ -170,6 +182,13 @@ def _evened(t1: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _template_brain() -> _Brain:
+    found = derived("brain")
+    t1, mask = (dense(*(found[f"{name}_{part}"] for part in ("shape", "places", "values"))) for name in ("t1", "mask"))
+    return _Brain(t1, mask, found["affine"], found["frame"])
+
+
+def compute_template_brain() -> _Brain:
+    """The template as the registration sees it, which ships (``atlas.derived``)."""
     template = load_template()
     return _Brain.of(template.t1, template.mask.data, min(_FINE))
 
@@ -308,9 +327,7 @@ def _columns(slope: np.ndarray, y: np.ndarray, similarity: bool) -> np.ndarray:
 def _motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """4×4 about ``centre`` from a step: shift and rotation vector and log scale (7), or shift and matrix (12)."""
     if len(step) == 7:
-        from scipy.spatial.transform import Rotation
-
-        linear = Rotation.from_rotvec(step[3:6] / _UNIT).as_matrix() * np.exp(np.clip(step[6] / _UNIT, -0.2, 0.2))
+        linear = rotation(step[3:6] / _UNIT) * np.exp(np.clip(step[6] / _UNIT, -0.2, 0.2))
     else:
         linear = np.eye(3) + step[3:].reshape(3, 3) / _UNIT
     return from_matvec(linear, centre + step[:3] - linear @ centre)
@@ -322,11 +339,9 @@ def _starts(moving: _Moving, fixed: _Fixed) -> list[tuple[float, np.ndarray]]:
     The others are turned by 35° about each axis either way, and the other 23 ways to lay the axes of a head along the
     axes of the file.
     """
-    from scipy.spatial.transform import Rotation
-
     turns = [np.eye(3)]
     for axis, sign in product(np.eye(3), (1, -1)):
-        turns.append(Rotation.from_rotvec(35 * sign * axis, degrees=True).as_matrix())
+        turns.append(turned(*(35 * sign * axis)))
     for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
         turn = np.eye(3)[list(order)] * np.array(signs)[:, None]
         if np.linalg.det(turn) > 0 and not np.array_equal(turn, np.eye(3)):

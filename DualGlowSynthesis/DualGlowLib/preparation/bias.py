@@ -17,7 +17,7 @@ from ..volumes.morphology import extent
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 
-__all__ = ["correct_bias"]
+__all__ = ["correct_bias", "darkest"]
 
 _SIZE = 4.0  # millimetres: voxels on which the field is found
 _MARGIN = 8.0  # millimetres around the brain
@@ -30,15 +30,21 @@ _WIENER = 0.01
 _DARKEST = 0.4  # of the median: what is darker (fluid, its edges) is no measure of the coil
 
 
-def correct_bias(scan: Scan, mask: np.ndarray) -> Scan:
+def darkest(scan: Scan) -> float:
+    """The value below which the darkest percent of a scan's voxels lie: taken for zero signal."""
+    return float(np.percentile(scan.data[:: max(1, scan.shape[0] // 64)], 1))
+
+
+def correct_bias(scan: Scan, mask: np.ndarray, zero: float | None = None) -> Scan:
     """Divide out the shading of a T1.
 
     The field is found from the brain at about 4 mm, in voxel indices (so that shear is no special case), continued
     beyond the brain's surroundings by its value at their edge, and has a geometric mean of 1 in the brain.
 
     Args:
-        scan: a T1; its darkest percent of voxels is taken for zero signal, so that an offset does no harm.
+        scan: a T1, or the part of one that holds the brain.
         mask: bool on its lattice, the brain.
+        zero: the value of no signal, so that an offset does no harm; None for ``darkest`` of this scan.
 
     Returns:
         The corrected scan, float32. ``meta["bias_range"]`` is the range of the field's natural logarithm in the brain
@@ -50,7 +56,7 @@ def correct_bias(scan: Scan, mask: np.ndarray) -> Scan:
     if not mask.any():
         raise ValueError("The brain mask is empty.")
     shape, step = _lattice(mask, scan.spacing)
-    zero = float(np.percentile(scan.data[:: max(1, scan.shape[0] // 64)], 1))
+    zero = darkest(scan) if zero is None else zero
     share = resample(mask, np.eye(4), shape, step)
     coarse = resample(np.where(mask, scan.data - zero, 0), np.eye(4), shape, step) / np.maximum(share, 1e-3)
     inside = share > 0.9
@@ -62,8 +68,11 @@ def correct_bias(scan: Scan, mask: np.ndarray) -> Scan:
     field = _field(np.log(np.maximum(coarse, 1e-6 * middle)), inside)
     spread = np.percentile(field[inside], (1, 99))
     full = resample(field, step, scan.shape, np.eye(4), fill=None, antialias=False)
-    data = (scan.data - zero) * np.exp(-full) + zero
-    return scan.like(data.astype(np.float32), bias_range=round(float(spread[1] - spread[0]), 4))
+    np.exp(np.negative(full, out=full), out=full)
+    data = np.subtract(scan.data, np.float32(zero), dtype=np.float32)
+    data *= full
+    data += np.float32(zero)
+    return scan.like(data, bias_range=round(float(spread[1] - spread[0]), 4))
 
 
 def _lattice(mask: np.ndarray, spacing: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:

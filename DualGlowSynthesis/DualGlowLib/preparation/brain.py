@@ -8,6 +8,7 @@ weights are our own (Testing/benchmarks/brain_mask.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,15 @@ def _to_the_cut(scan: Scan, inside: np.ndarray, view: FieldOfView) -> np.ndarray
 
 
 def _on(scan: Scan, probability: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    inside = resample(probability, affine, scan.shape, scan.affine, antialias=False) > 0.5
+    inside, likely = np.zeros(scan.shape, bool), probability > 0.5
+    if not likely.any():
+        return inside
+    spans = [(side.start - 1, side.stop) for side in extent(likely)]  # beyond, interpolation can't reach so much
+    low, high = corners(spans, np.linalg.solve(scan.affine, affine))
+    low, high = (np.clip(end, 0, scan.shape).astype(int) for end in (np.floor(low), np.ceil(high) + 1))
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    part = inside[box]
+    part[:] = resample(probability, affine, part.shape, scan.part(box).affine, antialias=False) > 0.5
     return filled(largest_piece(inside))
 
 
@@ -89,7 +98,7 @@ def _probability(scan: Scan, tell: Callable[[float], None]) -> tuple[np.ndarray 
     """Probability of brain and its 4×4 (None and the search's where there is none), background and bright tissue."""
     import torch
 
-    coarse_net, fine_net = _networks()
+    coarse_net, fine_net = _fused()
     shape, affine = _lattice(scan.affine, [(-0.5, n - 0.5) for n in scan.shape], COARSE)
     if max(shape) * COARSE > _LARGEST:
         raise InputError(
@@ -268,6 +277,12 @@ def _networks() -> tuple[nn.Module, nn.Module]:
             net.load_state_dict(state, strict=False)  # batch normalisation's step counter is not kept
             nets[name] = net.eval().requires_grad_(False)
     return nets["coarse"], nets["fine"]
+
+
+@lru_cache(maxsize=1)
+def _fused() -> list[nn.Module]:
+    """The same, as they are run."""
+    return [deepcopy(net).fuse() for net in _networks()]
 
 
 def _run(net: nn.Module, channels: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ..flow import Conv
+from ..flow.convolve import Conv, convolve
 
 __all__ = ["BrainNet"]
 
@@ -49,7 +50,46 @@ class BrainNet(nn.Module):
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool3d(x, 2))
             skips.append(x)
-        for level in range(len(self.up) - 1, -1, -1):
-            x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.up[level](torch.cat([x, skips[level]], dim=1))
+        skips.pop()
+        for block in reversed(self.up):
+            skip = skips.pop()
+            # The first convolution is of both together, of which the deeper is to be doubled along each axis.
+            first, *others = block
+            deep, shallow = first.weight.split([x.shape[1], skip.shape[1]], dim=1)
+            x = _doubled(x, deep).add_(convolve(skip, shallow, first.bias))
+            for layer in others:
+                x = layer(x)
         return self.head(x)
+
+    def fuse(self) -> BrainNet:
+        """Make batch normalisations, which change no more, a part of the convolutions before them; returns itself."""
+        for block in (*self.down, *self.up):
+            for place, (layer, norm) in enumerate(pairwise(list(block))):
+                if isinstance(norm, nn.BatchNorm3d):
+                    layer.weight, layer.bias = fuse_conv_bn_weights(
+                        layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                    )
+                    block[place + 1] = nn.Identity()
+        return self
+
+
+def _doubled(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The 3×3×3 convolution of an image whose voxels are first doubled along each axis.
+
+    Of three neighbours at the doubled size two are always the same voxel, so that 2×2×2 sums of the weights do for
+    each of the eight places in a voxel; and no doubled image has to be made.
+    """
+    pairs = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # place in the voxel, neighbour, weight
+    kernels = torch.einsum("pax,qby,rcz,oixyz->pqroiabc", pairs, pairs, pairs, weight).flatten(0, 3)
+    sums = convolve(x, kernels).unflatten(1, (8, len(weight)))
+    found = x.new_empty(len(x), len(weight), *(2 * n for n in x.shape[2:]))
+    found = found.contiguous(memory_format=torch.channels_last_3d)
+    for number, places in enumerate(product((0, 1), repeat=3)):
+        to, of = ((Ellipsis, *sides) for sides in _sides(places, x.shape[2:]))
+        found[to] = sums[:, number][of]
+    return found
+
+
+def _sides(places: tuple[int, ...], shape: torch.Size) -> tuple[list[slice], list[slice]]:
+    """Where the values of such places lie in the doubled image, and in the sums."""
+    return [slice(p, None, 2) for p in places], [slice(p, p + n) for p, n in zip(places, shape, strict=True)]

@@ -7,6 +7,7 @@ tissue ends at nothing they leave its last centimetre out, so that a cut looks l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from ..atlas.template import load_template
 from ..volumes.lattices import bounds, lattice_over
-from ..volumes.resampling import resample
+from ..volumes.morphology import dilated, grown, reached
+from ..volumes.resampling import held, resample
 from ..volumes.scan import Scan
 from .deformable import to_grid
 
@@ -59,7 +61,7 @@ class FieldOfView:
         """From a scan and its brain (bool on its lattice, not empty)."""
         low, high = bounds(mask, scan.affine)
         shape, affine = lattice_over(low - _AROUND, high + _AROUND, _SIZE)
-        inside = resample(np.ones(scan.shape, bool), scan.affine, shape, affine, order=0) > 0.5
+        inside = held(scan.shape, scan.affine, shape, affine)
         brain = resample(mask, scan.affine, shape, affine, order=0) > 0.5
         bare = _constant(resample(scan.data, scan.affine, shape, affine, order=0), inside)
         if _contact(brain, bare) > _BARE * _contact(brain, ~brain):
@@ -93,6 +95,8 @@ class FieldOfView:
     def on_grid(self, scan: Scan, grid: Grid, to_template: np.ndarray, warp: Warp | None = None) -> np.ndarray:
         """Bool of a grid's shape: what the scan has measured; of a brain that isn't cut, what its volume holds."""
         if not self.is_cut:
+            if warp is None:
+                return held(scan.shape, scan.affine, grid.shape, np.linalg.inv(to_template) @ grid.affine)
             volume = np.ones(scan.shape, bool)
             return to_grid(volume, scan.affine, grid, to_template, warp, antialias=False) > 0.5
         return to_grid(self.measured, self.affine, grid, to_template, warp, fill=None, antialias=False) > 0.5
@@ -134,16 +138,20 @@ class FieldOfView:
             scan: the scan.
             low, high: its background and bright tissue.
         """
-        from scipy.ndimage import distance_transform_edt, map_coordinates
-
         image = resample(scan.data, scan.affine, self.measured.shape, self.affine, fill=None)
         image = (image - low) / (high - low)
+        edge = self.measured & grown(~self.measured) & (image > _TISSUE)
+        edge &= dilated(self.brain, math.ceil(_REACH / _SIZE))
+        if _area(edge) <= _LEAST:  # as in most scans, which spares loading scipy
+            return False
+        from scipy.ndimage import distance_transform_edt, map_coordinates
+
         distance, nearest = distance_transform_edt(~self.brain, return_indices=True)
-        edge = self.measured & _beside(~self.measured) & (image > _TISSUE) & (distance * _SIZE < _REACH)
+        edge &= distance * _SIZE < _REACH
         end, start = np.argwhere(edge).T, nearest[:, edge]
         ways = (start + share * (end - start) for share in (0.0, 0.25, 0.5, 0.75))
         darkest = np.min([map_coordinates(image, way, order=1) for way in ways], axis=0)
-        return np.count_nonzero(darkest > _TISSUE) * _SIZE**2 / 100 > _LEAST
+        return _area(darkest > _TISSUE) > _LEAST
 
     def continued(self, scan: Scan, size: float) -> Scan:
         """The scan in voxels of ``size`` mm, continued for 20 mm beyond what was measured by its nearest values."""
@@ -152,7 +160,7 @@ class FieldOfView:
         low, high = bounds(np.ones(scan.shape, bool), scan.affine)
         shape, affine = lattice_over(low - _GOES_ON, high + _GOES_ON, size)
         image = resample(scan.data, scan.affine, shape, affine, fill=None)
-        inside = resample(np.ones(scan.shape, bool), scan.affine, shape, affine, order=0) > 0.5
+        inside = held(scan.shape, scan.affine, shape, affine)
         empty = inside & (resample(self.bare, self.affine, shape, affine, order=0) > 0.5)
         if empty.any():
             near = distance_transform_edt(empty, return_indices=True)
@@ -162,25 +170,25 @@ class FieldOfView:
 
 def _constant(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Where solid pieces of one value reach the border of the volume or of the brain's surroundings."""
-    from scipy.ndimage import binary_dilation, binary_erosion, binary_propagation
-
     border = np.ones(image.shape, bool)
     border[1:-1, 1:-1, 1:-1] = False
-    border = inside & (border | _beside(~inside))
+    border = inside & (border | grown(~inside))
     values, counts = np.unique(image[border], return_counts=True)
     if not len(values) or counts.max() < 0.02 * border.sum():
         return np.zeros(image.shape, bool)
     same = inside & (image == values[counts.argmax()])
-    solid = binary_erosion(same, iterations=2, border_value=1, mask=inside) & same
-    solid = binary_propagation(solid & border, mask=solid)
-    return binary_dilation(solid, iterations=3) & same
+    solid = same
+    for _ in range(2):
+        solid = inside & ~grown(~solid)
+    solid = reached(solid, border)
+    for _ in range(3):
+        solid = grown(solid)
+    return solid & same
 
 
-def _beside(region: np.ndarray) -> np.ndarray:
-    """The voxels that share a face with a region, and it itself."""
-    from scipy.ndimage import binary_dilation
-
-    return binary_dilation(region)
+def _area(voxels: np.ndarray) -> float:
+    """cm² of a surface of so many voxels."""
+    return np.count_nonzero(voxels) * _SIZE**2 / 100
 
 
 def _at_faces(mask: np.ndarray, affine: np.ndarray) -> float:

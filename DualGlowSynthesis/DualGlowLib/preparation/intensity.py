@@ -38,5 +38,8 @@ def normalise_t1(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
     dark, white = np.percentile(values, (1, 80))
     if not white > dark:
         raise InputError("The image has no contrast inside the brain mask; give a T1-weighted MRI of a head.")
-    scaled = np.clip((data - dark) / (white - dark), 0, 1.5)
-    return np.where(mask, scaled, 0).astype(np.float32)
+    scaled = data - dark
+    scaled /= white - dark
+    np.clip(scaled, 0, 1.5, out=scaled)
+    scaled[~mask] = 0
+    return scaled.astype(np.float32, copy=False)

@@ -9,17 +9,19 @@ Every limit stands beside what was measured on real heads (Testing/benchmarks/pr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
+from ..atlas.derived import derived
 from ..atlas.template import load_template
 from ..errors import InputError
 from ..volumes.contradictions import header_doubts
 from ..volumes.lattices import lattice_about
 from ..volumes.marking import is_synthetic
-from ..volumes.morphology import filled, millilitres
+from ..volumes.morphology import eroded, extent, filled, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan, without_holes
 from ..volumes.voxels import wrapped
@@ -27,7 +29,7 @@ from .affine import Fit, degrees
 from .brain import intensity_range
 from .field_of_view import FieldOfView
 
-__all__ = ["MIN_ML", "Verdict", "check_scan", "examine", "is_brain", "is_other_image", "is_sure"]
+__all__ = ["MIN_ML", "Verdict", "check_scan", "compute_tissues", "examine", "is_brain", "is_other_image", "is_sure"]
 
 MIN_ML = 300.0
 """Millilitres: a smaller piece is no brain of a child or an adult."""
@@ -99,7 +101,7 @@ def check_scan(scan: Scan) -> Scan:
         raise InputError(f"{where} is synthetic (marked as synthetic); give an acquired T1-weighted MRI.")
     if modality in _NEVER_T1:
         raise InputError(f"{where} says that it is {_NEVER_T1[modality]}; give a T1-weighted MRI of the whole head.")
-    if not np.isfinite(scan.data).any():
+    if not np.isfinite(scan.data.min()) and not np.isfinite(scan.data).any():
         raise InputError(f"{where} has no finite voxel (all are NaN or infinite); export it again.")
     data, holes = without_holes(scan.data)
     if holes is not None:
@@ -137,6 +139,7 @@ def examine(
     scan: Scan,
     clean: Scan,
     corrected: Scan,
+    brain: np.ndarray,
     mask: np.ndarray,
     fit: Fit,
     covered: float,
@@ -150,8 +153,9 @@ def examine(
     Args:
         scan: the T1 as it was read.
         clean: the same without wrong voxels (``voxels.tidied``).
-        corrected: the same without shading.
-        mask: bool on their lattice, the brain.
+        corrected: the part of it that holds the brain, without shading.
+        brain: bool on that part's lattice.
+        mask: bool on the scan's lattice, the same brain.
         fit: its registration.
         covered: share of the brain that the grid holds.
         view: what the scan has measured.
@@ -162,7 +166,7 @@ def examine(
     Returns:
         ``quality``, numbers fit for JSON (see ``prepare``), and the verdict.
     """
-    quality = _measure(scan, clean, corrected, mask, fit)
+    quality = _measure(scan, clean, corrected, brain, mask, fit)
     quality["covered"] = round(float(covered), 4)
     quality["regions_seen"] = regions
     if view.is_cut:
@@ -176,11 +180,13 @@ def examine(
     return quality, Verdict("doubtful" if doubts else "good", doubts)
 
 
-def _measure(scan: Scan, clean: Scan, corrected: Scan, mask: np.ndarray, fit: Fit) -> dict:
+def _measure(scan: Scan, clean: Scan, corrected: Scan, brain: np.ndarray, mask: np.ndarray, fit: Fit) -> dict:
     left, stretch, right = np.linalg.svd(fit.to_template[:3, :3])
-    white, fluid = _contrast(corrected, mask, fit.to_template)
-    levels, flat = _grain(scan.data, mask)
     low, high = intensity_range(clean.data)
+    white, fluid = _contrast(corrected, brain, fit.to_template, low)
+    box = extent(mask, 2)
+    part, mask = scan.part(box), mask[box]
+    levels, flat = _grain(part.data, mask)
     inside = filled(mask)
     return {
         "dice": round(fit.dice, 4),
@@ -195,23 +201,24 @@ def _measure(scan: Scan, clean: Scan, corrected: Scan, mask: np.ndarray, fit: Fi
         "grey_levels": levels,
         "flat": round(flat, 3),
         "spikes": int(np.count_nonzero(scan.data > low + _SPIKE * (high - low))),
-        "wrapped": wrapped(scan.data, _eroded(inside) if scan.holes is None else _eroded(inside) & ~scan.holes),
+        "wrapped": wrapped(part.data, eroded(inside) if part.holes is None else eroded(inside) & ~part.holes),
         "nonfinite_voxels": int(scan.meta.get("nonfinite_voxels", 0)),
-        "nonfinite_in_brain": 0 if scan.holes is None else int(np.count_nonzero(scan.holes & inside)),
+        "nonfinite_in_brain": 0 if part.holes is None else int(np.count_nonzero(part.holes & inside)),
         "bias_range": float(corrected.meta.get("bias_range", 0.0)),
         "voxel_mm": [round(float(s), 3) for s in scan.spacing],
     }
 
 
-def _eroded(mask: np.ndarray) -> np.ndarray:
-    """Without the voxels at its surface, beside which lie skull and air."""
-    from scipy.ndimage import binary_erosion
-
-    return binary_erosion(mask)
-
-
 @lru_cache(maxsize=1)
 def _tissues() -> tuple[tuple[int, int, int], np.ndarray, list[np.ndarray]]:
+    """What ``compute_tissues`` finds, which ships (``atlas.derived``)."""
+    found = derived("tissues")
+    shape = tuple(map(int, found["shape"]))
+    tissues = np.unpackbits(found["tissues"], count=3 * math.prod(shape)).reshape(3, *shape).astype(bool)
+    return shape, found["affine"], list(tissues)
+
+
+def compute_tissues() -> tuple[tuple[int, int, int], np.ndarray, list[np.ndarray]]:
     """Shape and affine of 3 mm voxels over the template, and where it is surely white, grey, fluid."""
     template, shape = load_template(), (51, 64, 55)
     affine = lattice_about((0, -16.5, 6), shape, 3.0)
@@ -221,10 +228,9 @@ def _tissues() -> tuple[tuple[int, int, int], np.ndarray, list[np.ndarray]]:
     return shape, affine, [white > 0.9, grey > 0.75, (inside > 0.99) & (grey + white < 0.25)]
 
 
-def _contrast(scan: Scan, mask: np.ndarray, to_template: np.ndarray) -> tuple[float, float]:
-    """Brightness of white matter and of fluid over that of grey matter, 0 for what isn't seen."""
+def _contrast(scan: Scan, mask: np.ndarray, to_template: np.ndarray, zero: float) -> tuple[float, float]:
+    """Brightness above ``zero`` of white matter and of fluid over that of grey matter, 0 for what isn't seen."""
     shape, affine, tissues = _tissues()
-    zero = float(np.percentile(scan.data, 1))
     target = np.linalg.inv(to_template) @ affine
     share = resample(mask, scan.affine, shape, target)
     image = resample(np.where(mask, scan.data - zero, 0), scan.affine, shape, target) / np.maximum(share, 1e-3)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..volumes.affines import apply_affine, from_matvec
+from ..volumes.affines import apply_affine, from_matvec, turned
 from ..volumes.lattices import bounds, box_lattice, lattice_over
 from ..volumes.morphology import dilated
 from ..volumes.resampling import resample
@@ -250,9 +250,7 @@ def _matrix(transform: sitk.Euler3DTransform) -> np.ndarray:
 
 def _turns() -> np.ndarray:
     """Every combination of no turn and a turn either way about the three axes (N×3×3), no turn at all first."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_euler("xyz", list(product((0, _TURN, -_TURN), repeat=3)), degrees=True).as_matrix()
+    return np.array([turned(*angles) for angles in product((0, _TURN, -_TURN), repeat=3)])
 
 
 def _about(turn: np.ndarray, centre: np.ndarray, place: np.ndarray) -> np.ndarray:

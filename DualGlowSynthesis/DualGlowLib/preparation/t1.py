@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from ..errors import InputError
-from ..volumes.affines import from_matvec
+from ..volumes.affines import from_matvec, turned
 from ..volumes.grid import Grid
 from ..volumes.morphology import extent, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from ..volumes.splines import CubicSpline
 from ..volumes.voxels import tidied
 from .affine import Fit, degrees, register
-from .bias import correct_bias
+from .bias import correct_bias, darkest
 from .brain import brain_mask, given_mask
 from .deformable import Warp, deform, to_grid
 from .field_of_view import FieldOfView
@@ -26,7 +27,8 @@ from .quality import MIN_ML, Verdict, check_scan, examine, is_brain, is_other_im
 __all__ = ["Prepared", "PreparedT1", "prepare", "to_patient"]
 
 _HINT = 0.2  # correlation below which a fit doesn't even tell how the head lies
-_SLAB = 16  # planes of the patient's lattice that are resampled at once: the fewer, the closer the boxes fit the brain
+_AROUND = 2  # voxels around the brain: what lies beyond is of no use, once it is found
+_PLANES = 16  # of the patient's lattice that are drawn on at once, in the processor's cache
 _TILTED = 25.0  # degrees: heads that lie so far from how the networks saw them are worth a second look
 
 
@@ -73,21 +75,23 @@ class Prepared(PreparedT1):
     warp: Warp | None = None
     seen: np.ndarray | None = None
 
-    @cached_property
+    @property
     def patient_edge(self) -> np.ndarray:
-        """The brain with a soft edge, float32 0..1 on the scan's lattice; computed once, used by ``to_patient``."""
-        return _soft_edge(self.patient_mask, self.scan.spacing)
+        """The brain with a soft edge, float32 0..1 on the scan's lattice."""
+        whole = np.zeros(self.scan.shape, np.float32)
+        for box, edge in self.patient_slabs:
+            whole[box] = edge
+        return whole
 
     @cached_property
-    def patient_slabs(self) -> list[tuple[slice, slice, slice]]:
-        """Boxes of the scan's lattice that hold all of ``patient_edge`` and little else: nothing but 0 lies outside."""
-        boxes = []
-        for start in range(0, self.scan.shape[2], _SLAB):
-            inside = self.patient_edge[:, :, start : start + _SLAB] > 0
-            if inside.any():
-                i, j, k = extent(inside)
-                boxes.append((i, j, slice(start + k.start, start + k.stop)))
-        return boxes
+    def patient_slabs(self) -> list[tuple[tuple[slice, slice, slice], np.ndarray]]:
+        """``patient_edge`` in boxes that hold all of it and little else; computed once, used by ``to_patient``."""
+        slabs = []
+        for box, edge in _soft_edge(self.patient_mask, self.scan.spacing):
+            part = extent(edge > 0)
+            place = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, part, strict=True))
+            slabs.append((tuple(place), edge[part].copy()))
+        return slabs
 
     @cached_property
     def regions_known(self) -> np.ndarray:
@@ -172,13 +176,13 @@ def prepare(
     warp = None
     if deformable and is_brain(found.fit):  # any other is refused below
         report("deformation", 0.9)
-        warp = deform(found.corrected, found.mask, found.fit.to_template, found.view if found.view.is_cut else None)
+        warp = deform(found.corrected, found.brain, found.fit.to_template, found.view if found.view.is_cut else None)
     report("resampling", 0.9)
-    t1, grid_mask, covered = _on_grid(found.corrected, found.mask, grid, found.fit.to_template, warp)
+    t1, grid_mask, covered = _on_grid(found.corrected, found.brain, grid, found.fit.to_template, warp)
     seen = found.view.on_grid(clean, grid, found.fit.to_template, warp)
     quality, verdict = examine(
-        read, clean, found.corrected, found.mask, found.fit, covered, found.view, _regions_outside(grid, seen), doubts,
-        given=mask is not None,
+        read, clean, found.corrected, found.brain, found.mask, found.fit, covered, found.view,
+        _regions_outside(grid, seen), doubts, given=mask is not None,
     )  # fmt: skip
     if verdict.status == "refused":
         raise InputError(
@@ -202,10 +206,14 @@ def _regions_outside(grid: Grid, seen: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Found:
-    """A brain mask, the scan without shading, the registration, what was measured (None if it can't be a brain)."""
+    """A brain mask, the scan without shading, the registration, what was measured (None if it can't be a brain).
+
+    ``corrected`` is the part of the scan that holds the brain, and ``brain`` the mask there.
+    """
 
     mask: np.ndarray
     corrected: Scan
+    brain: np.ndarray
     fit: Fit | None
     view: FieldOfView | None = None
 
@@ -220,11 +228,8 @@ class _Found:
 
 def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
     """Brain mask and registration of a head, upright or not; the fit may be bad or None."""
-    from scipy.spatial.transform import Rotation
-
     best = None
-    turns = Rotation.from_euler("xy", _POSES, degrees=True).as_matrix()
-    for number, pose in enumerate(from_matvec(np.rint(turn)) for turn in turns):
+    for number, pose in enumerate(from_matvec(np.rint(turned(*pose))) for pose in _POSES):
         if number >= _BLIND_POSES and (best.fit is None or best.fit.correlation < _HINT):
             break
         found = _look(scan, pose, bias, report)
@@ -268,19 +273,22 @@ def _place(
 ) -> _Found:
     """Correction of shading and registration, if the mask holds anything that could be a brain."""
     if millilitres(mask, scan.affine) < MIN_ML or np.ptp(scan.data[mask]) == 0:
-        return _Found(mask, scan, None)
+        return _Found(mask, scan, mask, None)
     report("registration", 0.35)
-    corrected = correct_bias(scan, mask) if bias else scan
+    box = extent(mask, _AROUND)
+    part, brain = scan.part(box), mask[box]
+    corrected = correct_bias(part, brain, darkest(scan)) if bias else part
     report("registration", 0.4)
     view = FieldOfView.of(scan, mask)
     fit = register(
         corrected,
-        mask,
+        brain,
         lambda fraction: report("registration", 0.4 + 0.5 * fraction),
         start,
         view if view.is_cut else None,
+        whole=scan,
     )
-    return _Found(mask, corrected, fit, view)
+    return _Found(mask, corrected, brain, fit, view)
 
 
 def _on_grid(
@@ -320,32 +328,62 @@ def to_patient(volume: np.ndarray, prepared: Prepared, mask: bool = True) -> Sca
     volume = np.asarray(volume, dtype=np.float32)
     if volume.shape != tuple(prepared.grid.shape):
         raise ValueError(f"A volume of shape {volume.shape} is not on the grid of shape {prepared.grid.shape}.")
-    scan = prepared.scan
+    scan, warp = prepared.scan, prepared.warp and prepared.warp.back
     target = prepared.to_template @ scan.affine
-    warp = prepared.warp and prepared.warp.back
     low, high = min(float(volume.min()), 0.0), max(float(volume.max()), 0.0)
-    data, corner = np.zeros(scan.shape, np.float32), np.eye(4)
-    for box in prepared.patient_slabs if mask else [tuple(slice(0, n) for n in scan.shape)]:
+    data, spline = np.zeros(scan.shape, np.float32), CubicSpline(volume)
+    step, corner = np.linalg.solve(prepared.grid.affine, target), np.eye(4)
+    for box, edge in prepared.patient_slabs if mask else _all_of(scan.shape):
         corner[:3, 3] = [side.start for side in box]
-        shape = tuple(side.stop - side.start for side in box)
-        part = resample(volume, prepared.grid.affine, shape, target @ corner, order=3, warp=warp)
-        np.clip(part, low, high, out=part)
-        data[box] = part * prepared.patient_edge[box] if mask else part
+        if warp is None:
+            wanted = edge > 0
+            place = step @ corner
+            values = spline.at(place[:3, :3] @ np.array(np.nonzero(wanted)) + place[:3, 3:])
+            data[box][wanted] = np.clip(values, low, high) * edge[wanted]
+        else:
+            part = resample(volume, prepared.grid.affine, edge.shape, target @ corner, order=3, warp=warp)
+            data[box] = np.clip(part, low, high) * edge
     return Scan(data, scan.affine.copy(), scan.source)
 
 
-def _soft_edge(mask: np.ndarray, spacing: np.ndarray, full: float = 1.5, zero: float = 3.5) -> np.ndarray:
-    """1 in the mask and up to ``full`` millimetres around it, falling to 0 at ``zero``."""
-    import SimpleITK as sitk
+def _all_of(shape: tuple[int, int, int]) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+    """All of a volume, in boxes of some planes with a weight of 1."""
+    for start in range(0, shape[0], _PLANES):
+        part = slice(start, min(start + _PLANES, shape[0]))
+        yield (part, slice(0, shape[1]), slice(0, shape[2])), np.ones((part.stop - start, *shape[1:]), np.float32)
 
-    edge = np.zeros(mask.shape, np.float32)
+
+def _soft_edge(
+    mask: np.ndarray, spacing: np.ndarray, full: float = 1.5, zero: float = 3.5
+) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+    """1 in the mask and up to ``full`` millimetres around it, falling to 0 at ``zero``: some planes at once.
+
+    Yields:
+        A box of the mask's lattice that holds something, and float32 of its shape. All that isn't yielded is 0.
+    """
     if not mask.any():
-        return edge
-    margin = np.ceil(zero / spacing).astype(int) + 1
-    box = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(extent(mask), margin, strict=True))
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask[box].transpose(2, 1, 0)).astype(np.uint8))
-    image.SetSpacing([float(s) for s in spacing])
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    distance = sitk.GetArrayFromImage(distance).transpose(2, 1, 0)
-    edge[box] = np.clip((zero - distance) / (zero - full), 0, 1)
-    return edge
+        return
+    reach = np.floor(zero / spacing).astype(int)
+    planes, *sides = (slice(max(s.start - n, 0), s.stop + n) for s, n in zip(extent(mask), reach, strict=True))
+    for start in range(planes.start, min(planes.stop, len(mask)), _PLANES):
+        stop = min(start + _PLANES, planes.stop, len(mask))
+        # The square of the distance to the nearest voxel of the mask, as far as ``zero``, one axis after the other.
+        first = max(start - reach[0], 0)
+        square = np.where(mask[(slice(first, stop + reach[0]), *sides)], np.float32(0), np.float32(zero**2))
+        for axis, (step, most) in enumerate(zip(spacing, reach, strict=True)):
+            square = _nearest(square, axis, step, most)
+        edge = np.clip((zero - np.sqrt(square[start - first : stop - first])) / np.float32(zero - full), 0, 1)
+        if edge.any():
+            across = (slice(side.start, min(side.stop, n)) for side, n in zip(sides, mask.shape[1:], strict=True))
+            yield (slice(start, stop), *across), edge
+
+
+def _nearest(square: np.ndarray, axis: int, step: float, most: int) -> np.ndarray:
+    """The least of squared distances and those of up to ``most`` voxels away along an axis, as far as those add."""
+    nearest = square.copy()
+    ours, theirs = np.moveaxis(nearest, axis, 0), np.moveaxis(square, axis, 0)
+    for n in range(1, most + 1):
+        farther = theirs + np.float32((n * step) ** 2)
+        np.minimum(ours[n:], farther[:-n], out=ours[n:])
+        np.minimum(ours[:-n], farther[n:], out=ours[:-n])
+    return nearest

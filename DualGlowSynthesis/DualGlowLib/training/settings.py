@@ -18,7 +18,7 @@ class TrainingSettings:
 
     Attributes:
         steps: optimiser steps.
-        batch: cases a step. On a CPU at least 2: see ``flow.convolve``.
+        batch: cases a step.
         learning_rate: at its highest, after ``warmup`` steps from 0; then down a cosine to a hundredth at the end.
         clip: bound of the gradient's norm, for outliers (one that acts at most steps gives every batch the same
             weight, however large its error).

@@ -93,6 +93,13 @@ class Scan:
         lps[:3, 3] = image.GetOrigin()
         return cls(sitk.GetArrayFromImage(image).transpose(2, 1, 0), LPS @ lps, source, dict(meta or {}))
 
+    def part(self, box: tuple[slice, slice, slice]) -> Scan:
+        """The voxels of a box, where they are; its slices have a first index."""
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+        holes = None if self.holes is None else self.holes[box]
+        return Scan(self.data[box], affine, self.source, dict(self.meta), holes)
+
     def like(self, data: np.ndarray, **meta: object) -> Scan:
         """Other voxels on this scan's lattice."""
         if data.shape != self.shape:
@@ -105,8 +112,10 @@ def without_holes(data: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
     The background is 0, or the lowest number of an image that goes below it, as one scaled to a mean of 0 does.
     """
+    if np.isfinite(data.min()) and np.isfinite(data.max()):  # of a volume without such voxels no more is needed
+        return data, None
     finite = np.isfinite(data)
-    if finite.all() or not finite.any():
+    if not finite.any():
         return data, None
     numbers = data[finite]
     below = np.count_nonzero(numbers < 0) > 0.05 * numbers.size

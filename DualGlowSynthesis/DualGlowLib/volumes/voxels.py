@@ -26,8 +26,6 @@ _AMONG = 0.1  # of that range, by which values may lie below the filling
 
 def wrapped(data: np.ndarray, brain: np.ndarray) -> int:
     """How many voxels of a brain (bool) are black amid its brightest ones, as integers that overflowed are."""
-    from scipy.ndimage import maximum_filter
-
     values = data[brain]
     if not values.size:
         return 0
@@ -35,11 +33,22 @@ def wrapped(data: np.ndarray, brain: np.ndarray) -> int:
     box = tuple(slice(max(a.min() - 1, 0), a.max() + 2) for a in np.nonzero(brain))
     image = np.asarray(data[box], np.float32)
     # A median is no larger than the maximum, which is had much sooner and leaves few voxels over.
-    dark = np.argwhere(brain[box] & (maximum_filter(image, 3) - image > drop)) if drop > 0 else np.empty((0, 3), int)
+    dark = np.argwhere(brain[box] & (_brightest(image) - image > drop)) if drop > 0 else np.empty((0, 3), int)
     if not len(dark):
         return 0
     middle = np.median(_neighbours(image, dark, itself=True), axis=0)
     return int(np.count_nonzero(middle - image[tuple(dark.T)] > drop))
+
+
+def _brightest(image: np.ndarray) -> np.ndarray:
+    """The largest value of each voxel and those around it."""
+    for axis in range(3):
+        most = image.copy()
+        ours, theirs = np.moveaxis(most, axis, 0), np.moveaxis(image, axis, 0)
+        np.maximum(ours[1:], theirs[:-1], out=ours[1:])
+        np.maximum(ours[:-1], theirs[1:], out=ours[:-1])
+        image = most
+    return image
 
 
 def tidied(scan: Scan) -> Scan:
@@ -72,15 +81,18 @@ def _without_specks(data: np.ndarray) -> tuple[np.ndarray, int]:
     total = 0
     for sign in (1, -1):
         for _ in range(_ROUNDS):
-            top = float((sign * data).max())
-            if sign < 0 and top < -0.25 * float(np.percentile(data[::2, ::2, ::2], 1)) + 1e-6:
+            top = float(data.max()) if sign > 0 else -float(data.min())
+            if top <= 0 or (sign < 0 and top < -0.25 * float(np.percentile(data[::2, ::2, ::2], 1)) + 1e-6):
                 break
-            places = np.argwhere(sign * data > 0.5 * top) if top > 0 else np.empty((0, 3), int)
-            if not len(places) or len(places) > 0.2 * data.size:
+            bright = data > 0.5 * top if sign > 0 else data < -0.5 * top
+            count = np.count_nonzero(bright)
+            if not count or count > 0.2 * data.size:
                 break
-            some = places[:: max(1, len(places) // _SAMPLE)]
+            places = np.flatnonzero(bright)
+            some = np.stack(np.unravel_index(places[:: max(1, count // _SAMPLE)], data.shape), axis=1)
             if np.mean(_around(data, some) * sign < _SOLITARY * top) < 0.5:
                 break
+            places = np.stack(np.unravel_index(places, data.shape), axis=1)
             around = _around(data, places)
             alone = around * sign < _SOLITARY * top
             data = data.copy()

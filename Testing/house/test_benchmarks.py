@@ -1,0 +1,39 @@
+"""The benchmarks of speed run; how fast is not asked here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def printed(*line: str | Path) -> str:
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([str(part) for part in line], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the command is a shell script")
+def test_the_check_of_a_gpu_runs_on_any_device() -> None:
+    """Its exit code says that the devices agree."""
+    text = printed(ROOT / "Testing/gpu/check.sh", "--tiny")
+    assert text.count("| yes |") == 12
+    assert re.search(r"\| paper \| step, bfloat16 \| [\d.]+ ms \| \d+% of", text)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout, so there is no other commit")
+def test_speed_against_a_commit() -> None:
+    speed = [sys.executable, ROOT / "Testing/benchmarks/speed.py", "--tiny", "--rounds", "1", "--steps", "1"]
+    text = printed(*speed, "step-medium-b2", "sample-medium", "exact-age", "--against", "HEAD")
+    assert re.findall(r"^\| (\S+) \| [\d.]+ \| [\d.]+ \| \*\*[\d.]+\*\*", text, re.M) == [
+        "step-medium-b2",
+        "sample-medium",
+        "exact-age",
+    ]
