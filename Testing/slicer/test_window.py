@@ -575,6 +575,9 @@ def test_no_word_is_cut_at_the_width_that_the_panel_has(ui, module, client: Hand
         assert cut(panel) == [], ui.shownBox.currentText
 
 
+OWN_TITLES = ("preparationBox", "shownBox", "regionBox", "deviceBox", "modelBox")
+
+
 def cut(panel) -> list[str]:
     """Texts of visible widgets that have less room than they need, but for names that the user gave."""
     found = []
@@ -587,7 +590,12 @@ def cut(panel) -> list[str]:
                 found.append(widget.text())
         elif isinstance(widget, QPushButton) and widget.width() < widget.minimumSizeHint().width():
             found.append(widget.text())
-        elif isinstance(widget, QComboBox) and widget.objectName() in ("shownBox", "regionBox", "deviceBox", "modelBox"):
+        elif isinstance(widget, QComboBox) and widget.objectName() in (
+            "shownBox",
+            "regionBox",
+            "deviceBox",
+            "modelBox",
+        ):
             room = widget.style().subControlRect(
                 QStyle.ComplexControl.CC_ComboBox, combo(widget), QStyle.SubControl.SC_ComboBoxEditField, widget
             )

@@ -1,5 +1,7 @@
 """A result of the worker as nodes of the scene: beside the MRI, marked synthetic, the same nodes every time."""
 
+from functools import partial
+
 import numpy as np
 import slicer
 import vtk
@@ -40,9 +42,11 @@ _REFERENCES = {
     "changeTable": "DualGlow.ChangeRegions",
 }  # fmt: skip
 _RESULT = "DualGlow.Result"  # from a part to its mean
-_STYLES = {"sample": display.styleUptake, "sd": display.styleSpread, "below": display.styleProbability}
-_STYLES |= {
-    kind: lambda node, window=window: display.styleChange(node, window) for kind, window in CHANGE_WINDOWS.items()
+_STYLES = {
+    "sample": display.styleUptake,
+    "sd": display.styleSpread,
+    "below": display.styleProbability,
+    **{kind: partial(display.styleChange, window=window) for kind, window in CHANGE_WINDOWS.items()},
 }
 
 
