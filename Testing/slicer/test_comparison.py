@@ -148,7 +148,7 @@ def test_colours_outlive_the_scene(pair, tmp_path):
 def test_the_table_has_metrics_and_regions(pair):
     found = rows(writeComparison(*pair, reply()).table)
     assert found[1] == ["PSNR (dB)", "21.500", "", "", "", ""]
-    assert ["Likelihood percentile", "40.000", "", "", "", ""] in found
+    assert ["Of 100 PETs drawn, fits better than", "40.000", "", "", "", ""] in found
     assert found[-2:] == [
         ["medial frontal", "1.250", "1.500", "1.375", "1.625", "-3.500"],
         ["pons", "1.000", "1.000", "0.900", "1.100", ""],
