@@ -549,6 +549,27 @@ def test_a_model_with_another_reference_region_gets_its_own_suvr(
     assert (first.prepared.reference, second.prepared.reference) == ("pons", "brain")
 
 
+def test_the_bar_of_a_comparison_is_in_proportion_to_its_time(session: Session, pets) -> None:
+    """A PET that is registered already brings no share of the bar, and many samples take most of it."""
+    starts = {}
+    for samples in (2, 12):
+        heard: list[tuple[str, float]] = []
+
+        def hear(stage: str, share: float, heard: list = heard) -> None:
+            heard.append((stage, share))
+
+        session.compare(pets[1], ask(71, samples=samples), registered=True, progress=hear)
+        shares = [share for _stage, share in heard]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        starts[samples] = heard
+    assert starts[12][0][1] < 0.1  # not half of it at once
+    likelihood = {
+        samples: [share for stage, share in heard if stage == "likelihood"] for samples, heard in starts.items()
+    }
+    assert likelihood[12][-1] > 0.9 > likelihood[2][-1] - likelihood[2][0]
+
+
 # -------------------------------------------------------------------------------------------------------------- numbers
 
 
