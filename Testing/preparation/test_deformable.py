@@ -13,9 +13,10 @@ from DualGlowLib import InputError
 from DualGlowLib.atlas.template import load_template
 from DualGlowLib.preparation.deformable import Warp, deform
 from DualGlowLib.preparation.pet import prepare_pet
-from DualGlowLib.preparation.t1 import Prepared, prepare, to_patient
+from DualGlowLib.preparation.t1 import _AROUND, Prepared, prepare, to_patient
 from DualGlowLib.preparation.transforms import read_transform, write_transform
 from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.morphology import extent
 from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.volumes.scan import Scan
 
@@ -141,7 +142,8 @@ def test_nothing_changes_unless_asked(bent: tuple[Scan, np.ndarray], plain: Prep
     target = np.linalg.inv(plain.to_template) @ GRID.affine
     share = resample(bent[1], bent[0].affine, GRID.shape, target)
     brain = resample(np.where(bent[1], bent[0].data, 0), bent[0].affine, GRID.shape, target)
-    np.testing.assert_array_equal(plain.t1, normalise_t1(brain / np.maximum(share, 1e-3), share > 0.5))
+    expected = normalise_t1(brain / np.maximum(share, 1e-3), share > 0.5)
+    np.testing.assert_allclose(plain.t1, expected, rtol=0, atol=2e-6)  # rounding: it cuts the brain's box out first
     np.testing.assert_array_equal(deformed.to_template, plain.to_template)
 
 
@@ -149,7 +151,8 @@ def test_the_same_input_gives_the_same_bits(bent: tuple[Scan, np.ndarray], defor
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
-        again = deform(*bent, deformed.to_template)
+        box = extent(bent[1], _AROUND)
+        again = deform(bent[0].part(box), bent[1][box], deformed.to_template)
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     np.testing.assert_array_equal(again.field, deformed.warp.field)
