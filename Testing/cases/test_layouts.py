@@ -65,13 +65,7 @@ def test_a_tracer_may_be_named_in_the_sidecar_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
-    [
-        "pet.json",
-        "sub-01/sub-01_pet.json",
-        "sub-01/ses-1/sub-01_ses-1_pet.json",
-        "sub-01/ses-1/pet/sub-01_ses-1_pet.json",
-    ],
+    "place", ["", "sub-01/sub-01_", "sub-01/ses-1/sub-01_ses-1_", "sub-01/ses-1/pet/sub-01_ses-1_"]
 )
 def test_a_sidecar_is_inherited(tmp_path: Path, place: str) -> None:
     """From files that name nothing which the image isn't; the nearer one counts."""
