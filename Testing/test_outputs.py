@@ -107,7 +107,7 @@ BESIDE = (
     "pet_below.json",
     "pet_regions.tsv",
 )
-OF_AGE = ("_pet.nii.gz", "_pet.json", "Sd_pet.nii.gz", "Below_pet.json", "Regions_pet.tsv")
+OF_AGE = ("_pet.nii.gz", "_pet.json", "Sd_pet.nii.gz", "Below_pet.json", "_regions.tsv")
 BIDS = "sub-ann_trc-18FFDG_space-T1w_desc-synthetic"
 BLOCKED: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "synthesize": (lambda place: [*synthesize(place), *every_option(place)], [*BESIDE, "t1.h5", "qc.png"]),

@@ -1,4 +1,4 @@
-"""What DualGlow writes is BIDS, by the official validator; and where ``synthesize`` and ``sweep`` put what they name."""
+"""What DualGlow writes is BIDS, says the official validator; where ``synthesize`` and ``sweep`` put what they name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", ["simulate", "prepare", "synthesize", "sweep"])
-def test_the_official_validator_finds_nothing_wrong(written: Path, command: str) -> None:
+def test_the_official_validator_finds_no_error(written: Path, command: str) -> None:
     pytest.importorskip("bids_validator_deno", reason="bids-validator-deno is not installed")
     program = "import sys, bids_validator_deno as b; sys.exit(b.cli())"
     run = subprocess.run(
@@ -98,9 +98,11 @@ def test_a_derivative_takes_the_next_person_too(written: Path, tmp_path: Path) -
     out = tmp_path / "out"
     shutil.copytree(written / "synthesize", out)
     (out / "README").write_text("mine")
+    (out / ".bidsignore").unlink()  # as if it had been killed before it wrote that
     anat = written / "cases" / "sub-01" / "anat"
     t1, mask = (str(next(anat.glob(f"*_{suffix}.nii.gz"))) for suffix in ("T1w", "mask"))
     assert main(["synthesize", t1, "--mask", mask, "--output", str(out)]) == 0
     assert [path.name for path in sorted(out.glob("sub-*"))] == ["sub-01", "sub-02"]
     assert len(list((out / "sub-01" / "pet").glob("sub-01_trc-18FFDG_*.nii.gz"))) == 1
     assert (out / "README").read_text() == "mine"
+    assert (out / ".bidsignore").is_file()

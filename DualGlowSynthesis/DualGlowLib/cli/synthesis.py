@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..files import make_folder
 from ..synthesis.question import MAX_AGES, Question
 from .console import Console
 from .derivatives import begin_derivative, pet_place, sidecar_keys

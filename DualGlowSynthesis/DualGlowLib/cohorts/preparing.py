@@ -275,11 +275,11 @@ def _write_all(
 
     progress("writing", 0.92)
     folder = case_folder(job.out, job.subject, job.session)
-    space = f"space-{SPACE}_res-{job.settings.grid.name}"
     grid = job.settings.grid
-    voxels = f"{grid.name}: {' × '.join(map(str, grid.shape))} voxels of {' × '.join(f'{s:g}' for s in grid.spacing)} mm"
+    space = f"space-{SPACE}_res-{grid.name}"
+    sides, spacing = (" × ".join(f"{value:g}" for value in values) for values in (grid.shape, grid.spacing))
     made = {"Simulated": True} if job.simulated else {}
-    made |= {"SpatialReference": REFERENCE, "Resolution": voxels}
+    made |= {"SpatialReference": REFERENCE, "Resolution": f"{grid.name}: {sides} voxels of {spacing} mm"}
     about = {
         **made,
         "Description": "T1-weighted MRI on the grid, without skull",
