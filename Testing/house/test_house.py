@@ -141,6 +141,11 @@ def test_licence_and_readme_are_ours():
     assert "Version 2.0" in text("LICENSE")
 
 
+def test_the_citation_is_valid():
+    cffconvert = pytest.importorskip("cffconvert", reason="cffconvert is not installed")
+    cffconvert.Citation(text("CITATION.cff")).validate()
+
+
 def test_versions_and_requirements_agree():
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 to read pyproject.toml")
     version = re.search(r'__version__ = "(.+)"', text("DualGlowSynthesis/DualGlowLib/__init__.py"))[1]
@@ -156,7 +161,9 @@ def test_versions_and_requirements_agree():
         str(Path(name).parent.relative_to("DualGlowSynthesis")) for name in under("DualGlowSynthesis/DualGlowLib")
     }
     installed = project["tool"]["setuptools"]["packages"]
-    assert {name for name in installed if "._resources" not in name} == {package.replace("/", ".") for package in packages}
+    assert {name for name in installed if "._resources" not in name} == {
+        package.replace("/", ".") for package in packages
+    }
     torch = re.search(r'^TORCH = "(.+)"$', text("DualGlowSynthesis/DualGlowSlicerLib/dependencies.py"), re.MULTILINE)
     assert torch[1] in requirements
 
