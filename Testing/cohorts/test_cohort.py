@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -422,3 +423,28 @@ def test_a_simulated_cohort_stays_one(tmp_path: Path) -> None:
     old, new = read_on_grid(before, GRID)[1], read_on_grid(after, GRID)[1]
     brain = read_on_grid(before, GRID)[2]
     assert abs(new[brain].mean() / old[brain].mean() - 1) < 0.1  # SUVR to the pons stays SUVR to the pons
+
+
+def test_frames_of_a_dynamic_pet_are_averaged_and_named(tmp_path: Path) -> None:
+    """What was averaged stands in the PET's sidecar and in the manifest; other frames' times make it anew."""
+    cases = make_cohort(tmp_path / "cases", ["sub-01"])
+    path = next(cases.rglob("*_pet.nii.gz"))
+    pet = nib.load(path)
+    static = pet.get_fdata(dtype=np.float32)
+    nib.save(nib.Nifti1Image(np.stack([9 * static, static, 3 * static], axis=-1), pet.affine), path)
+    times = {"FrameTimesStart": [0, 1800, 2700], "FrameDuration": [1800, 900, 900], "InjectionStart": 0}
+    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    sidecar.write_text(json.dumps(times))
+    found = []
+    for start_of_second in (1800, 1700):
+        sidecar.write_text(json.dumps({**times, "FrameTimesStart": [0, start_of_second, 2700]}))
+        with start(cases, tmp_path / "out", 1) as process:
+            _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        about = json.loads(next((tmp_path / "out").rglob("*_pet.json")).read_text())["Preparation"]["scan"]
+        case = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["sub-01"]
+        assert f"its PET is {about['frames']}" in case["notes"]
+        assert about["frames_moved_mm"] < 0.5
+        found.append(about["frames"])
+    assert "mean of frames 2 to 3 of 3, 30 to 60 min after injection" in found[0]
+    assert "28.3 to 60 min" in found[1]

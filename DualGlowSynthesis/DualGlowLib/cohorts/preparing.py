@@ -16,10 +16,11 @@ import numpy as np
 from .. import __version__
 from ..cases.case import Case
 from ..cases.records import digest, hash_file, hash_input, is_whole, read_record, record_path, write_record
-from ..cases.sidecars import t1_keys
+from ..cases.sidecars import pet_keys, t1_keys
 from ..errors import InputError
 from ..outputs import kind_of_file
 from ..preparation.settings import Preparation
+from ..volumes.dynamic.pet import read_pet
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
@@ -92,7 +93,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
     """
     inputs = {
         role: {"path": _relative(path, job.source), "sha256": hash_input(path)}
-        for role, path in (("t1", job.case.t1), ("pet", job.case.pet), ("mask", job.case.mask))
+        for role, path in _scans(job.case)
         if path is not None
     }
     how = {
@@ -104,6 +105,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
         "preparation": PREPARATION,
         "version": __version__,
         "resources": _resources(),
+        **({"frames": job.case.frames} if job.case.frames else {}),
         **({"notes": list(job.notes)} if job.notes else {}),
     }
     key = digest([{role: value["sha256"] for role, value in inputs.items()}, how])
@@ -119,6 +121,10 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
     # What goes wrong from here on (a full disk) is no fault of the case.
     outputs = _write_all(job, inputs, prepared, pet, progress) if found["status"] != "refused" else []
     return {**write_record(job.out, job.name, {**record, **found}, outputs), "kept": False}
+
+
+def _scans(case: Case) -> list[tuple[str, Path | None]]:
+    return [("t1", case.t1), ("pet", case.pet), ("mask", case.mask), ("pet_to_t1", case.pet_to_t1)]
 
 
 def case_folder(out: Path, subject: str, session: str) -> Path:
@@ -195,6 +201,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     """
     from ..preparation.pet import prepare_pet
     from ..preparation.t1 import prepare
+    from ..preparation.transforms import read_transform
 
     case, settings = job.case, job.settings
     share = 0.9 if case.pet is None else 0.6
@@ -205,7 +212,9 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
-        scan = read_scan(case.pet, pet=True)
+        scan = read_pet(case.pet, chosen.pet_window, case.frames)
+        if case.pet_to_t1 is not None:
+            scan = replace(scan, affine=read_transform(case.pet_to_t1) @ scan.affine)
         pet = prepare_pet(
             scan,
             prepared,
@@ -218,6 +227,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
         pet = _as_delivered(pet, case.suvr, prepared)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
     series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
+    series += [f"its PET is {pet.scan.meta['frames']}"] if pet and "frames" in pet.scan.meta else []
     order = ("good", "doubtful", "refused")
     about = {
         "status": max((one.verdict.status for one in found.values()), key=order.index),
@@ -301,7 +311,8 @@ def _write_all(
             "Units": "SUVR",
             "ReferenceRegion": pet.reference,
             "ResolutionFWHM": pet.resolution,
-            "Sources": [inputs["pet"]["path"]],
+            **pet_keys(job.settings.preparation),
+            "Sources": [inputs[role]["path"] for role in ("pet", "pet_to_t1") if role in inputs],
             "Preparation": {**pet.to_dict(), "source": inputs["pet"]["path"]},
         }
         path = folder / "pet" / f"{job.name}_trc-18FFDG_{space}_desc-suvr_pet.nii.gz"

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from .series import Frame
 
-__all__ = ["attenuation_corrected", "stated_units", "suv_factor", "suv_factors"]
+__all__ = [
+    "attenuation_corrected",
+    "injection_to_frame",
+    "seconds_of_frame",
+    "stated_units",
+    "suv_factor",
+    "suv_factors",
+]
 
 _UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "NONE": "ratio", "PCNT": "%", "CM2ML": "SUVbsa"}
 _SUV_TYPES = {"": "SUVbw", "BW": "SUVbw", "BSA": "SUVbsa", "LBM": "SUVlbm", "LBMJAMES128": "SUVlbm", "IBW": "SUVibw"}
@@ -139,6 +146,21 @@ def suv_factor(dataset: Dataset, frame_time: str = "") -> tuple[float | None, st
     if waited is None:
         return None, reason
     return scale * weight * 1000 / (becquerels * 2 ** (-waited / half_life)), ""
+
+
+def injection_to_frame(frame: Frame) -> tuple[float | None, str]:
+    """Seconds from the injection to the start of a slice's time frame, or None and why they are unknown."""
+    header = frame.header
+    tracers = header.get("RadiopharmaceuticalInformationSequence") or []
+    begun = _moment(frame.begun, _zone(header)) or _acquired(header)
+    if begun is None or not len(tracers):
+        return None, "the times of injection and scan are missing or not plausible"
+    return _since_injection(tracers[0], begun, _LONGEST * _F18, _zone(header))
+
+
+def seconds_of_frame(frame: Frame) -> float:
+    """How long a slice's time frame was acquired, in seconds; 0 if it isn't said."""
+    return (frame.lasted or 0.0) / 1000
 
 
 def _is_f18(tracer: Dataset) -> bool:

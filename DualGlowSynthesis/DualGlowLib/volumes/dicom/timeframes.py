@@ -1,0 +1,99 @@
+"""The time frames of a dynamic DICOM PET series (PS3.3 C.8.9.4; of enhanced files C.7.6.16.2.2)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import InputError
+from ..dynamic.times import FrameTimes
+from ..reading import checked_scan
+from ..scan import Scan
+from .file import number
+from .series import Frame, Series
+from .suv import injection_to_frame, seconds_of_frame
+from .volume import find_series, read_series, stack
+
+__all__ = ["dynamic_series", "read_frames"]
+
+
+def dynamic_series(path: Path) -> tuple[FrameTimes, list[Series]] | None:
+    """When the time frames of a PET series were acquired, and each as a series of its own; None if it is static.
+
+    Args:
+        path: as for ``read_scan``.
+
+    Raises:
+        InputError: as ``read_scan``; if there are several images at a place, and not when each was acquired.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        series = find_series(path, pet=True)
+        places = len({round(frame.depth, 2) for frame in series.frames})
+        if series.modality != "PT" or places < 2 or len(series.frames) == places:
+            return None
+        groups, by_reference = _groups(list(series.frames), places)
+        where = f"{path}, series {series},"
+        if groups is None:
+            raise InputError(
+                f"{where} holds {len(series.frames)} images of {places} slices, which are no whole time frames by the "
+                "times of their acquisition; give one volume, such as the mean of the frames."
+            )
+        known = []
+        for frames in groups:
+            start, reason = injection_to_frame(frames[0])
+            length = seconds_of_frame(frames[0])
+            if start is None or not length:
+                raise InputError(
+                    f"{where} is dynamic, and {reason or 'how long its frames were acquired is missing'}, so that the "
+                    "frames' times after injection are not known; give one volume, such as their mean."
+                )
+            # Where all frames state the series' own start, their reference times tell them apart.
+            later = (number(frames[0].header, "FrameReferenceTime") or 0.0) / 1000 - length / 2 if by_reference else 0.0
+            known.append((start + later, length, frames))
+        known.sort(key=lambda frame: frame[0])
+        try:
+            times = FrameTimes(*(tuple(one[k] for one in known) for k in (0, 1)), True)
+        except ValueError as error:
+            raise InputError(f"{where} has {error}; give one volume, such as the mean of the frames.") from None
+        series = [_alone(series, frames) for _, _, frames in known]
+        for one in series:
+            stack(one, path)
+    return times, series
+
+
+def read_frames(series: Sequence[Series], path: Path) -> list[Scan]:
+    """Each time frame as a scan, in SUVbw where its tags allow.
+
+    Raises:
+        InputError: as ``read_scan``.
+    """
+    return [checked_scan(*read_series(one, path), path) for one in series]
+
+
+def _alone(series: Series, frames: list[Frame]) -> Series:
+    return replace(series, frames=tuple(frames), files=tuple(dict.fromkeys(frame.file for frame in frames)))
+
+
+def _groups(frames: list[Frame], places: int) -> tuple[list[list[Frame]] | None, bool]:
+    """The slices of each time frame, by whichever time tells them apart, None if none does; and whether that was the
+    reference time, which counts from the start of the series.
+    """
+    keys: tuple[Callable[[Frame], Hashable], ...] = (
+        lambda frame: injection_to_frame(frame)[0],
+        lambda frame: str(frame.header.get("FrameReferenceTime", "")),
+    )
+    for by_reference, key in enumerate(keys):
+        found: dict[Hashable, list[Frame]] = {}
+        for frame in frames:
+            found.setdefault(key(frame), []).append(frame)
+        whole = all(
+            len(group) == places == len(set(np.round([frame.depth for frame in group], 2))) for group in found.values()
+        )
+        if whole and len(found) > 1 and None not in found:
+            return list(found.values()), bool(by_reference)
+    return None, False
