@@ -16,7 +16,7 @@ from slicer.util import VTKObservationMixin
 from DualGlowSlicerLib import volumes
 from DualGlowSynthesisLib import selfTests
 from DualGlowSynthesisLib.logic import DualGlowSynthesisLogic
-from DualGlowSynthesisLib.nodes import marks
+from DualGlowSynthesisLib.nodes import marks, sweep
 from DualGlowSynthesisLib.sampleData import registerSampleData
 from DualGlowSynthesisLib.window.window import Window
 
@@ -41,6 +41,7 @@ Vikas Singh. This extension is an independent implementation and contains none o
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)  # when the module Sample Data is there
         slicer.app.connect("startupCompleted()", marks.install)  # when the views are there
+        slicer.app.connect("startupCompleted()", sweep.install)
 
 
 class DualGlowSynthesisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

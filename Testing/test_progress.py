@@ -39,6 +39,20 @@ def test_clock_begins_anew_with_another_computation(monkeypatch: pytest.MonkeyPa
     assert left == [None, 10.0, 0.0, None, 30.0, None, 0.0]
 
 
+def test_a_stage_is_measured_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done already, or at another speed, makes no promise of what is slow; a stage may come again."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    clock, left = Clock(), []
+    for seconds, stage, fraction in [
+        (0, "preparing", 0.0), (1, "preparing", 0.4), (0, "registration", 0.8), (40, "registration", 0.805),
+        (60, "registration", 0.85), (0, "sampling", 0.9), (10, "registration", 0.95),
+    ]:  # fmt: skip
+        now[0] += seconds
+        left.append(clock.event(stage, fraction)["seconds_left"])
+    assert left == [None, 1.5, None, None, 300.0, None, pytest.approx(36.7, abs=0.1)]
+
+
 def test_what_json_cannot_hold() -> None:
     values = {"a": np.float32(0.5), "b": np.arange(3), "c": float("nan"), "d": (np.inf, None, True), 5: Path("x")}
     expected = {"a": 0.5, "b": [0, 1, 2], "c": None, "d": [None, None, True], "5": "x"}

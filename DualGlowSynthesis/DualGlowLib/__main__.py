@@ -10,6 +10,7 @@ import argparse
 import errno
 import sys
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 from . import __version__
@@ -48,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m DualGlowLib",
+        prog="dualglow" if PurePath(sys.argv[0]).stem == "dualglow" else "python -m DualGlowLib",
         description="From a T1 brain MRI to the distribution of FDG-PET images that go with it. Research use only.",
     )
     parser.add_argument("--version", action="version", version=f"DualGlow {__version__}")

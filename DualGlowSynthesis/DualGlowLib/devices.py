@@ -25,6 +25,7 @@ __all__ = [
     "check_devices",
     "choose",
     "choose_device",
+    "computer_memory",
     "fault_of_device",
     "free_memory",
     "gather",
@@ -67,6 +68,7 @@ class Facts:
         architectures: those that this torch has kernels for, e.g. ("sm_80", "sm_90", "compute_90").
         gpus: CUDA devices in torch's order.
         mps: None if this torch was built without Apple's Metal, else why it can't be used (empty: it can).
+        memory_free: of the computer, bytes; None if unknown.
     """
 
     torch_version: str
@@ -77,6 +79,7 @@ class Facts:
     architectures: tuple[str, ...] = ()
     gpus: tuple[Gpu, ...] = ()
     mps: str | None = None
+    memory_free: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def judge(facts: Facts, memory: int = MIN_MEMORY) -> Judgement:
     others = []
     if facts.mps is not None:
         others.append(Device("mps", "Apple GPU (Metal)", not facts.mps, facts.mps))
-    devices = (*cards, *others, Device("cpu", "CPU", True))
+    devices = (*cards, *others, Device("cpu", "CPU", True, memory_free=facts.memory_free))
     usable = [card for card in cards if card.usable]
     if usable:
         return Judgement(devices, usable[0].name, f"{usable[0].title} is the first GPU that can be used.")
@@ -276,7 +279,30 @@ def gather(name: str = "") -> Facts:
         architectures=tuple(torch.cuda.get_arch_list()) if gpus else (),
         gpus=gpus,
         mps=_mps(),
+        memory_free=computer_memory(),
     )
+
+
+def computer_memory() -> int | None:
+    """Bytes of the computer's memory that a program can have now; None where the system doesn't say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return _windows_memory() if sys.platform == "win32" else None
+
+
+def _windows_memory() -> int | None:
+    class Status(ctypes.Structure):  # MEMORYSTATUSEX
+        _fields_ = (
+            ("length", ctypes.c_uint32),
+            ("load", ctypes.c_uint32),
+            *((name, ctypes.c_uint64) for name in ("total", "free", *"abcde")),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    done = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return status.free if done else None
 
 
 def _gpus(name: str) -> tuple[Gpu, ...]:

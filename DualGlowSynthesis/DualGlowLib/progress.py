@@ -50,19 +50,25 @@ def _plain(value: object) -> object:
 
 
 class Clock:
-    """Starts with the first event; and anew when the fraction falls, as it does with another computation."""
+    """Measures each stage by itself, since another goes at another speed, from when it was first told; and all anew
+    when the fraction falls, as it does with another computation.
+
+    A fraction that stood at a stage's start, or that the end of the one before brought, says nothing of its speed.
+    """
 
     def __init__(self) -> None:
-        self._started, self._first, self._last = time.monotonic(), None, 0.0
+        self._begun: dict[str, tuple[float, float]] = {}
+        self._last = 0.0
 
     def event(self, stage: str, fraction: float | None) -> dict:
         """The fields of an event ``progress``: ``stage``, ``fraction`` (0 to 1, or None) and ``seconds_left`` (or
         None)."""
         left = None
         if fraction is not None:
-            if self._first is None or fraction < self._last:
-                self._started, self._first = time.monotonic(), fraction
-            self._last = fraction
-            left = seconds_left(time.monotonic() - self._started, fraction, self._first)
+            if fraction < self._last:
+                self._begun.clear()
+            self._last, now = fraction, time.monotonic()
+            started, first = self._begun.setdefault(stage, (now, fraction))
+            left = seconds_left(now - started, fraction, first)
             fraction = round(fraction, 4)
         return {"stage": stage, "fraction": fraction, "seconds_left": None if left is None else round(left, 1)}

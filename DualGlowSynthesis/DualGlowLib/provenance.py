@@ -56,10 +56,16 @@ class Provenance(TypedDict, total=False):
     Device: str
 
     Content: str
-    """Which part of a result: mean, sample, sd, below, regions, sweep, montage, preview, difference, z, comparison."""
+    """Which part of a result: mean, sample, sd, below, change, percent, regions, sweep, montage, preview; of a
+    comparison: difference, z, comparison."""
     BelowSUVR: float
     SampleNumber: int
     """As the window counts, from 1."""
+    NearestTo: str
+    """Of a sample: the bound of the interval, "5 %" or "95 %", of the mean of ``Region`` that it lies nearest to."""
+    Region: str
+    SinceAge: float
+    """Years: of a change, the age since which."""
 
     RealPet: str
     """Name of an acquired PET that the image was compared with."""
@@ -79,6 +85,7 @@ QUESTION_TITLES: dict[str, str] = {
     "Temperature": "Temperature",
     "Samples": "Samples",
     "SampleNumber": "Sample number",
+    "SinceAge": "Change since age (years)",
     "Seed": "Seed",
     "Units": "Unit",
     "ReferenceRegion": "Reference region",

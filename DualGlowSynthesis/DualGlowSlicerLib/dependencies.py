@@ -72,23 +72,27 @@ def consentText(missing: list[str]) -> str:
     return "\n".join(lines)
 
 
-def ensurePackages(progress=None, confirm=None) -> None:
-    """Install what is missing, after asking once. Slicer's test mode installs nothing.
+def ensurePackages(progress=None, confirm=None) -> bool:
+    """Install what is missing, after asking once; whether all is there. Slicer's test mode installs nothing.
+
+    False: the user declined, which is no error.
 
     :param progress: called with a sentence before each step; steps take minutes, and the window stands still meanwhile.
     :param confirm: called with ``consentText``, gives whether the user agrees; Slicer's dialog by default.
 
     Raises:
-        InputError: if something is still missing afterwards: declined, no network, or to be had after a restart only.
+        InputError: if something is still missing afterwards: no network, or to be had after a restart only.
             What is there already stays as it is, and the next call goes on with the rest.
     """
     global _installing
     missing = missingPackages()
     if not missing:
-        return
+        return True
     if _installing:  # the installers let the window handle a click now and then
         raise InputError(_("Packages are being installed; wait until that has ended."))
-    if not slicer.app.testingEnabled() and (confirm or _confirmed)(consentText(missing)):
+    if not slicer.app.testingEnabled():
+        if not (confirm or _confirmed)(consentText(missing)):
+            return False
         _installing = True
         try:
             _install(missing, progress or logging.info)
@@ -99,6 +103,7 @@ def ensurePackages(progress=None, confirm=None) -> None:
     if missing:
         text = _("DualGlow can't run without the Python packages {names}; try again and let them be installed.")
         raise InputError(text.format(names=", ".join(missing)))
+    return True
 
 
 def _confirmed(question: str) -> bool:

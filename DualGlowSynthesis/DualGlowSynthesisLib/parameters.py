@@ -31,8 +31,10 @@ class DualGlowSynthesisParameterNode:
 
     ``preparation``: "automatic", or "prepared" for a T1 as ``prepare`` writes it. ``model``: name of a bundle, "" for
     the one that ships. ``otherCovariates``: those besides age, sex and diagnosis as a JSON object of values by name, ""
-    for none. ``shown``: which of the results lies over the MRI: mean, sample, sd or below. ``patient``:
-    identity (``belonging.identityOf``) of the input that the fields of ``UNSAID``, mask, PET and output are of.
+    for none. ``shown``: which of the results lies over the MRI: mean, sample, low, high, sd, below, change or percent.
+    ``region``: the one whose bounds low and high are of, "" for the first. ``sinceAge``: that a change is from.
+    ``patient``: identity (``belonging.identityOf``) of the input that the fields of ``UNSAID``, mask, PET and output
+    are of.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -55,6 +57,8 @@ class DualGlowSynthesisParameterNode:
     live: bool = True
     shown: str = "mean"
     sampleNumber: Annotated[int, WithinRange(1, 32)] = 1
+    region: str = ""
+    sinceAge: Annotated[int, WithinRange(0, 120)] = 50
     sweepFirst: Annotated[int, WithinRange(0, 120)] = 50
     sweepLast: Annotated[int, WithinRange(0, 120)] = 100
     sweepStep: Annotated[int, WithinRange(1, 50)] = 10

@@ -136,7 +136,7 @@ def _lookAtViews(volume, output) -> None:
         assert view.GetForegroundOpacity() > 0
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(output)
     assert legend.GetVisibility()
-    assert "SYNTHETIC" in legend.GetTitleText()
+    assert legend.GetTitleText() == "SUVR"
     manager = slicer.app.layoutManager()
     logics = manager.mrmlSliceLogics() if manager is not None else vtk.vtkCollection()
     for index in range(logics.GetNumberOfItems()):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from DualGlowLib import InputError
+from DualGlowLib.cases.files import sidecar
 from DualGlowLib.cases.layouts import find_cases, is_simulated, read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.simulate.cohort import simulate_cohort
@@ -61,6 +62,48 @@ def test_a_tracer_may_be_named_in_the_sidecar_alone(tmp_path: Path) -> None:
     assert only(tmp_path).no_pet == "no FDG-PET (unknown tracer only)"
     write(tmp_path / "sub-01/pet/sub-01_pet.json", '{"TracerName": "[18F]FDG"}')
     assert only(tmp_path).is_usable()
+
+
+@pytest.mark.parametrize(
+    "place", ["", "sub-01/sub-01_", "sub-01/ses-1/sub-01_ses-1_", "sub-01/ses-1/pet/sub-01_ses-1_"]
+)
+def test_a_sidecar_is_inherited(tmp_path: Path, place: str) -> None:
+    """From files that name nothing which the image isn't; the nearer one counts."""
+    tree(tmp_path, pair("sub-01", "ses-1")[0], "sub-01/ses-1/pet/sub-01_ses-1_run-1_pet.nii")
+    write(tmp_path / "pet.json", json.dumps({"TracerName": "florbetapir", "Manufacturer": "all"}))
+    write(tmp_path / "run-2_pet.json", json.dumps({"TracerName": "FDG"}))
+    assert not only(tmp_path).is_usable()
+    write(tmp_path / f"{place}pet.json", json.dumps({"TracerName": "FDG"}))
+    item = only(tmp_path)
+    assert item.is_usable()
+    kept = sidecar(item.case.pet)
+    assert kept["TracerName"] == "FDG"
+    assert kept.get("Manufacturer") == ("all" if place else None)
+    write(tmp_path / "sub-01/ses-1/pet/sub-01_ses-1_run-1_pet.json", json.dumps({"TracerName": "raclopride"}))
+    assert not only(tmp_path).is_usable()
+
+
+def test_a_t1_above_the_sessions_is_used_and_said(tmp_path: Path) -> None:
+    t1, (_, pet) = "sub-01/anat/sub-01_T1w.nii", pair("sub-01", "ses-1")
+    tree(tmp_path, t1, pet, *pair("sub-01", "ses-2"))
+    above, own = find_cases(tmp_path).items
+    assert above.case.t1 == tmp_path / t1
+    assert above.choices == ["its T1 lies above the sessions, in sub-01/anat"]
+    assert (above.session, own.choices) == ("ses-1", [])
+    assert own.case.t1.parent.parent.name == "ses-2"
+    (tmp_path / pet).unlink()  # now no session has a use for it
+    assert [item.name for item in find_cases(tmp_path).items] == ["sub-01", "sub-01_ses-2"]
+
+
+def test_the_t1_of_an_mp2rage(tmp_path: Path) -> None:
+    tree(tmp_path, "sub-01/anat/sub-01_UNIT1.nii", pair("sub-01")[1])
+    item = only(tmp_path)
+    assert item.is_usable()
+    assert item.choices == [
+        "its T1 sub-01_UNIT1.nii is the UNIT1 of an MP2RAGE; should its air be noise, give a brain mask"
+    ]
+    tree(tmp_path, pair("sub-01")[0])
+    assert only(tmp_path).case.t1.name.startswith("sub-01_T1w")
 
 
 def test_the_first_run_is_taken_and_said(tmp_path: Path) -> None:
@@ -153,6 +196,28 @@ def test_tables_with_a_row_a_visit_and_codes_explained_in_json(tmp_path: Path) -
         read_cases(tmp_path)
     write(tmp_path / "participants.json", json.dumps({"sex": {"Levels": {"1": "male", "2": "female"}}}))
     assert [case.covariates for case in read_cases(tmp_path)] == [{"age": "60", "sex": "M"}, {"age": "63", "sex": "M"}]
+
+
+@pytest.mark.parametrize(
+    ("levels", "found"),
+    [
+        ({"P": {"Description": "Alzheimer's disease", "TermURL": "http://x"}}, "AD"),
+        ({"P": "mild cognitive impairment (amnestic)"}, "MCI"),
+        ({"AD": "patients with a clinical diagnosis of dementia"}, "AD"),
+        ({"AD": {"Description": "whoever came to us"}}, "AD"),
+        ({"AD": {"TermURL": "http://x"}}, "AD"),
+        ({"CN": "Alzheimer's disease"}, "AD"),
+    ],
+)
+def test_levels_are_texts_objects_or_sentences(tmp_path: Path, levels: dict, found: str) -> None:
+    """What they say counts, the code itself where they say it in words of their own."""
+    tree(tmp_path, *pair("sub-01"))
+    (code,) = levels
+    write(tmp_path / "participants.tsv", f"participant_id\tsex\tgroup\nsub-01\tM\t{code}\n")
+    sex = {"M": {"Description": "Male"}, "F": "people who said that they are female"}
+    write(tmp_path / "participants.json", json.dumps({"sex": {"Levels": sex}, "group": {"Levels": levels}}))
+    assert only(tmp_path).case.covariates == {"sex": "M", "diagnosis": found}
+    assert only(tmp_path).notes == []
 
 
 def test_mistakes_in_tables_are_not_passed_over(tmp_path: Path) -> None:

@@ -227,6 +227,19 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [("/usr/bin/dualglow", "dualglow"), ("dualglow.exe", "dualglow"), ("/x/__main__.py", "python -m DualGlowLib")],
+)
+def test_help_calls_the_program_as_it_was_called(
+    typed: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", [typed])
+    for command in ([], ["sweep"]):
+        assert main([*command, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(" ".join(["usage:", named, *command]) + " ")
+
+
 @pytest.mark.parametrize(("arguments", "start", "what"), WRONG.values(), ids=WRONG)
 def test_wrong_usage_is_one_line_and_exit_code_2(
     arguments: list[str], start: str, what: str, capsys: pytest.CaptureFixture

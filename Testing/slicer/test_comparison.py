@@ -148,7 +148,7 @@ def test_colours_outlive_the_scene(pair, tmp_path):
 def test_the_table_has_metrics_and_regions(pair):
     found = rows(writeComparison(*pair, reply()).table)
     assert found[1] == ["PSNR (dB)", "21.500", "", "", "", ""]
-    assert ["Likelihood percentile", "40.000", "", "", "", ""] in found
+    assert ["Of 100 PETs drawn, fits better than", "40.000", "", "", "", ""] in found
     assert found[-2:] == [
         ["medial frontal", "1.250", "1.500", "1.375", "1.625", "-3.500"],
         ["pons", "1.000", "1.000", "0.900", "1.100", ""],
@@ -166,15 +166,16 @@ def test_another_lattice_leaves_the_scene_as_it_was(pair):
 @pytest.mark.parametrize(
     ("percentile", "samples", "start"),
     [
-        (40.0, 32, "Fits: likelihood percentile 40 "),
-        (5.0, 32, "Fits"),
-        (50 / 33, 32, "Unusual: likelihood percentile 2, less likely than nearly all"),
+        (37.0, 32, "It fits as well as 37 of 100 PETs that the model draws for this person."),
+        (5.0, 32, "It fits"),
+        (50 / 33, 32, "Unusual: it fits less well than all 32 PETs that the model draws for this person."),
+        (150 / 33, 32, "Unusual: it fits less well than 95 of 100 PETs that the model draws for this person."),
         (2.5, 19, "Unusual"),
-        (7.5, 19, "Fits"),
-        (100 - 50 / 21, 20, "Unusual: likelihood percentile 98, more likely than nearly all"),
-        (50 / 9, 8, "Undecided: likelihood percentile 6 among only 8 samples; take 19 or more."),
+        (7.5, 19, "It fits"),
+        (100 - 50 / 21, 20, "Unusual: it fits better than 98 of 100 PETs"),
+        (50 / 9, 8, "Undecided: only 8 PETs were drawn to rank it among; take 19 or more."),
         (100 * 8.5 / 9, 8, "Undecided"),
-        (150 / 9, 8, "Fits"),
+        (150 / 9, 8, "It fits"),
     ],
 )
 def test_words_for_the_percentile(percentile, samples, start):
@@ -182,14 +183,15 @@ def test_words_for_the_percentile(percentile, samples, start):
     assert text.startswith(start)
     assert "\n" not in text
     assert "its own yardstick" in text  # what the number can't say
-    assert "2.345 bits per dimension" in text
+    assert "bits" not in text  # which the table has, for who compares PETs
+    assert "percentile" not in text
 
 
 def test_a_doubtful_registration_comes_first():
     verdict = {"status": "doubtful", "reasons": ["12 % of the brain lies outside the PET"]}
     text = summaryOf(reply(verdict=verdict))
     assert text.startswith("Look at the registration of the PET first, it is doubtful (12 % of the brain lies outside")
-    assert "Fits" in text
+    assert "It fits" in text
 
 
 def test_windows_match_what_is_hidden():

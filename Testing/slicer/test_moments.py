@@ -84,7 +84,8 @@ def settle(module) -> None:
 def test_the_preview_has_a_legend_of_its_own(module, previewing) -> None:
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(module.window.run.preview.node)
     assert legend.GetVisibility()
-    assert "SYNTHETIC" in legend.GetTitleText()
+    assert legend.GetTitleText() == "SUVR"
+    assert "SYNTHETIC" in module.window.marks.textIn("Red")
     assert not legend.GetSaveWithScene()
     assert not module.window.run.preview.node.GetDisplayNode().GetSaveWithScene()
 

@@ -61,10 +61,11 @@ def test_the_choices_are_those_that_were_saved(parameters) -> None:
 def test_the_result_is_known_with_all_its_parts(module, parameters) -> None:
     output = parameters.outputVolume
     assert belonging.inputOf(output) is parameters.inputVolume
-    parts = {kind: results.resultOf(output, kind) for kind in results.RESULTS}
+    parts = {kind: results.resultOf(output, kind) for kind in ("mean", "sample", "sd", "below")}
     values = {kind: only(node) for kind, node in parts.items()}
     assert values == pytest.approx({"mean": 71.5, "sample": 3, "sd": 0.715, "below": 0.0715})
     assert all(volumes.isSynthetic(node) for node in parts.values())
+    assert results.partsOf(output) == list(parts.values())  # there was no change since an age
     about = volumes.provenanceOf(output)
     assert (about["Age"], about["Sex"], about["Temperature"], about["Samples"], about["Seed"]) == (
         71.5,

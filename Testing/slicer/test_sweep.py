@@ -153,6 +153,7 @@ def test_single_samples_have_no_intervals():
     assert list(table(nodes.table)) == ["Age", *(name.replace("_", " ") for name in REGIONS)]
     assert nodes.chart.GetNumberOfPlotSeriesNodes() == 4
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 4
+    assert "90 %" not in nodes.chart.GetTitle()  # at temperature 0, say, there is none
 
 
 def test_the_chart_shows_means_with_dashed_bands_of_the_same_colour():
@@ -249,3 +250,30 @@ def test_a_saved_scene_goes_on_where_it_was(tmp_path):
     before = scene.GetNumberOfNodes()
     assert tuple(made(volume)) == tuple(nodes)
     assert scene.GetNumberOfNodes() == before
+
+
+@pytest.mark.parametrize("lost", [None, 1])
+@pytest.mark.parametrize("intervals", [True, False])
+def test_a_chart_has_all_its_series_after_a_scene_was_read(tmp_path, intervals, lost):
+    """Slicer loses one of them at times; the table has all that it needs to be built anew."""
+    sweep.install()
+    volume = t1()
+    nodes = sweep.makeSweep(volume, [step(age, intervals) for age in (50.0, 70.0)], PROVENANCE)
+    expected = shown(nodes.chart)
+    if lost is not None:
+        nodes.chart.RemoveNthPlotSeriesNodeID(lost)
+    scene, path = slicer.mrmlScene, str(tmp_path / "scene.mrb")
+    for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
+        if node.GetSaveWithScene() and node.GetStorageNode() is None:
+            node.AddDefaultStorageNode()
+    assert scene.WriteToMRB(path, None)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(path)
+    nodes = sweep.sweepOf(slicer.util.getNode("T1"))
+    assert shown(nodes.chart) == expected
+    assert ("90 %" in nodes.chart.GetTitle()) == intervals
+
+
+def shown(chart) -> list[tuple]:
+    series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+    return [(one.GetYColumnName(), one.GetColor(), one.GetLineStyle()) for one in series]

@@ -231,7 +231,7 @@ def test_the_probability_names_the_threshold_that_it_was_made_with(desk: Desk) -
     desk.parameters.belowThreshold = 1.5
     node = results.resultOf(desk.parameters.outputVolume, "below")
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
-    assert "P(SUVR < 1)" in legend.GetTitleText()
+    assert "P(<1)" in legend.GetTitleText()
     assert "threshold 1 (chosen: 1.5)" in desk.ui.agreementLabel.text
     assert "below 1" in desk.window.marks.textIn("Red")
 

@@ -8,16 +8,22 @@ import re
 import numpy as np
 import pytest
 import vtk
+from PySide6.QtWidgets import QComboBox, QLabel, QPushButton, QStyle, QStyleOptionComboBox, QWidget
 
-from hand_client import HandClient, opened, provenance, sampled
+from hand_client import HandClient, opened, provenance, row, sampled
+from host import gestures
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, host, slicer
 
+from DualGlowLib import progress  # isort: skip
 from DualGlowLib.synthesis.question import Question  # isort: skip
 from DualGlowLib.worker.replies import Framed  # isort: skip
 from DualGlowSlicerLib import dependencies, volumes  # isort: skip
 from DualGlowSynthesisLib.window.engine import Engine  # isort: skip
 from DualGlowSynthesisLib.nodes.results import resultOf  # isort: skip
+from DualGlowSynthesisLib.window import engine as engine_module  # isort: skip
+from DualGlowSynthesisLib.window import runPanel as window_of_runs  # isort: skip
+from DualGlowSynthesisLib.window import window as window_module  # isort: skip
 from DualGlowSynthesisLib.window.window import Window  # isort: skip
 
 AXES = np.array([[0.0, -0.8, 0.6, 10.0], [0.0, 0.6, 0.8, -20.0], [-1.5, 0.0, 0.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
@@ -170,6 +176,7 @@ def test_most_likely_image_is_one(ui, module) -> None:
 
 
 def test_dice_draws_another_seed(ui, module) -> None:
+    ui.temperatureSlider.value = 1  # without noise none makes a difference
     seeds = set()
     for _ in range(5):
         ui.diceButton.click()
@@ -418,14 +425,208 @@ def test_parts_of_the_result_take_turns_over_the_mri(ui, client: HandClient) -> 
     assert client.the("sample").question == Question({"age": 70.0}, temperature=1.0, first=2)
 
 
+def test_change_since_an_age_lies_over_the_mri(ui, module, client: HandClient) -> None:
+    """In SUVR and in per cent, in colours of its own; another age of either end asks anew."""
+    t1()
+    apply(ui, client)
+    output = ui.outputSelector.currentNode()
+    red = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    ui.sinceBox.value = 60
+    gestures.choose(ui.shownBox, "change since age … (SUVR)")
+    asked = client.the("change")
+    assert (asked.arguments["since"], asked.question) == (60, Question({"age": 70.0}))
+    assert not unwrap(ui.sinceBox).isHidden()
+    client.answer_change(SHAPE)
+    change, percent = resultOf(output, "change"), resultOf(output, "percent")
+    assert red.GetForegroundVolumeID() == change.GetID()
+    assert change.GetDisplayNode().GetColorNode().GetName() == "DualGlow change since an age"
+    assert change.GetDisplayNode().GetWindowLevelMin() == -change.GetDisplayNode().GetWindowLevelMax()
+    assert "change since age 60" in module.window.marks.textIn("Red")
+    assert not ui.colorBox.enabled
+    assert not ui.windowWidget.enabled
+    table = ui.regionsView.mrmlTableNode()
+    assert [table.GetCellText(0, column) for column in range(4)] == ["left frontal", "1.500", "-0.100", "-1.0"]
+    gestures.choose(ui.shownBox, "change since age … (%)")
+    assert red.GetForegroundVolumeID() == percent.GetID()
+    assert client.history.count("change") == 1
+    ui.sinceBox.value = 50
+    assert "since age 60 (chosen: 50)" in ui.agreementLabel.text
+    client.answer_change(SHAPE, 0.2)
+    assert percent.GetAttribute("DualGlow.SinceAge") == "50"
+    np.testing.assert_allclose(values(percent), -2.0)
+    ui.ageSlider.value = 80
+    settle(module)
+    client.answer_sample(SHAPE)
+    assert resultOf(output, "change") is None  # it was that of another result
+    assert client.the("change").question.covariates["age"] == 80
+    client.answer_change(SHAPE)
+    assert red.GetForegroundVolumeID() == resultOf(output, "percent").GetID()
+    gestures.choose(ui.shownBox, "mean")
+    assert ui.colorBox.enabled
+    assert ui.regionsView.mrmlTableNode() is resultOf(output, "table")
+
+
+def test_sample_nearest_to_a_bound_of_a_region(ui, module, client: HandClient) -> None:
+    t1()
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 4
+    apply(ui, client)
+    output = ui.outputSelector.currentNode()
+    gestures.choose(ui.shownBox, "sample at a region's 5 %")
+    asked = client.the("sample").question  # sample 2, as the rows say
+    assert (asked.samples, asked.first) == (1, 1)
+    assert [ui.regionBox.itemText(number) for number in range(ui.regionBox.count)] == ["left frontal"]
+    client.answer_sample(SHAPE, 3.0)
+    sample = resultOf(output, "sample")
+    assert np.unique(values(sample)) == 3.0
+    assert "at 5 % of left frontal" in module.window.marks.textIn("Red")
+    gestures.choose(ui.shownBox, "sample at a region's 95 %")
+    assert client.the("sample").question.first == 2
+    client.answer_sample(SHAPE, 4.0)
+    assert resultOf(output, "sample") is sample
+    assert sample.GetAttribute("DualGlow.SampleNumber") == "3"
+    assert ui.colorBox.enabled  # a sample is a PET
+    gestures.choose(ui.shownBox, "sample number")
+    ui.sampleBox.value = 3
+    client.answer_sample(SHAPE, 4.0)
+    assert "left frontal" not in module.window.marks.textIn("Red")
+
+
+def test_the_tool_bar_of_sequences_shows_a_sweep(ui, client: HandClient) -> None:
+    volume = t1()
+    slicer.modules.sequences.setToolBarVisible(False)
+    ui.sweepCollapsibleButton.collapsed = False
+    ui.ageKnownBox.checked = True
+    gestures.click(ui.sweepButton)
+    client.answer_readying()
+    client.answer_sweep(SHAPE)
+    assert slicer.modules.sequences.isToolBarVisible()
+    browser = slicer.modules.sequences.toolBar().activeBrowserNode()
+    assert browser is volume.GetNodeReference("DualGlow.SweepBrowser")
+
+
+def test_controls_that_act_on_nothing_shown_are_disabled(ui, client: HandClient) -> None:
+    t1()
+    assert not ui.seedBox.enabled  # without noise every seed gives the same image
+    assert not ui.diceButton.enabled
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 4
+    assert ui.seedBox.enabled
+    apply(ui, client)
+    styles = (ui.colorBox, ui.windowWidget, ui.thresholdSlider)
+    for title, acts in (("standard deviation", False), ("mean", True), ("probability below SUVR …", False)):
+        gestures.choose(ui.shownBox, title)
+        assert [widget.enabled for widget in styles] == [acts] * 3, title
+        assert ui.opacitySlider.enabled
+    gestures.choose(ui.shownBox, "mean")
+    ui.sweepCollapsibleButton.collapsed = False
+    gestures.click(ui.sweepButton)
+    client.answer_sweep(SHAPE)
+    assert [widget.enabled for widget in styles] == [False] * 3  # they are the output's, and the views show the sweep
+    assert ui.opacitySlider.enabled
+
+
+def test_long_work_is_told_before_it_starts(ui, client: HandClient, monkeypatch) -> None:
+    """As long as it took before on this computer; and whether its memory will do."""
+    now = [100.0]
+    for place in (engine_module, window_of_runs, progress):
+        monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(window_module, "computer_memory", lambda: 8 << 30)
+    client.isRunning = False
+    t1()
+    ui.ageKnownBox.checked = True
+    assert "Apply takes about" in ui.estimateLabel.text  # the MRI has to be prepared
+    assert "memory" not in ui.estimateLabel.text
+    monkeypatch.setattr(window_module, "computer_memory", lambda: 100 << 20)
+    ui.samplesBox.value = 2
+    assert "0.4 GiB of memory, and 0.1 GiB are free" in ui.estimateLabel.text
+    client.isRunning = True
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 4
+    ui.ageKnownBox.checked = True
+    ui.applyButton.click()
+    client.answer_readying()
+    now[0] += 16  # for four samples
+    client.answer_sample(SHAPE)
+    assert ui.estimateLabel.text == ""  # there is nothing to apply
+    ui.liveBox.checked = False
+    ui.samplesBox.value = 20
+    assert ui.estimateLabel.text == "Apply takes about 80 s."
+
+
+def test_check_says_of_each_device_whether_it_can_be_used(ui, client: HandClient) -> None:
+    ui.modelCollapsibleButton.collapsed = False
+    gestures.click(ui.deviceButton)
+    client.answer_devices()
+    assert ui.deviceText.text.split("\n")[-1] == "CPU: can be used."
+
+
+@pytest.mark.parametrize("width", [383])
+def test_no_word_is_cut_at_the_width_that_the_panel_has(ui, module, client: HandClient, width: int) -> None:
+    """Every title of every button and box, and every line of text, in every state of the section on the result."""
+    t1("sub-0001_ses-baseline_T1w")
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 20
+    apply(ui, client)
+    for button in (ui.modelCollapsibleButton, ui.sweepCollapsibleButton, ui.exportCollapsibleButton):
+        button.collapsed = False
+    gestures.click(ui.deviceButton)
+    client.answer_devices()
+    for number in range(ui.shownBox.count):
+        ui.shownBox.setCurrentIndex(number)
+        panel = host.lay_out(module.parent, width)
+        assert panel.width() == width
+        assert cut(panel) == [], ui.shownBox.currentText
+
+
+OWN_TITLES = ("preparationBox", "shownBox", "regionBox", "deviceBox", "modelBox")
+
+
+def cut(panel) -> list[str]:
+    """Texts of visible widgets that have less room than they need, but for names that the user gave."""
+    found = []
+    for widget in panel.findChildren(QWidget):
+        if not widget.isVisible():
+            continue
+        if isinstance(widget, QLabel) and widget.text():
+            needs = widget.heightForWidth(widget.width()) if widget.wordWrap() else 0
+            if widget.height() < needs or (not widget.wordWrap() and widget.width() < widget.sizeHint().width()):
+                found.append(widget.text())
+        elif isinstance(widget, QPushButton) and widget.width() < widget.minimumSizeHint().width():
+            found.append(widget.text())
+        elif isinstance(widget, QComboBox) and widget.objectName() in (
+            "shownBox",
+            "regionBox",
+            "deviceBox",
+            "modelBox",
+        ):
+            room = widget.style().subControlRect(
+                QStyle.ComplexControl.CC_ComboBox, combo(widget), QStyle.SubControl.SC_ComboBoxEditField, widget
+            )
+            needs = widget.fontMetrics().horizontalAdvance(widget.currentText())
+            if room.width() < needs:
+                found.append(widget.currentText())
+    return found
+
+
+def combo(widget: QComboBox) -> QStyleOptionComboBox:
+    option = QStyleOptionComboBox()
+    widget.initStyleOption(option)
+    return option
+
+
+def test_one_image_has_no_bounds(ui, client: HandClient) -> None:
+    t1()
+    apply(ui, client)
+    gestures.choose(ui.shownBox, "sample at a region's 5 %")
+    assert "no interval" in ui.statusLabel.text
+    assert not any(one.do == "sample" for one in client.asked)
+
+
 def test_no_column_of_the_regions_is_cut(ui, module, client: HandClient) -> None:
     """At the panel's usual width, also when a further result has wider numbers."""
     ui.inputSelector.setCurrentNode(t1())
     apply(ui, client)
     ui.temperatureSlider.value, ui.samplesBox.value = 1.0, 4
     ui.applyButton.click()
-    row = {"region": "posterior_cingulate_precuneus", "mean": 1.542, "sd": 0.1, "low": 1.049, "high": 1.994}
-    client.answer_sample(SHAPE, regions=[row] * 30)
+    about = {**row(many=True), "region": "posterior_cingulate_precuneus", "mean": 1.542, "low": 1.049, "high": 1.994}
+    client.answer_sample(SHAPE, regions=[about] * 30)
     host.lay_out(module.parent, host.PANEL_WIDTH)
     view = unwrap(ui.regionsView)
     for column in range(4):
@@ -525,6 +726,57 @@ def test_frames_of_another_person_are_not_shown(ui, module, client: HandClient) 
     assert module.window.run.preview.node is None
     settle(module)
     assert client.the("sample").question.covariates["sex"] == "F"
+
+
+def test_what_follows_the_sliders_for_long_is_told_in_the_bar(ui, module, client: HandClient, monkeypatch) -> None:
+    """Twenty samples take as long live as with Apply; what is quick stays quiet."""
+    now = [100.0]
+    for place in (window_of_runs, progress):
+        monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    t1()
+    apply(ui, client)
+    client.answer_frames()
+    client.answer_frames()
+    ui.temperatureSlider.value, ui.samplesBox.value = 1, 20
+    settle(module)
+    asked = client.the("sample")
+    asked.event("progress", stage="sampling", fraction=0.01)
+    now[0] += 0.5
+    asked.event("progress", stage="sampling", fraction=0.05)
+    assert ui.progressBar.value <= 0
+    now[0] += 10
+    asked.event("progress", stage="sampling", fraction=0.25)
+    now[0] += 10
+    asked.event("progress", stage="sampling", fraction=0.5)
+    assert ui.progressBar.value == 50
+    assert "Sampling" in ui.progressBar.format
+    assert "about 20 s left" in ui.progressBar.format
+    client.answer_sample(SHAPE)
+    assert ui.progressBar.value <= 0
+
+
+def test_a_bar_promises_nothing_of_what_was_quick_before(ui, client: HandClient, monkeypatch) -> None:
+    """A patient that is prepared already is most of the bar at once; the comparison is what takes the time."""
+    now = [100.0]
+    for place in (window_of_runs, progress):
+        monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    t1()
+    ui.samplesBox.value = 4
+    pet = t1("PET")
+    ui.petSelector.setCurrentNode(pet)
+    ui.compareCollapsibleButton.collapsed = False
+    ui.compareButton.click()
+    now[0] += 2
+    client.answer_readying()
+    asked = client.the("compare")
+    asked.event("progress", stage="registration", fraction=0.0)
+    now[0] += 1
+    asked.event("progress", stage="registration", fraction=0.01)
+    assert "left" not in ui.progressBar.format
+    now[0] += 9
+    asked.event("progress", stage="registration", fraction=0.1)
+    assert "about 90 s left" in ui.progressBar.format
+    client.answer_compare(SHAPE)
 
 
 def test_late_frames_of_another_choice_are_dropped(ui, module, client: HandClient) -> None:

@@ -149,6 +149,14 @@ class HandClient:
         told = [provenance(asked.question.at(age=age), self.model) for age in ages]
         asked.done(replies.Swept(None, over_ages(told, ages)))
 
+    def answer_change(self, shape: tuple[int, ...], value: float = 0.1) -> None:
+        """``change``: minus this everywhere, and ten times as many per cent."""
+        asked = self.the("change")
+        since, about = asked.arguments["since"], provenance(asked.question, self.model)
+        change = np.full(shape, -value, np.float32, "F")
+        rows = [{"region": "left_frontal", "since": 1.5 + value, "mean": 1.5, "change": -value, "percent": -10 * value}]
+        asked.done(replies.Changed(change, 10 * change, rows, {**about, "SinceAge": float(since)}, "cpu"))
+
     def answer_compare(self, shape: tuple[int, ...], **changes: object) -> None:
         """``compare``: the PET is 1, and 0.5 above what is expected, with a standard deviation of 0.25, everywhere."""
         asked = self.the("compare")
@@ -168,14 +176,17 @@ BUNDLE = {
 }  # fmt: skip
 
 
-ROW = {"region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None}
+ROW = {
+    "region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None, "low_sample": None,
+    "high_sample": None,
+}  # fmt: skip
 """Of the only region."""
 
 GOOD = {"status": "good", "reasons": []}
 
 
 def row(many: bool) -> dict:
-    return {**ROW, "sd": 0.1, "low": 1.4, "high": 1.6} if many else ROW
+    return {**ROW, "sd": 0.1, "low": 1.4, "high": 1.6, "low_sample": 2, "high_sample": 3} if many else ROW
 
 
 def opened(bundle: dict = BUNDLE) -> replies.Opened:

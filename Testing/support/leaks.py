@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from host.pythonqt import unwrap
 from loaded import slicer
 
-from DualGlowSynthesisLib.nodes import marks  # isort: skip
+from DualGlowSynthesisLib.nodes import marks, sweep  # isort: skip
 
 __all__ = ["Traces"]
 
@@ -30,6 +30,7 @@ class Traces:
 
     def __init__(self) -> None:
         marks.install()  # for as long as the application lives
+        sweep.install()
         self._widgets, self._threads, self._processes = _widgets(), set(threading.enumerate()), _processes()
         self._observers = {node: len(_tags(node)) for node in _lasting()}
         self._slots = _slots()

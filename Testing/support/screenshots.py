@@ -101,7 +101,8 @@ def shot(window: Any, path: str | Path, size: tuple[int, int] | None = None) -> 
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Make every picture of the README, as a user would: open, Apply, show the spread, sweep the ages.
+    """Make every picture of the README, as a user would: open, Apply, show the spread and the change since an
+    age, sweep the ages.
 
     Args:
         folder: to write to.
@@ -144,6 +145,13 @@ def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
     made.append(_fitted(slicer, widget, folder / "spread.png"))
 
     ui.temperatureSlider.value = 0
+    press(ui.applyButton)
+    gestures.choose(ui.shownBox, "change since age … (SUVR)")
+    output = ui.outputSelector.currentNode()
+    host.pump(until=lambda: output.GetNodeReference("DualGlow.Change") is not None, timeout=WAIT)
+    made.append(_fitted(slicer, widget, folder / "change.png"))
+
+    gestures.choose(ui.shownBox, "mean")
     ui.sweepCollapsibleButton.collapsed = False
     press(ui.sweepButton)
     montage = slicer.util.arrayFromVolume(volume.GetNodeReference("DualGlow.SweepMontage"))[0]

@@ -363,12 +363,46 @@ def test_sweep(session: Session) -> None:
     for age, made in steps:
         assert np.array_equal(made.distribution.mean, session.sample(ask(age, "F")).distribution.mean)
     assert picture.dtype == np.uint8
-    body = picture[48:, 20:-60].astype(int)
+    body = picture[48 : picture.shape[0] // 2, 20:-60].astype(int)  # the upper half; below, what has changed
     young, old = body[:, : body.shape[1] // 2], body[:, body.shape[1] // 2 :]
     assert young.sum() > 1.02 * old.sum()  # uptake falls with age, in the same colours
     assert ((young.sum(2) > 60) == (old.sum(2) > 60)).mean() > 0.97  # and the brain stays where it is
     with pytest.raises(InputError, match="0 ages"):
         session.sweep(ask(), [])
+
+
+def test_a_sweep_shows_what_has_changed_since_its_first_age(session: Session) -> None:
+    """Below the PETs: nothing for the first age, and less uptake, which is blue, for the last."""
+    alone, both = session.sweep(ask(sex="F"), [55]), session.sweep(ask(sex="F"), [55, 85])
+    assert both.shape[0] == 2 * alone.shape[0]
+    body = both[alone.shape[0] + 60 :, 30:-70].astype(int)
+    first, last = body[:, : body.shape[1] // 2], body[:, body.shape[1] // 2 :]
+    blue = [int(((part[..., 2] - part[..., 0]) > 60).sum()) for part in (first, last)]
+    assert blue[0] == 0
+    assert blue[1] > 2000
+
+
+def test_change_since_an_age(session: Session) -> None:
+    """On the T1's lattice what the two results differ by, from the same noise; per cent of the other."""
+    question = ask(80, "F", temperature=1.0, samples=2)
+    heard: list[float] = []
+    found = session.change(question, 50, lambda stage, share: heard.append(share))
+    now, then = session.sample(question), session.sample(question.at(age=50))
+    np.testing.assert_allclose(found.difference.data, now.mean.data - then.mean.data, atol=1e-2)  # cut to their ranges
+    inside = session.patient.prepared.patient_edge == 1
+    inside &= then.mean.data > 0.5
+    expected = 100 * (now.mean.data / np.where(inside, then.mean.data, 1) - 1)
+    np.testing.assert_allclose(found.percent.data[inside], expected[inside], atol=0.5)
+    assert (found.provenance["Age"], found.provenance["SinceAge"]) == (80, 50)
+    for row, after, before in zip(found.regions, now.regions, then.regions, strict=True):
+        assert row["change"] == pytest.approx(after["mean"] - before["mean"], abs=1e-4)
+        assert row["percent"] == pytest.approx(100 * row["change"] / before["mean"], abs=1e-2)
+    assert heard == sorted(heard)
+    assert not session.change(question, 80).difference.data.any()
+    with pytest.raises(InputError, match="age is unknown"):
+        session.change(ask(sex="F"), 50)
+    with pytest.raises(InputError, match="age"):
+        session.change(question, 1000)
 
 
 def test_a_covariate_that_the_model_does_not_know_is_refused(session: Session) -> None:
@@ -515,6 +549,27 @@ def test_a_model_with_another_reference_region_gets_its_own_suvr(
     assert (first.prepared.reference, second.prepared.reference) == ("pons", "brain")
 
 
+def test_the_bar_of_a_comparison_is_in_proportion_to_its_time(session: Session, pets) -> None:
+    """A PET that is registered already brings no share of the bar, and many samples take most of it."""
+    starts = {}
+    for samples in (2, 12):
+        heard: list[tuple[str, float]] = []
+
+        def hear(stage: str, share: float, heard: list = heard) -> None:
+            heard.append((stage, share))
+
+        session.compare(pets[1], ask(71, samples=samples), registered=True, progress=hear)
+        shares = [share for _stage, share in heard]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        starts[samples] = heard
+    assert starts[12][0][1] < 0.1  # not half of it at once
+    likelihood = {
+        samples: [share for stage, share in heard if stage == "likelihood"] for samples, heard in starts.items()
+    }
+    assert likelihood[12][-1] > 0.9 > likelihood[2][-1] - likelihood[2][0]
+
+
 # -------------------------------------------------------------------------------------------------------------- numbers
 
 
@@ -544,13 +599,22 @@ def test_few_samples_give_students_interval(samples: int, student: float) -> Non
 
 def test_rows_of_one_sample_have_no_interval() -> None:
     assert region_rows(law(1))[0]["sd"] is None
-    assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high"}
+    assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high", "low_sample", "high_sample"}
+    assert region_rows(law(1))[0]["low_sample"] is None
+
+
+def test_rows_name_the_samples_at_their_bounds() -> None:
+    found = law(40)
+    for column, row in enumerate(region_rows(found)):
+        for bound in ("low", "high"):
+            away = np.abs(found.regions[:, column] - row[bound])
+            assert away[row[f"{bound}_sample"] - 1] == away.min()
 
 
 def test_a_region_that_the_t1_does_not_show_has_no_value() -> None:
     known = np.arange(len(REGIONS)) != 3
     rows = region_rows(law(3), known)
-    assert rows[3] == {"region": REGIONS[3], "mean": None, "sd": None, "low": None, "high": None}
+    assert rows[3] == {"region": REGIONS[3], **dict.fromkeys(set(rows[0]) - {"region"})}
     assert [row["mean"] is not None for row in rows] == known.tolist()
 
 

@@ -413,6 +413,34 @@ def test_files_without_a_series_uid_are_a_series_by_folder_and_number(stored: np
         export_dicom(scan, files[3], tmp_path / "derived")
 
 
+@pytest.mark.parametrize(
+    ("change", "series"),
+    [
+        (lambda dataset, index: None, 1),
+        (lambda dataset, index: setattr(dataset, "SeriesNumber", index + 1), 9),
+        (lambda dataset, index: setattr(dataset, "EchoTime", 3.0 + index % 2), 2),
+        (lambda dataset, index: setattr(dataset, "ImagePositionPatient", [0, 0, index // 2]), 9),
+    ],
+    ids=["a Canon series", "numbers of their own", "two echoes", "two slices at a place"],
+)
+def test_slices_with_a_series_uid_each(stored: np.ndarray, tmp_path: Path, change, series: int) -> None:
+    """One series where all else that makes one is the same; nothing is joined that is not."""
+
+    def apart(dataset: Dataset, index: int) -> None:
+        dataset.SeriesInstanceUID = f"1.2.3.{index + 1}"
+        change(dataset, index)
+
+    write_series(tmp_path / "whole", stored, AXIAL)
+    files = write_series(tmp_path / "apart", stored, AXIAL, change=apart)
+    found = list_series(tmp_path / "apart")
+    assert len(found) == series
+    if series == 1:
+        whole, joined = read_scan(tmp_path / "whole"), read_scan(tmp_path / "apart")
+        np.testing.assert_array_equal(joined.data, whole.data)
+        np.testing.assert_allclose(joined.affine, whole.affine)
+        assert read_scan(files[4]).shape == whole.shape
+
+
 def test_a_slice_without_the_series_uid_of_the_others_is_damaged(stored: np.ndarray, tmp_path: Path) -> None:
     files = write_series(tmp_path, stored, AXIAL, change=lambda slice_, k: k or without_uid(slice_, k))
     damaged = next(path for path in files if not read_dataset(path).get("SeriesInstanceUID"))

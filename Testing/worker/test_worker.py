@@ -651,6 +651,7 @@ def test_the_worker_that_tests_play_by_hand_answers_with_the_same_keys(worker: A
         ("sample", asking(age=70.0, temperature=1, first=2), lambda: hand.answer_sample((2, 2, 2))),
         ("keyframes", {"ages": [60], "temperatures": [0], **asking()}, hand.answer_frames),
         ("sweep", {"ages": [60], **many}, lambda: hand.answer_sweep((2, 2, 2))),
+        ("change", {"since": 60, **many}, lambda: hand.answer_change((2, 2, 2))),
         ("compare", {**pet, "registered": True, **many}, lambda: hand.answer_compare((2, 2, 2))),
     ]
     assert {do for do, _, _ in asked} == {name for name in vars(Commands) if not name.startswith("_")} - {"run"}

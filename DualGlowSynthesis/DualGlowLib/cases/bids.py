@@ -85,7 +85,8 @@ def split_pets(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 def find_bids(folder: Path) -> list[Finding]:
     """Every ``sub-*/[ses-*/]`` that has a T1 or a PET.
 
-    T1s are ``anat/*_T1w``, PETs ``pet/*_pet`` whose ``trc`` entity (or ``TracerName`` in the JSON) is FDG; of several
+    T1s are ``anat/*_T1w``, without one ``anat/*_UNIT1`` (MP2RAGE), and for a PET of a session without one those above
+    the sessions; PETs are ``pet/*_pet`` whose ``trc`` entity (or ``TracerName`` in the JSON) is FDG; of several
     runs the first is taken, of raw and derived images the raw, native T1s before contrast-enhanced ones, static PETs
     before dynamic ones. Phase images and PETs without attenuation correction are not used (``choice``). A T1 and a PET
     of different sessions are never paired.
@@ -98,6 +99,8 @@ def find_bids(folder: Path) -> list[Finding]:
         sessions = [path.name for path in folders if path != subject]
         group = [_finding(path, subject, people, sessions) for path in folders]
         group = [finding for finding in group if finding is not None]
+        if sessions and not any(finding.case and finding.case.t1.parent.parent == subject for finding in group):
+            group += [finding for finding in [_finding(subject, subject, people, sessions)] if finding is not None]
         _explain(group, people)
         found += group
     return found
@@ -107,7 +110,9 @@ def _finding(folder: Path, subject: Path, people: People, sessions: list[str]) -
     session = "" if folder == subject else folder.name
     name = f"{subject.name}_{session}" if session else subject.name
     finding = Finding(name, subject.name, session)
-    t1s, (pets, others) = images(folder / "anat", "_T1w"), split_pets(images(folder / "pet", "_pet"))
+    t1s, (pets, others) = _t1s(folder / "anat"), split_pets(images(folder / "pet", "_pet"))
+    if (pets or others) and not t1s and session and (t1s := _t1s(subject / "anat")):
+        finding.choices.append(f"its T1 lies above the sessions, in {subject.name}/anat")
     if not (t1s or pets or others):
         return None
     covariates, columns = people.describe(finding, sessions)
@@ -118,7 +123,7 @@ def _finding(folder: Path, subject: Path, people: People, sessions: list[str]) -
         return finding
     known = {key: entities(t1)[key] for key in ("space", "res", "run") if key in entities(t1)}
     masks = [
-        path for path in images(folder / "anat", "_desc-brain_mask")
+        path for path in images(t1.parent, "_desc-brain_mask")
         if entities(path).get("space") == known.get("space")
         and all(entities(path).get(key, value) == value for key, value in known.items())
     ]  # fmt: skip
@@ -140,6 +145,10 @@ def _finding(folder: Path, subject: Path, people: People, sessions: list[str]) -
         columns,
     )
     return finding
+
+
+def _t1s(folder: Path) -> list[Path]:
+    return images(folder, "_T1w") or images(folder, "_UNIT1")
 
 
 def _length(value: object) -> float | None:

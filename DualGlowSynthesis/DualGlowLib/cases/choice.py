@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..volumes.dicom.series import is_enhanced
 from .case import Finding
-from .files import entities, natural, sidecar
+from .files import entities, natural, sidecar, stem
 
 __all__ = ["choose_scan", "pet_label", "t1_label", "unusable_pet", "unusable_t1"]
 
@@ -55,6 +55,8 @@ def t1_label(path: Path) -> str:
         return "a setter scan"
     if entities(path).get("inv"):
         return "one inversion of an MP2RAGE"
+    if stem(path).endswith("_UNIT1"):
+        return "the UNIT1 of an MP2RAGE; should its air be noise, give a brain mask"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 from ..errors import InputError
@@ -30,6 +31,7 @@ __all__ = [
 IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 """How the names of image files end."""
 _FRAMES = ("FrameTimesStart", "FrameDuration", "InjectionStart", "ImageDecayCorrected")
+_MOST_ENTITIES = 8  # of a name from which something is inherited: there are 2ⁿ names that it can be inherited from
 
 
 def stem(path: Path) -> str:
@@ -50,12 +52,41 @@ def entities(path: Path) -> dict[str, str]:
 
 
 def sidecar(path: Path) -> dict:
-    """The JSON sidecar of an image; empty if it is missing or can't be read."""
-    try:
-        values = json.loads((path.parent / f"{stem(path)}.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    """What JSON says of an image: its sidecar, over what it inherits in BIDS; empty where there is none to be read.
+
+    Inherited is from files of the same suffix that name no entity which the image doesn't have, beside it and in the
+    folders above up to that of the ``sub-*`` folders; the nearer one counts, and of two in one folder the one that
+    names more.
+    """
+    own = path.parent / f"{stem(path)}.json"
+    values: dict = {}
+    for other in (*_inherited(path), own):
+        try:
+            found = json.loads(other.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError):
+            continue
+        values |= found if isinstance(found, dict) else {}
+    return values
+
+
+def _inherited(path: Path) -> list[Path]:
+    """Names that files may have from which an image inherits, the farthest first."""
+    known = entities(path)
+    subject = next((folder for folder in path.parents[:3] if folder.name == f"sub-{known.get('sub')}"), None)
+    if subject is None or len(known) > _MOST_ENTITIES:
+        return []
+    below = [folder for folder in path.parents[:3] if subject in (folder, *folder.parents)]
+    suffix, others = stem(path).rpartition("_")[2], [pair for pair in known.items() if pair[0] not in ("sub", "ses")]
+    found = []
+    for folder in (subject.parent, *reversed(below)):
+        # As BIDS has it: in a person's folder names begin with the person, in a session's with that too.
+        owner = [] if folder == subject.parent else ["sub"] if folder == subject != path.parent else ["sub", "ses"]
+        begun = [(key, known[key]) for key in owner if key in known]
+        for count in range(len(others) + 1):
+            for some in combinations(others, count):
+                name = "_".join([*(f"{key}-{value}" for key, value in (*begun, *some)), suffix])
+                found.append(folder / f"{name}.json")
+    return found
 
 
 def synthetic_reason(path: Path) -> str:

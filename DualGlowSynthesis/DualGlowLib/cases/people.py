@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -37,16 +38,30 @@ def first(row: dict[str, str], columns: Iterable[str]) -> str:
     return next((row[column] for column in columns if not is_missing(row.get(column))), "")
 
 
-def understand(finding: Finding, text: str, parse: Callable, levels: dict[str, str] | None = None) -> str:
-    """A covariate in our spelling; what is not understood becomes a mistake of the finding, what is odd a note."""
+def understand(finding: Finding, text: str, parse: Callable, levels: Mapping[str, object] | None = None) -> str:
+    """A covariate in our spelling; what is not understood becomes a mistake of the finding, what is odd a note.
+
+    Where ``levels`` say what the text stands for, that counts; the text itself where they say it in words of their own.
+    """
     if is_missing(text):
         return ""
-    if levels and text in levels:
-        text = re.split(r"[;,(]", str(levels[text]))[0].strip()
+    level = (levels or {}).get(text, "")
+    meaning = level.get("Description", "") if isinstance(level, dict) else level
+    said = re.split(r"[;,(]", str(meaning))[0].strip()
     try:
         value, note = parse(text)
+        known = not note
     except InputError as error:
-        finding.mistake(str(error).rstrip("."))
+        value, note, known, refusal = "", "", False, str(error).rstrip(".")
+    else:
+        refusal = ""
+    if said:
+        with suppress(InputError):
+            other, odd = parse(said)
+            if not (odd and known):
+                value, note, refusal = other, odd, ""
+    if refusal:
+        finding.mistake(refusal)
         return ""
     if note:
         finding.notes.append(note)
@@ -116,8 +131,8 @@ class People:
         return [with_ages(row, about) for row in read_table(path)]
 
     @cached_property
-    def levels(self) -> dict[str, dict[str, str]]:
-        """What JSON says that codes mean, by column."""
+    def levels(self) -> dict[str, dict[str, object]]:
+        """What JSON says that codes mean, by column: texts, or objects with a ``Description``."""
         about = about_columns(self.folder / "sessions.json", self.folder / "participants.json")
         return {name: of["Levels"] for name, of in about.items() if isinstance(of.get("Levels"), dict)}
 

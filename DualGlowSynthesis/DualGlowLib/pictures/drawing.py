@@ -18,6 +18,7 @@ __all__ = [
     "LARGE",
     "SMALL",
     "blend",
+    "diverging",
     "edge_line",
     "grey",
     "heat",
@@ -37,6 +38,11 @@ _HEAT = np.array(
      (212, 72, 66), (245, 125, 21), (250, 193, 39), (252, 255, 164)]
 )  # fmt: skip
 
+# From a pale blue over black to a pale yellow-red: less and more are told apart without colour vision too, by the pair
+# of blue and orange.
+_DIVERGING_AT = np.array([-1.0, -0.6, 0.0, 0.6, 1.0])
+_DIVERGING = np.array([(170, 225, 255), (30, 110, 230), (0, 0, 0), (225, 70, 20), (255, 215, 150)])
+
 
 def grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Values as RGB floats 0..255, ``low`` black and ``high`` white."""
@@ -48,6 +54,12 @@ def heat(values: np.ndarray, high: float) -> np.ndarray:
     """Values as RGB floats 0..255 in a heat scale from 0 to ``high``."""
     place = np.clip(values / max(high, 1e-12), 0, 1) * (len(_HEAT) - 1)
     return np.stack([np.interp(place, np.arange(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)], axis=-1)
+
+
+def diverging(values: np.ndarray, high: float) -> np.ndarray:
+    """Values as RGB floats 0..255: ``-high`` blue, 0 black, ``high`` red, with pale ends."""
+    place = np.clip(values / max(high, 1e-12), -1, 1)
+    return np.stack([np.interp(place, _DIVERGING_AT, _DIVERGING[:, channel]) for channel in range(3)], axis=-1)
 
 
 def blend(rgb: np.ndarray, alpha: np.ndarray, colour: tuple[int, int, int]) -> None:

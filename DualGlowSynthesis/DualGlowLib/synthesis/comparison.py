@@ -18,6 +18,7 @@ from ..preparation.t1 import to_patient
 from ..provenance import Provenance
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
+from . import costs
 from .question import Question
 from .region_table import region_rows
 from .synthesizer import PatientEncoding, Synthesizer
@@ -83,22 +84,24 @@ def compare(
     question = comparing(question)
     tell, prepared, grid = progress or (lambda stage, share: None), patient.prepared, synthesizer.bundle.grid
     kernels, seen = weights(grid), _seen(pet, patient)
+    own, t1 = pet.scan, prepared.scan
+    parts = costs.comparing(question.samples, t1.data.size, synthesizer.device.type)
+    drawn, scored = parts[0] / sum(parts), (parts[0] + parts[1]) / sum(parts)
     found = synthesizer.distribution(
-        patient.encoding, question, regions=kernels, progress=lambda share: tell("sampling", 0.35 * share)
+        patient.encoding, question, regions=kernels, progress=lambda share: tell("sampling", drawn * share)
     )
     fit = synthesizer.log_likelihood(
         patient.encoding, pet.suvr, question.covariates,
         within=prepared.mask & seen, samples=question.samples, seed=question.seed,
-        progress=lambda share: tell("likelihood", 0.35 + 0.5 * share),
+        progress=lambda share: tell("likelihood", drawn + (scored - drawn) * share),
     )  # fmt: skip
 
-    tell("resampling", 0.85)
+    tell("resampling", scored)
     difference = to_patient(np.where(seen, pet.suvr - found.mean, 0), prepared)
     sd = to_patient(found.sd, prepared).data
     # Within the soft edge both are faded alike: their ratio is that of what is below.
     z = np.divide(difference.data, sd, out=np.zeros_like(sd), where=(sd > _LEAST_SD) & (prepared.patient_edge > 0.5))
-    tell("resampling", 0.95)
-    own, t1 = pet.scan, prepared.scan
+    tell("resampling", 1 - (1 - scored) / 3)
     place = np.linalg.inv(pet.pet_to_t1) @ t1.affine
     suvr = resample(own.data, own.affine, t1.shape, place, antialias=False) / pet.reference_value
     inside = prepared.mask & seen

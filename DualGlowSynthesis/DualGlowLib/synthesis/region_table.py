@@ -28,7 +28,8 @@ def interval90(found: Distribution) -> np.ndarray:
 
 
 def region_rows(found: Distribution, known: np.ndarray | None = None) -> list[dict]:
-    """``region``, ``mean``, ``sd``, ``low`` and ``high`` (90 %, see ``interval90``) of each.
+    """``region``, ``mean``, ``sd``, ``low`` and ``high`` (90 %, see ``interval90``) of each, and ``low_sample`` and
+    ``high_sample``: the number, from 1, of the sample whose region mean lies nearest to that bound.
 
     Args:
         found: samples with their regions.
@@ -39,11 +40,13 @@ def region_rows(found: Distribution, known: np.ndarray | None = None) -> list[di
     """
     means = found.regions.mean(0)
     empty = [None] * len(means)
-    sd, low, high = empty, empty, empty
+    columns = [means.tolist(), *[empty] * 5]
     if found.samples > 1:
-        sd, (low, high) = found.regions.std(0, ddof=1).tolist(), interval90(found).tolist()
-    names = ("region", "mean", "sd", "low", "high")
-    rows = [dict(zip(names, row, strict=True)) for row in zip(REGIONS, means.tolist(), sd, low, high, strict=True)]
+        bounds = interval90(found)
+        nearest = 1 + np.abs(found.regions - bounds[:, None]).argmin(1)
+        columns[1:] = [part.tolist() for part in (found.regions.std(0, ddof=1), *bounds, *nearest)]
+    names = ("region", "mean", "sd", "low", "high", "low_sample", "high_sample")
+    rows = [dict(zip(names, row, strict=True)) for row in zip(REGIONS, *columns, strict=True)]
     if known is None:
         return rows
     unknown = dict.fromkeys(names[1:])

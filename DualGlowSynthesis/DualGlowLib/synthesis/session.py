@@ -23,7 +23,9 @@ from ..preparation.pet import PreparedPet, prepare_pet
 from ..provenance import Provenance
 from ..resources import resource
 from ..volumes.scan import Scan
+from . import costs
 from .cache import SizedCache
+from .change import Change, change_between
 from .comparison import Comparison, compare, comparing
 from .patient import Patient, make_patient
 from .question import MAX_AGES, Question
@@ -175,9 +177,13 @@ class Session:
         self._check(question)
         tell = progress or _silent
         tell("sampling", 0.0)
+        images = 1 + (question.drawn > 1) + (question.below is not None)
+        later = costs.resampling(self.patient.prepared.scan.data.size, images)
 
         def work(model: Synthesizer) -> Synthesis:
-            return model.sample(self._encoded(model), question, progress=lambda share: tell("sampling", 0.9 * share))
+            drawing = costs.drawing(question.drawn, model.device.type)
+            most = min(drawing / (drawing + later), 0.9)
+            return model.sample(self._encoded(model), question, progress=lambda share: tell("sampling", most * share))
 
         made = self._on_device(work)
         tell("resampling", 1.0)
@@ -253,6 +259,39 @@ class Session:
         model = self._model()
         return model.provenance(self._encoded(model), question)
 
+    def change(self, question: Question, since: float, progress: Progress | None = None) -> Change:
+        """What the question's age changes in its PET since another age: the same anatomy, the same noise.
+
+        Both means are kept as keyframes are: one that was made before costs nothing.
+
+        Args:
+            question: its age is known.
+            since: years.
+            progress: called with a stage and the share done of all.
+
+        Raises:
+            InputError: as ``sample``, and if the question's age is unknown.
+        """
+        tell = progress or _silent
+        asked = [replace(one, below=None) for one in (question.at(age=since), question)]
+        for one in asked:
+            self._check(one)
+        if question.covariates.get("age") is None:
+            raise InputError("The age is unknown; set it, or nothing can have changed since another.")
+        pets = []
+        for number, one in enumerate(asked):
+
+            def share(done: float, number: int = number) -> None:
+                tell("sampling", 0.45 * (number + done))
+
+            share(0.0)
+            pets.append(self._frame(one, share))
+        tell("resampling", 0.9)
+        about: Provenance = {**self.provenance(asked[1]), "SinceAge": float(since)}
+        made = change_between(pets[0], pets[1], self.patient.prepared, about)
+        tell("resampling", 1.0)
+        return made
+
     def sweep(
         self,
         question: Question,
@@ -269,7 +308,8 @@ class Session:
             progress: called with a stage and the share done of all.
 
         Returns:
-            The montage, uint8, rows × columns × 3: axial, coronal and sagittal rows, a column for each age.
+            The montage, uint8, rows × columns × 3: axial, coronal and sagittal rows, a column for each age; of several
+            ages the same again of what has changed since the first.
 
         Raises:
             InputError: as ``sample``, before the first step.
@@ -288,7 +328,7 @@ class Session:
             if step:
                 step(age, made)
         tell("drawing", 0.95)
-        picture = montage(self.patient.prepared, means, [f"age {age:g}" for age in ages])
+        picture = montage(self.patient.prepared, means, [f"age {age:g}" for age in ages], changes=len(ages) > 1)
         tell("drawing", 1.0)
         return picture
 
@@ -336,7 +376,11 @@ class Session:
         digest = voxels_sha256(pet)
         chosen = model.bundle.preparation
         key = (self.patient.number, digest, pet.affine.tobytes(), source_resolution, registered, chosen)
+        registering = 0.0
         if self._pet is None or self._pet[0] != key:
+            voxels, device = self.patient.prepared.scan.data.size, self._model().device.type
+            later = sum(costs.comparing(question.samples, voxels, device))
+            registering = costs.REGISTERING / (costs.REGISTERING + later)
             self._pet = (
                 key,
                 prepare_pet(
@@ -346,14 +390,16 @@ class Session:
                     resolution=chosen.resolution,
                     source_resolution=source_resolution,
                     registered=registered,
-                    progress=lambda stage, share: tell(stage, 0.5 * share),
+                    progress=lambda stage, share: tell(stage, registering * share),
                 ),
             )
         found = self._pet[1]
 
         def work(model: Synthesizer) -> Comparison:
-            later = lambda stage, share: tell(stage, 0.5 + 0.5 * share)  # noqa: E731
-            return compare(model, self._encoded(model), found, question, later, pet_sha256=digest)
+            def rest(stage: str, share: float) -> None:
+                tell(stage, registering + (1 - registering) * share)
+
+            return compare(model, self._encoded(model), found, question, rest, pet_sha256=digest)
 
         return self._on_device(work)
 

@@ -11,6 +11,7 @@ from ..provenance import Provenance
 __all__ = [
     "ENDS",
     "EVENTS",
+    "Changed",
     "Compared",
     "Devices",
     "Framed",
@@ -113,6 +114,17 @@ class Swept:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """``difference`` and ``percent`` lie on the T1's lattice; see ``synthesis.change.Change``."""
+
+    difference: Array
+    percent: Array
+    regions: list[dict]
+    provenance: Provenance
+    device: str
+
+
+@dataclass(frozen=True)
 class Compared:
     """``pet``, ``difference`` and ``z`` lie on the T1's lattice; see ``synthesis.comparison.Comparison``.
 
@@ -140,6 +152,7 @@ ENDS: dict[str, type] = {
     "sample": Sampled,
     "keyframes": Framed,
     "sweep": Swept,
+    "change": Changed,
     "compare": Compared,
 }
 """What ends each command."""

@@ -22,7 +22,7 @@ from ..synthesis.session import Session
 from ..synthesis.synthesizer import Synthesis
 from ..values import check_value
 from ..volumes.scan import Scan
-from .replies import Compared, Devices, Framed, Keyframe, Opened, Prepared, Sampled, Step, Swept
+from .replies import Changed, Compared, Devices, Framed, Keyframe, Opened, Prepared, Sampled, Step, Swept
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -133,6 +133,17 @@ class Commands:
 
         picture = self._session.sweep(Question.of(question), ages, step=step, progress=self._worker.progress)
         return Swept(self._picture(picture, "montage"), over_ages(steps, ages))
+
+    def change(self, *, question: dict, since: float) -> Changed:
+        """What has changed in the PET since an age, in SUVR and in per cent."""
+        made = self._session.change(Question.of(question), since, self._worker.progress)
+        return Changed(
+            self._scan_file(made.difference, "change"),
+            self._scan_file(made.percent, "percent"),
+            made.regions,
+            made.provenance,
+            self._session.device,
+        )
 
     def compare(
         self,

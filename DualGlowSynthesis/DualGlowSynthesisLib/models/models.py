@@ -217,7 +217,7 @@ def _source(folder: Path) -> dict:
 
 def _title(name: str, model: Model) -> str:
     texts = {
-        BUNDLED: _("{name} (comes with DualGlow)"),
+        BUNDLED: _("{name} (included)"),
         DOWNLOADED: _("{name} (downloaded)"),
         ADDED: _("{name} ({folder})"),
     }

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import slicer
 from slicer.i18n import tr as _
 
 from DualGlowLib.worker.replies import Compared
@@ -87,8 +86,6 @@ def summaryOf(found: Compared) -> str:
     parts.append(
         _("The model is its own yardstick: where its spread is a little off, acquired PETs fall near 0 or 100.")
     )
-    text = _("Compare the {bits} bits per dimension with those of other acquired PETs.")
-    parts.append(text.format(bits=f"{found.bits_per_dim:.3f}"))
     return " ".join(parts)
 
 
@@ -106,19 +103,22 @@ def textFor(inputVolume) -> str:
 
 def _verdictText(percentile: float, samples: int) -> str:
     """``samples``: how many PETs of the model's own the real one was ranked among."""
-    least = 50.5 / (samples + 1)  # 50 over that: the percentile of one less likely than all
-    if samples < _SAMPLES_OF_90 and not least < percentile < 100 - least:
-        text = _("Undecided: likelihood percentile {percentile} among only {samples} samples; take {least} or more.")
+    least = 50 / (samples + 1)  # the percentile of one less likely than all
+    count, isFirst, isLast = round(percentile), percentile <= 1.01 * least, percentile >= 100 - 1.01 * least
+    if samples < _SAMPLES_OF_90 and (isFirst or isLast):
+        text = _("Undecided: only {samples} PETs were drawn to rank it among; take {least} or more.")
     elif percentile < _UNUSUAL:
-        text = _("Unusual: likelihood percentile {percentile}, less likely than nearly all PETs drawn for this MRI.")
+        text = _("Unusual: it fits less well than {others} of 100 PETs that the model draws for this person.")
+        if isFirst:
+            text = _("Unusual: it fits less well than all {samples} PETs that the model draws for this person.")
     elif percentile > 100 - _UNUSUAL:
         text = _(
-            "Unusual: likelihood percentile {percentile}, more likely than nearly all PETs drawn for this MRI, as an "
-            "image is that is too smooth."
+            "Unusual: it fits better than {count} of 100 PETs that the model draws for this person, as an image does "
+            "that is too smooth."
         )
     else:
-        text = _("Fits: likelihood percentile {percentile} among PETs drawn for this MRI (0: less likely than all).")
-    return text.format(percentile=f"{percentile:.0f}", samples=samples, least=_SAMPLES_OF_90)
+        text = _("It fits as well as {count} of 100 PETs that the model draws for this person.")
+    return text.format(count=count, others=100 - count, samples=samples, least=_SAMPLES_OF_90)
 
 
 def _volume(inputVolume, role: str, name: str, array: np.ndarray, isOwned: bool):
@@ -135,27 +135,8 @@ def _map(inputVolume, role: str, name: str, array: np.ndarray, window: float, pr
     node = _volume(inputVolume, role, name, array, isOwned=True)
     volumes.markSynthetic(node, provenance)
     if node.GetDisplayNode() is None:
-        display.styleMap(node, _divergingColors().GetID(), window)
-    return node
-
-
-def _divergingColors():
-    """Blue, white, red, and nothing about the middle; saved with the scene.
-
-    A table, as procedural colours have no opacity; of a table's, slice views know two: none, and any.
-    """
-    tag = "DualGlowDiverging"
-    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
-    if node is None:
-        node = slicer.vtkMRMLColorTableNode()
-        node.SetSingletonTag(tag)
-        node.SetName(_("DualGlow blue white red"))
-        node.SetTypeToUser()
-        node.SetNumberOfColors(256)
-        for number, place in enumerate(np.linspace(-1, 1, 256).tolist()):
-            red, green, blue = (1.0, 1 - place, 1 - place) if place > 0 else (1 + place, 1 + place, 1.0)
-            node.SetColor(number, f"{place:+.2f}", red, green, blue, float(abs(place) >= TRANSPARENT))
-        node = slicer.mrmlScene.AddNode(node)
+        colors = display.divergingColors("DualGlowDiverging", _("DualGlow blue white red"), TRANSPARENT)
+        display.styleMap(node, colors.GetID(), window)
     return node
 
 
@@ -172,7 +153,7 @@ def _metricRows(found: Compared) -> list[list]:
         (_("SSIM"), metrics.get("ssim")),
         (_("Correlation"), metrics.get("correlation")),
         (_("Bits per dimension"), found.bits_per_dim),
-        (_("Likelihood percentile"), found.percentile),
+        (_("Of 100 PETs drawn, fits better than"), found.percentile),
     ]
     return [[title, value, None, None, None, None] for title, value in named if value is not None]
 

@@ -1,5 +1,6 @@
 """How results are shown: colours, window, threshold, legend, and what lies over the MRI in the slice views."""
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -8,11 +9,14 @@ __all__ = [
     "SUVR_WINDOW",
     "addLegend",
     "colorMaps",
+    "divergingColors",
+    "fitLegends",
     "hideLegends",
     "isOurs",
     "isOver",
     "showLegend",
     "showOverlay",
+    "styleChange",
     "styleLike",
     "styleMap",
     "styleProbability",
@@ -25,6 +29,9 @@ SUVR_WINDOW = (0.0, 2.5)
 
 BACKGROUND = 0.1
 """SUVR below this is drawn transparent: outside the head the result is 0."""
+
+_LEGEND = (26, 110)
+"""Width and height of a legend, pixels: its bar and its letters are to be read, and to leave the brain free."""
 
 _HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
 _COLOR_MAPS = (
@@ -94,6 +101,43 @@ def styleMap(volumeNode, colorNodeID: str, window: float) -> None:
         display.ApplyThresholdOff()
 
 
+_WHITE = (1.0, 1.0, 1.0)
+_BLUE_RED = ((0.0, 0.0, 1.0), _WHITE, _WHITE, (1.0, 0.0, 0.0))
+_SATURATED = ((0.0, 0.05, 0.85), (0.55, 0.9, 1.0), (1.0, 0.9, 0.5), (0.85, 0.0, 0.0))  # over grey, small changes show
+
+
+def divergingColors(tag: str, name: str, transparent: float, colors=_BLUE_RED):
+    """From one colour to another, and nothing about the middle; saved with the scene.
+
+    A table, as procedural colours have no opacity; of a table's, slice views know two: none, and any.
+
+    Args:
+        tag: by which the scene's only node is found.
+        name: of a new one.
+        transparent: share of the window, around 0, that is not drawn.
+        colors: at the lower end, just below the middle, just above it, at the upper end.
+    """
+    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
+    if node is None:
+        node = slicer.vtkMRMLColorTableNode()
+        node.SetSingletonTag(tag)
+        node.SetName(name)
+        node.SetTypeToUser()
+        node.SetNumberOfColors(256)
+        for number, place in enumerate(np.linspace(-1, 1, 256).tolist()):
+            end, middle = (colors[3], colors[2]) if place > 0 else (colors[0], colors[1])
+            color = [abs(place) * at + (1 - abs(place)) * from_ for at, from_ in zip(end, middle, strict=True)]
+            node.SetColor(number, f"{place:+.2f}", *color, float(abs(place) >= transparent))
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+def styleChange(volumeNode, window: float) -> None:
+    """As a change between ages: colours of its own, that also draw a tenth of the window."""
+    colors = divergingColors("DualGlowChange", _("DualGlow change since an age"), 0.1, _SATURATED)
+    styleMap(volumeNode, colors.GetID(), window)
+
+
 def styleLike(volumeNode, other) -> None:
     """With the colours, window and threshold of another volume."""
     display = _displayOf(other)
@@ -140,26 +184,63 @@ def showLegend(volumeNode, unit: str) -> None:
 
 
 def addLegend(volumeNode, unit: str) -> None:
-    """The same beside those of other volumes; a view draws those of the volumes that it shows."""
+    """The same beside those of other volumes; a view draws those of the volumes that it shows.
+
+    One for each slice view: Slicer gives sizes, and with them those of letters, as shares of a view.
+    """
     logic = _colorLogic()
     if logic is None:
         return
-    legend = logic.GetColorLegendDisplayNode(volumeNode) or logic.AddDefaultColorLegendDisplayNode(volumeNode)
-    with slicer.util.NodeModify(legend):
-        legend.SetTitleText(_("SYNTHETIC\n{unit}").format(unit=unit))
-        shown = _displayOf(volumeNode)
-        hasFullTenths = all(abs(10 * end - round(10 * end)) < 1e-6 for end in (shown.GetWindow() / 2, shown.GetLevel()))
-        legend.SetLabelFormat("%.1f" if hasFullTenths else "%.2f")
-        legend.SetNumberOfLabels(3)
-        legend.SetSize(0.1, 0.3)  # of the view; as large as it is by default it would hide a part of the brain
-        legend.SetPosition(0.99, 0.02)
-        legend.SetSaveWithScene(volumeNode.GetSaveWithScene())
-        legend.SetVisibility(True)
+    shown = _displayOf(volumeNode)
+    hasFullTenths = all(abs(10 * end - round(10 * end)) < 1e-6 for end in (shown.GetWindow() / 2, shown.GetLevel()))
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        legend = _legendIn(view, volumeNode, logic)
+        with slicer.util.NodeModify(legend):
+            legend.SetTitleText(unit)  # that it is synthetic, the view says at its top
+            legend.SetLabelFormat("%.1f" if hasFullTenths else "%.2f")
+            legend.SetNumberOfLabels(3)
+            legend.SetPosition(0.99, 0.02)
+            legend.SetSaveWithScene(volumeNode.GetSaveWithScene())
+            legend.SetVisibility(True)
+            _fit(legend, view)
+
+
+def _legendIn(view, volumeNode, logic):
+    """The volume's legend for this view alone."""
+    others = [volumeNode.GetNthDisplayNode(number) for number in range(volumeNode.GetNumberOfDisplayNodes())]
+    legends = [node for node in others if node is not None and node.IsA("vtkMRMLColorLegendDisplayNode")]
+    free = [node for node in legends if node.GetNumberOfViewNodeIDs() == 0]  # a scene of an earlier version
+    legend = next((node for node in legends if view.GetID() in node.GetViewNodeIDs()), free[0] if free else None)
+    if legend is None and not legends:
+        legend = logic.AddDefaultColorLegendDisplayNode(volumeNode)
+    elif legend is None:
+        legend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorLegendDisplayNode")
+        legend.SetAndObservePrimaryDisplayNode(_displayOf(volumeNode))
+        volumeNode.AddAndObserveDisplayNodeID(legend.GetID())
+    if not legend.GetNumberOfViewNodeIDs():
+        legend.AddViewNodeID(view.GetID())
+    return legend
+
+
+def _fit(legend, view) -> None:
+    width, height, _slices = view.GetDimensions()
+    legend.SetSize(_LEGEND[0] / max(width, 150), _LEGEND[1] / max(height, 150))
+
+
+def fitLegends(view) -> None:
+    """Legends of synthetic volumes in a slice view that has another size now."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        if view.GetID() in legend.GetViewNodeIDs() and _isOfOurs(legend):
+            _fit(legend, view)
+
+
+def _isOfOurs(legend) -> bool:
+    shown = legend.GetDisplayableNode()
+    return shown is not None and shown.GetAttribute("DualGlow.Synthetic") == "true"
 
 
 def hideLegends() -> None:
     """Those of synthetic volumes; two on one view cover each other."""
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
-        shown = legend.GetDisplayableNode()
-        if shown is not None and shown.GetAttribute("DualGlow.Synthetic") == "true":
+        if _isOfOurs(legend):
             legend.SetVisibility(False)

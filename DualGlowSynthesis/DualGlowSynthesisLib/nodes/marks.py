@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from DualGlowLib.provenance import covariates_of
 from DualGlowSlicerLib import volumes
 
-from . import belonging
+from . import belonging, display
 
 __all__ = ["Marks", "describe", "install", "layersOf", "shownIn"]
 
@@ -25,7 +25,7 @@ def describe(node) -> str:
     if node is None or not volumes.isSynthetic(node):
         return ""
     about = volumes.provenanceOf(node)
-    content, covariates = _content(about), _covariates(about)
+    content, covariates = _content(about), [*_nearest(about), *_covariates(about)]
     said = _filled([content, *covariates])
     said = said if len(said) == 1 else [content, *_filled(covariates)]
     lines = [_("SYNTHETIC FDG, research use only"), belonging.scanName(node), *said]
@@ -40,6 +40,8 @@ def _content(about: dict) -> str:
         "sample": _("sample {number}, SUVR").format(number=number),
         "sd": _("SD of {samples} samples, SUVR").format(samples=samples),
         "below": _("probability of SUVR below {below}").format(below="?" if below is None else f"{below:g}"),
+        "change": _("change since age {age}, SUVR").format(age=_plainAge(about)),
+        "percent": _("change since age {age}, %").format(age=_plainAge(about)),
         "preview": _("preview, SUVR"),
         "sweep": _("age sweep, SUVR"),
         "montage": _("age sweep, SUVR"),
@@ -47,6 +49,18 @@ def _content(about: dict) -> str:
         "z": _("acquired PET minus synthetic, in SD"),
     }
     return titles.get(content, content)
+
+
+def _plainAge(about: dict) -> str:
+    return f"{about['SinceAge']:g}" if "SinceAge" in about else "?"
+
+
+def _nearest(about: dict) -> list[str]:
+    """Why a sample was chosen, if not by its number."""
+    if "NearestTo" not in about:
+        return []
+    text = _("at {bound} of {region}")
+    return [text.format(bound=about["NearestTo"], region=about.get("Region", "").replace("_", " "))]
 
 
 def _covariates(about: dict) -> list[str]:
@@ -138,6 +152,7 @@ class Marks:
         self._actors: dict = {}
         self._observed: dict = {}
         self._texts: dict = {}
+        self._sizes: dict = {}
         self._isUpdating = False
         scene = slicer.mrmlScene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent)
@@ -166,7 +181,8 @@ class Marks:
             shown = {node for nodes in layers.values() for node in nodes}
             made = [node for node in shown if volumes.isSynthetic(node)]
             hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-            self._observe([hierarchy, *composites.values(), *shown, *map(belonging.inputOf, made)])
+            slices = [view.sliceLogic().GetSliceNode() for view in views.values()]
+            self._observe([hierarchy, *slices, *composites.values(), *shown, *map(belonging.inputOf, made)])
             texts = {name: _textOver(nodes) for name, nodes in layers.items()}
             self._showLegends(made)
             changed = [name for name, text in texts.items() if self._texts.get(name) != text]
@@ -208,8 +224,17 @@ class Marks:
                 events = [vtk.vtkCommand.ModifiedEvent]
                 if node.IsA("vtkMRMLSubjectHierarchyNode"):  # which has the patients' names
                     events = [node.SubjectHierarchyItemModifiedEvent, node.SubjectHierarchyItemReparentedEvent]
-                tags = [node.AddObserver(event, lambda *_: self.update()) for event in events]
+                changed = lambda *_: self.update()  # noqa: E731
+                if node.IsA("vtkMRMLSliceNode"):  # which moves with the mouse
+                    changed = lambda *_, node=node: self._resized(node)  # noqa: E731
+                tags = [node.AddObserver(event, changed) for event in events]
                 self._observed[identity] = node, tags
+
+    def _resized(self, view) -> None:
+        size = view.GetDimensions()[:2]
+        if self._sizes.get(view.GetID()) != size:
+            self._sizes[view.GetID()] = size
+            display.fitLegends(view)
 
     def _write(self, name: str, view, text: str) -> None:
         actor = self._actors.get(name)

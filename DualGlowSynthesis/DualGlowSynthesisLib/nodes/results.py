@@ -1,28 +1,57 @@
 """A result of the worker as nodes of the scene: beside the MRI, marked synthetic, the same nodes every time."""
 
+from functools import partial
+
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
-from DualGlowLib.worker.replies import Sampled
+from DualGlowLib.worker.replies import Changed, Sampled
 from DualGlowSlicerLib import volumes
 
 from . import belonging, display
 
-__all__ = ["RESULTS", "partsOf", "placeBeside", "resultOf", "showResult", "updateTable", "writeResult", "writeSample"]
+__all__ = [
+    "BOUNDS",
+    "CHANGE_WINDOWS",
+    "RESULTS",
+    "partsOf",
+    "placeBeside",
+    "resultOf",
+    "showResult",
+    "updateTable",
+    "writeChange",
+    "writeResult",
+    "writeSample",
+]
 
-RESULTS = ("mean", "sample", "sd", "below")
-"""What can lie over the MRI; the mean is the output itself, which refers to the others."""
+RESULTS = ("mean", "sample", "sd", "below", "change", "percent")
+"""The volumes of a result; the mean is the output itself, which refers to the others."""
 
-_REFERENCES = {"sample": "DualGlow.Sample", "sd": "DualGlow.SD", "below": "DualGlow.Below", "table": "DualGlow.Regions"}
+BOUNDS = {"low": "5 %", "high": "95 %"}
+"""Two more that can be shown: the sample nearest to a bound of a region's interval."""
+
+CHANGE_WINDOWS = {"change": 0.2, "percent": 15.0}
+"""SUVR and per cent: changes from minus to plus this are told apart by colour."""
+
+_REFERENCES = {
+    **dict.fromkeys(("sample", *BOUNDS), "DualGlow.Sample"), "sd": "DualGlow.SD", "below": "DualGlow.Below",
+    "change": "DualGlow.Change", "percent": "DualGlow.ChangePercent", "table": "DualGlow.Regions",
+    "changeTable": "DualGlow.ChangeRegions",
+}  # fmt: skip
 _RESULT = "DualGlow.Result"  # from a part to its mean
-_STYLES = {"sample": display.styleUptake, "sd": display.styleSpread, "below": display.styleProbability}
+_STYLES = {
+    "sample": display.styleUptake,
+    "sd": display.styleSpread,
+    "below": display.styleProbability,
+    **{kind: partial(display.styleChange, window=window) for kind, window in CHANGE_WINDOWS.items()},
+}
 
 
 def resultOf(outputVolume, kind: str):
-    """The node that holds this part of a result (``RESULTS`` or ``table``), or None.
+    """The node that holds this part of a result (``RESULTS``, ``BOUNDS``, ``table`` or ``changeTable``), or None.
 
     A copy of a result refers to the parts of the original, which are none of its own.
     """
@@ -78,18 +107,56 @@ def writeResult(inputVolume, outputVolume, made: Sampled, below: float | None, i
         partName = title.format(name=outputVolume.GetName())
         about = {**provenance, "BelowSUVR": below} if kind == "below" else provenance
         _writePart(outputVolume, kind, partName, getattr(made, kind), inputVolume, about, isOwned)
-    _writePart(outputVolume, "sample", "", None, inputVolume, provenance)  # it was one of another result
+    for kind in ("sample", "change", "percent"):  # they were those of another result
+        _writePart(outputVolume, kind, "", None, inputVolume, provenance)
+    _removeChangeTable(outputVolume)
     _writeRegions(outputVolume, made.regions, inputVolume, provenance)
     return outputVolume
 
 
-def writeSample(inputVolume, outputVolume, array: np.ndarray, number: int, provenance: dict, isOwned: bool = False):
-    """Write one sample of a result; gives its node. ``isOwned``: see ``volumes.imageOf``."""
+def writeSample(
+    inputVolume,
+    outputVolume,
+    array: np.ndarray,
+    number: int,
+    provenance: dict,
+    isOwned: bool = False,
+    near: dict | None = None,
+):
+    """Write one sample of a result; gives its node.
+
+    Args:
+        isOwned: see ``volumes.imageOf``.
+        near: provenance's keys ``NearestTo`` and ``Region``, if that is why this sample was chosen.
+    """
     name = _("{name} sample").format(name=outputVolume.GetName())
-    about = {**provenance, "SampleNumber": number}
+    about = {**provenance, "SampleNumber": number, **(near or {})}
     node = _writePart(outputVolume, "sample", name, array, inputVolume, about, isOwned)
     display.styleLike(node, outputVolume)
     return node
+
+
+def writeChange(inputVolume, outputVolume, made: Changed, isOwned: bool = False) -> None:
+    """Write what has changed since another age, in SUVR and in per cent, and the regions' means as a table."""
+    about = made.provenance
+    titles = {"change": _("{name} change since {age:g}"), "percent": _("{name} change since {age:g} (%)")}
+    for kind, array in (("change", made.difference), ("percent", made.percent)):
+        name = titles[kind].format(name=outputVolume.GetName(), age=about["SinceAge"])
+        units = {**about, "Units": "SUVR" if kind == "change" else "%"}
+        _writePart(outputVolume, kind, name, array, inputVolume, units, isOwned).SetName(name)
+    rows = [
+        [row["region"].replace("_", " "), row["mean"], *(_signed(row[key], form) for key, form in _CHANGES.items())]
+        for row in made.regions
+    ]
+    titles = [_("Region"), _("SUVR"), _("change"), "%"]
+    _writeTable(outputVolume, "changeTable", _("{name} regions, change"), titles, rows, inputVolume, about)
+
+
+_CHANGES = {"change": "+.3f", "percent": "+.1f"}
+
+
+def _signed(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def showResult(outputVolume, inputVolume, kind: str, opacity: float | None = None) -> None:
@@ -98,8 +165,16 @@ def showResult(outputVolume, inputVolume, kind: str, opacity: float | None = Non
     display.showOverlay(node, inputVolume, opacity)
     threshold = volumes.provenanceOf(node).get("BelowSUVR")
     text = "?" if threshold is None else f"{threshold:g}"  # a scene of an earlier version
-    units = {"sd": _("SD of SUVR"), "below": _("P(SUVR < {threshold})").format(threshold=text)}
+    units = {"sd": _("SD"), "below": _("P(<{threshold})").format(threshold=text)}
+    units |= {"change": _("change"), "percent": "%"}
     display.showLegend(node, units.get(kind, "SUVR") if node is not outputVolume else "SUVR")
+
+
+def _removeChangeTable(outputVolume) -> None:
+    table = resultOf(outputVolume, "changeTable")
+    if table is not None:
+        slicer.mrmlScene.RemoveNode(table)
+    _setResultOf(outputVolume, "changeTable", None)
 
 
 def _writePart(outputVolume, kind: str, name: str, array, inputVolume, provenance: dict, isOwned: bool = False):
@@ -124,9 +199,10 @@ def _write(volume, name: str, array: np.ndarray, inputVolume, provenance: dict, 
     volumes.updateVolumeFromArray(volume, array, inputVolume, isOwned)
     volumes.markSynthetic(volume, provenance)
     belonging.claim(volume, inputVolume)
-    if provenance.get("Content") != "below":  # which is a probability
+    if provenance.get("Content") not in ("below", "percent"):  # a probability, and per cent
         volume.SetVoxelValueQuantity(_coded("C139818", "NCIt", "Standardized uptake value ratio (synthetic)"))
-    volume.SetVoxelValueUnits(_coded("{ratio}", "UCUM", "ratio"))
+    isPercent = provenance.get("Content") == "percent"
+    volume.SetVoxelValueUnits(_coded("%", "UCUM", "percent") if isPercent else _coded("{ratio}", "UCUM", "ratio"))
     placeBeside(volume, inputVolume)
     return volume
 
@@ -148,13 +224,18 @@ def placeBeside(node, inputVolume) -> None:
 
 
 def _writeRegions(outputVolume, regions: list, inputVolume, provenance: dict) -> None:
-    table = resultOf(outputVolume, "table")
-    if table is None:
-        name = _("{name} regions").format(name=outputVolume.GetName())
-        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
-    _setResultOf(outputVolume, "table", table)
     rows = [[row["region"].replace("_", " "), *(row[key] for key in ("mean", "low", "high"))] for row in regions]
-    updateTable(table, [_("Region"), _("SUVR"), _("5 %"), _("95 %")], rows)
+    titles = [_("Region"), _("SUVR"), *BOUNDS.values()]
+    _writeTable(outputVolume, "table", _("{name} regions"), titles, rows, inputVolume, provenance)
+
+
+def _writeTable(outputVolume, kind: str, title: str, titles: list, rows: list, inputVolume, provenance: dict) -> None:
+    table = resultOf(outputVolume, kind)
+    if table is None:
+        name = title.format(name=outputVolume.GetName())
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+    _setResultOf(outputVolume, kind, table)
+    updateTable(table, titles, rows)
     volumes.markSynthetic(table, {**provenance, "Content": "regions"})
     belonging.claim(table, inputVolume)
     placeBeside(table, outputVolume)

@@ -17,7 +17,7 @@ from . import belonging, display
 from .companions import companion, companionOf, removeCompanion
 from .results import placeBeside
 
-__all__ = ["SweepNodes", "makeSweep", "sweepOf"]
+__all__ = ["SweepNodes", "install", "makeSweep", "mendCharts", "sweepOf"]
 
 PLOTTED = ("posterior_cingulate_precuneus", "medial_frontal", "lateral_temporal_L", "medial_temporal_L")
 """Regions that the chart shows where the model reports them; the table has all."""
@@ -168,14 +168,45 @@ def _column(region: str, part: str) -> str:
     return titles[part]
 
 
-def _fillChart(chart, table, regions: list[str], inputVolume) -> None:
+def mendCharts() -> None:
+    """Build every sweep's chart anew that has lost a series, as Slicer loses one when it reads a scene."""
+    for inputVolume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        chart, table = companionOf(inputVolume, "SweepChart"), companionOf(inputVolume, "SweepTable")
+        if chart is None or table is None or table.GetNumberOfColumns() == 0:
+            continue
+        columns = [table.GetColumnName(number) for number in range(1, table.GetNumberOfColumns())]
+        regions = [name.replace(" ", "_") for name in columns if not name.endswith(" %")]
+        series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+        shown = [one.GetYColumnName() for one in series if one is not None]
+        if shown != [column for column, _color, _isMean in _plotted(table, regions)]:
+            _fillChart(chart, table, regions, inputVolume)
+
+
+_mending = None
+
+
+def install() -> None:
+    """Have charts mended whenever a scene was read, whichever module is shown; once for the application."""
+    global _mending
+    scene = slicer.mrmlScene
+    if _mending is None:
+        _mending = scene.AddObserver(scene.EndImportEvent, lambda *_: mendCharts())
+
+
+def _plotted(table, regions: list[str]) -> list[tuple[str, tuple, bool]]:
+    """Of each series its column, its colour, and whether it is a mean."""
     chosen = [region for region in PLOTTED if region in regions]
     chosen = (chosen + [region for region in regions if region not in chosen])[: len(PLOTTED)]
-    wanted = []
-    for region, color in zip(chosen, _COLORS, strict=False):
-        for part in ("mean", "low", "high"):
-            if table.GetColumnIndex(_column(region, part)) >= 0:
-                wanted.append((_column(region, part), color, part == "mean"))
+    return [
+        (_column(region, part), color, part == "mean")
+        for region, color in zip(chosen, _COLORS, strict=False)
+        for part in ("mean", "low", "high")
+        if table.GetColumnIndex(_column(region, part)) >= 0
+    ]
+
+
+def _fillChart(chart, table, regions: list[str], inputVolume) -> None:
+    wanted = _plotted(table, regions)
     existing = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
     existing = [series for series in existing if series is not None]
     for surplus in existing[len(wanted) :]:
@@ -191,6 +222,8 @@ def _fillChart(chart, table, regions: list[str], inputVolume) -> None:
             _styleSeries(series, table, column, color, isMean)
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
         title = _("{name}: synthetic FDG by age, mean and 90 % interval (dashed)")
+        if all(isMean for _title, _color, isMean in wanted):
+            title = _("{name}: synthetic FDG by age")
         chart.SetTitle(title.format(name=belonging.patientTitle(inputVolume)))
         chart.SetXAxisTitle(_("Age (years)"))
         chart.SetYAxisTitle(_("Region mean (SUVR)"))

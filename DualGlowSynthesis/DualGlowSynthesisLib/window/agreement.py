@@ -10,7 +10,7 @@ from DualGlowSlicerLib import volumes
 from ..nodes import belonging, marks, results
 from ..parameters import Choices
 
-__all__ = ["disagreements", "elsewhere", "notePreparation", "otherSample"]
+__all__ = ["disagreements", "elsewhere", "notePreparation", "otherSample", "otherSince"]
 
 _PREPARATION = "DualGlow.Preparation"
 _MASK = "DualGlow.MadeWithMask"
@@ -78,6 +78,16 @@ def otherSample(outputVolume, number: int) -> str:
     if there is None or there == number:
         return ""
     return _("{shown} (chosen: {chosen})").format(shown=_("sample {number}").format(number=there), chosen=number)
+
+
+def otherSince(outputVolume, age: int) -> str:
+    """The age since which there is a change of the output, if it isn't the chosen one; else "" (or there is none)."""
+    node = results.resultOf(outputVolume, "change")
+    there = None if node is None else volumes.provenanceOf(node).get("SinceAge")
+    if there is None or there == age:
+        return ""
+    shown = _("the change since age {age}").format(age=_text(there))
+    return _("{shown} (chosen: {chosen})").format(shown=shown, chosen=age)
 
 
 def _isPartOf(node, outputVolume) -> bool:

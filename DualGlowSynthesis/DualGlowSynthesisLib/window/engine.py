@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import NamedTuple
 
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.synthesis import costs
 from DualGlowLib.worker import replies
 from DualGlowSlicerLib import volumes
 from DualGlowSlicerLib.client import WorkerClient
@@ -21,10 +23,20 @@ _STAGES = {
     "sample": lambda: _("Sampling"),
     "keyframes": lambda: _("Preparing the preview"),
     "sweep": lambda: _("Sampling ages"),
+    "change": lambda: _("Sampling the other age"),
     "compare": lambda: _("Comparing with the PET"),
 }
-_WEIGHTS = {"open": 3.0, "prepare": 12.0, "sample": 2.0, "keyframes": 2.0, "sweep": 12.0, "compare": 20.0}
-"""About how many seconds each takes, for the bar alone."""
+
+
+class Step(NamedTuple):
+    """One request of a job: what is asked, by which keywords, who hears the reply, and about how many seconds it takes,
+    which counts beside the other steps alone.
+    """
+
+    do: str
+    arguments: Callable[[], dict]
+    heard: Callable | None
+    seconds: float
 
 
 class Job:
@@ -40,7 +52,7 @@ class Job:
         self._engine, self._steps = engine, steps
         self._onDone, self._onProgress, self._onProblem = onDone, onProgress, onProblem
         self._onCancelled, self._onEvent, self._onNotice = onCancelled, onEvent, onNotice
-        self._total = sum(_WEIGHTS[do] for do, _arguments, _heard in steps)
+        self._total = sum(step.seconds for step in steps)
         self._before = 0.0
         self._number = None
         self.started = time.monotonic()
@@ -54,7 +66,8 @@ class Job:
             self._engine.client.cancel(self._number, isForced)
 
     def _next(self) -> None:
-        do, arguments, heard = self._steps.pop(0)
+        self._step = step = self._steps.pop(0)
+        do, heard, self._begun = step.do, step.heard, time.monotonic()
         self._tell(do, 0.0)
         try:
             self._number = self._engine.client.request(
@@ -64,14 +77,14 @@ class Job:
                 onRefused=self._refused,
                 onFailed=self._failed,
                 onCancelled=self._cancelled,
-                **arguments(),
+                **step.arguments(),
             )
         except InputError as error:  # of the choices, or no room for the voxels
             self._refused(str(error))
 
     def _tell(self, do: str, fraction: float, stage: str = "") -> None:
         if self._onProgress:
-            whole = (self._before + _WEIGHTS[do] * fraction) / self._total
+            whole = (self._before + self._step.seconds * fraction) / self._total
             text = f"{_STAGES[do]()}: {stage}" if stage else _STAGES[do]()
             self._onProgress(text, whole)
 
@@ -86,7 +99,8 @@ class Job:
 
     def _done(self, do: str, heard, message: dict) -> None:
         reply = replies.loaded(replies.read_end(do, message), self._engine.client.load)
-        self._before += _WEIGHTS[do]
+        self._before += self._step.seconds
+        self._engine.measured(self._step, time.monotonic() - self._begun)
         if heard:
             heard(reply)
         if self._isCancelled:  # too late for this step, not for the next
@@ -129,6 +143,7 @@ class Engine:
         self._opened = None
         self._patient = None
         self._asked = None
+        self._pace = 1.0  # seconds that a second of ``costs`` takes here
 
     def close(self) -> None:
         self.client.close()
@@ -144,16 +159,32 @@ class Engine:
             inputVolume, maskVolume, preparation, choices
         )
 
+    def measured(self, step: "Step", seconds: float) -> None:
+        """How long a step took: the next will be as fast; what was kept, and so took no time, doesn't count."""
+        if step.do != "open" and seconds > 0.2 * step.seconds:
+            self._pace = seconds / step.seconds
+
+    def expected(self, patient: tuple, choices: Choices) -> float:
+        """About how many seconds ``sample`` would take now."""
+        steps = self._readying(patient, choices)
+        return self._pace * (sum(step.seconds for step in steps) + self._seconds("sample", patient[0], choices, 1))
+
     def sample(self, patient: tuple, choices: Choices, **callbacks: Callable) -> Job:
         """``patient``: input volume, mask volume or None, preparation."""
-        return self._run(patient, choices, [("sample", lambda: _asked(choices), None)], callbacks)
+        return self._run(patient, choices, "sample", lambda: _asked(choices), callbacks)
 
     def keyframes(self, patient: tuple, choices: Choices, ages: list, temperatures: list, **callbacks: Callable) -> Job:
         asked = {**_asked(choices), "ages": ages, "temperatures": temperatures}
-        return self._run(patient, choices, [("keyframes", lambda: asked, None)], callbacks)
+        images = len(ages) * len(temperatures)
+        return self._run(patient, choices, "keyframes", lambda: asked, callbacks, images)
 
     def sweep(self, patient: tuple, choices: Choices, ages: list, **callbacks: Callable) -> Job:
-        return self._run(patient, choices, [("sweep", lambda: {**_asked(choices), "ages": ages}, None)], callbacks)
+        asked = {**_asked(choices), "ages": ages}
+        return self._run(patient, choices, "sweep", lambda: asked, callbacks, len(ages))
+
+    def change(self, patient: tuple, choices: Choices, since: float, **callbacks: Callable) -> Job:
+        asked = {**_asked(choices), "since": since}
+        return self._run(patient, choices, "change", lambda: asked, callbacks, 2)
 
     def compare(self, patient: tuple, choices: Choices, petVolume, **callbacks: Callable) -> Job:
         def asked() -> dict:
@@ -165,30 +196,44 @@ class Engine:
                 **_asked(choices),
             }
 
-        return self._run(patient, choices, [("compare", asked, None)], callbacks)
+        return self._run(patient, choices, "compare", asked, callbacks)
 
     def prepare(self, patient: tuple, choices: Choices, **callbacks: Callable) -> Job | None:
         """Only that; None if it is done already."""
         if self.holds(*patient, choices):
             return None
-        return self._run(patient, choices, [], callbacks)
+        return self._run(patient, choices, "", dict, callbacks)
 
-    def _run(self, patient: tuple, choices: Choices, steps: list, callbacks: dict) -> Job:
+    def _run(
+        self, patient: tuple, choices: Choices, do: str, asked: Callable[[], dict], callbacks: dict, times: int = 1
+    ) -> Job:
+        """``do``: what is asked once the patient is there, "" for nothing; ``times``: how many questions that is."""
         volumes.usableVoxels(patient[0])  # a refusal comes before anything is started
         names = ("onDone", "onProgress", "onProblem", "onCancelled", "onEvent", "onNotice")
-        steps = [*self._readying(patient, choices), *steps]
+        steps = self._readying(patient, choices)
+        if do:
+            steps.append(Step(do, asked, None, self._seconds(do, patient[0], choices, times)))
         return Job(self, steps, *(callbacks.get(name) for name in names))
 
     def _readying(self, patient: tuple, choices: Choices) -> list:
         steps = []
         opened = (choices.bundle, choices.device)
         if not (self.client.isRunning and self._opened == (self.client.starts, *opened)):
-            steps.append(
-                ("open", lambda: {"bundle": choices.bundle, "device": choices.device}, self._hearOpened(opened))
-            )
+            asked = {"bundle": choices.bundle, "device": choices.device}
+            steps.append(Step("open", lambda: asked, self._hearOpened(opened), costs.OPENING))
         if steps or not self.holds(*patient, choices):
-            steps.append(("prepare", lambda: self._patientRequest(*patient, choices), self._hearPrepared))
+            request = lambda: self._patientRequest(*patient, choices)  # noqa: E731
+            steps.append(Step("prepare", request, self._hearPrepared, costs.PREPARING))
         return steps
+
+    def _seconds(self, do: str, inputVolume, choices: Choices, times: int) -> float:
+        """About how long it takes, see ``costs``."""
+        voxels, drawn = inputVolume.GetImageData().GetNumberOfPoints(), choices.question.drawn
+        device = self.opened.device if self.opened is not None else "cpu"
+        if do == "compare":
+            return costs.REGISTERING + sum(costs.comparing(choices.question.samples, voxels, device))
+        images = {"keyframes": 0, "change": 1}.get(do, 1 + (drawn > 1))
+        return times * (costs.drawing(drawn, device) + costs.resampling(voxels, images))
 
     def _hearOpened(self, opened: tuple) -> Callable[[replies.Opened], None]:
         def heard(reply: replies.Opened) -> None:

@@ -165,8 +165,10 @@ class ModelPanel:
                 [(_("automatic"), "auto")]
                 + [(device["title"], device["name"]) for device in reply.devices if device["usable"]]
             )
-            lines = [_("Automatic takes {name}. {reason}").format(name=reply.auto, reason=reply.auto_reason)]
-            lines += [f"{device['title']}: {device['reason']}" for device in reply.devices]
+            titles = {device["name"]: device["title"] for device in reply.devices}
+            auto = titles.get(reply.auto, reply.auto)
+            lines = [_("Automatic takes {name}. {reason}").format(name=auto, reason=reply.auto_reason)]
+            lines += [f"{device['title']}: {device['reason'] or _canBeUsed(device)}" for device in reply.devices]
             self._ui.deviceText.text = "\n".join(lines)
 
         def failed(text: str) -> None:
@@ -181,3 +183,9 @@ class ModelPanel:
     def close(self) -> None:
         if self._download is not None:
             self._download.cancel()
+
+
+def _canBeUsed(device: dict) -> str:
+    if device["memory_free"] is None:
+        return _("can be used.")
+    return _("can be used; {free} GiB of its memory are free.").format(free=f"{device['memory_free'] / (1 << 30):.1f}")

@@ -10,9 +10,9 @@ import qt
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
-from DualGlowLib.progress import seconds_left
+from DualGlowLib.progress import Clock
 from DualGlowLib.provenance import with_covariates
-from DualGlowLib.worker.replies import Framed, Keyframe, Sampled
+from DualGlowLib.worker.replies import Changed, Framed, Keyframe, Sampled
 from DualGlowSlicerLib import volumes
 from DualGlowSlicerLib.messages import headline
 
@@ -21,10 +21,18 @@ from ..parameters import Choices
 from . import agreement
 from .live import Frames, Preview
 
-__all__ = ["RunPanel"]
+__all__ = ["RunPanel", "timeText"]
 
 SETTLE_MS = 250
 """A slider that has rested this long gets the exact image."""
+
+_EXTRA = ("sample", *results.BOUNDS, *results.CHANGE_WINDOWS)
+"""What can be shown and is made only then."""
+
+_NEAR = ("NearestTo", "Region")
+
+QUIET_SECONDS = 1.0
+"""What follows the sliders is told in the bar if it takes longer."""
 
 KEYFRAME_AGES = 7
 KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
@@ -33,7 +41,8 @@ KEYFRAME_TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
 class Made(NamedTuple):
     """What this window wrote into an output: of which patient, by which choices, from which state of the voxels.
 
-    ``provenance``: what was written on the output; a script may write another result into it.
+    ``provenance``: what was written on the output; a script may write another result into it. ``regions``: rows of its
+    table, see ``Sampled``.
     """
 
     output: Any
@@ -41,6 +50,7 @@ class Made(NamedTuple):
     choices: Choices
     state: tuple
     provenance: dict
+    regions: list
 
 
 class RunPanel:
@@ -57,6 +67,7 @@ class RunPanel:
         self._settled.setInterval(SETTLE_MS)
         self._settled.connect("timeout()", self._onSettled)
         self._ui.applyButton.connect("clicked(bool)", self._onApply)
+        self._ui.liveBox.connect("toggled(bool)", lambda isLive: None if isLive else self._stopLive())
 
     @property
     def isBusy(self) -> bool:
@@ -94,15 +105,11 @@ class RunPanel:
         self._settled.stop()
         self._stopLive()
         self.hidePreview()  # the exact image that was to take its place comes later, if at all
-        started = time.monotonic()
+        progress = self._bar()
 
         def ended() -> None:
             self._job = None
             self._ui.progressBar.reset()
-
-        def progress(text: str, fraction: float) -> None:
-            self._ui.progressBar.value = round(100 * fraction)
-            self._ui.progressBar.format = text + _remaining(time.monotonic() - started, fraction)
 
         def done(reply: Sampled) -> None:
             ended()
@@ -131,6 +138,17 @@ class RunPanel:
             return
         self._job = None if job.isOver else job
         self._window.refresh()
+
+    def _bar(self):
+        """Gives what shows the progress of one job in the bar: how far it is, at what, and how long it will take."""
+        clock, bar = Clock(), self._ui.progressBar
+
+        def progress(text: str, fraction: float) -> None:
+            left = clock.event(text, fraction)["seconds_left"]
+            bar.value = round(100 * fraction)
+            bar.format = text if left is None else _("{text} – {time} left").format(text=text, time=timeText(left))
+
+        return progress
 
     def _goOn(self) -> None:
         """After a job: the sliders may have moved since the result was made."""
@@ -180,6 +198,11 @@ class RunPanel:
             found.append(_("the MRI or its mask as it was before it was changed"))
         return found
 
+    def disagreesOrNew(self) -> bool:
+        """Whether Apply would make another image than there is."""
+        output = self._window.parameters.outputVolume
+        return output is None or not volumes.isSynthetic(output) or bool(self.disagreements())
+
     def _madeInto(self, output) -> Made | None:
         made = self._made.get(output.GetID()) if output is not None else None
         isStill = made is not None and made.output is output and made.provenance == volumes.provenanceOf(output)
@@ -199,7 +222,7 @@ class RunPanel:
             output = None  # it was deleted meanwhile
         output = results.writeResult(inputVolume, output, reply, choices.question.below, isOwned=True)
         agreement.notePreparation(output, preparation, maskVolume)
-        self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output))
+        self._made[output.GetID()] = Made(output, patient, choices, state, volumes.provenanceOf(output), reply.regions)
         self._window.model.showDevice(reply.device, self._window.engine.opened.device_reason)
         if parameters.inputVolume is not inputVolume:
             belonging.choose(inputVolume, output)  # the user has gone on to somebody or something else
@@ -208,8 +231,7 @@ class RunPanel:
             return
         parameters.outputVolume = output
         self.preview.hide(output)
-        if parameters.shown == "sample":
-            self._showSample(parameters, self._made[output.GetID()])
+        self._showExtra(parameters, self._made[output.GetID()])
         isThere = any(display.isOver(node) for node in results.partsOf(output))
         isShown = display.isOver(results.resultOf(output, parameters.shown) or output)
         # The legend of the probability names its threshold, which may have changed.
@@ -222,33 +244,74 @@ class RunPanel:
         output, inputVolume = parameters.outputVolume, parameters.inputVolume
         if not belonging.belongsTo(output, inputVolume) or output.GetImageData() is None:
             return
-        if parameters.shown == "sample" and not self.isBusy and (made := self._madeInto(output)) is not None:
-            self._showSample(parameters, made)
+        if parameters.shown in _EXTRA and not self.isBusy and (made := self._madeInto(output)) is not None:
+            self._showExtra(parameters, made)
         elif results.resultOf(output, parameters.shown) is None:
             text = _("Of one image there is the mean alone; take several samples at a temperature above 0.")
-            if parameters.shown == "sample":
-                text = _("Press Apply first; a single sample can be drawn after that.")
+            if parameters.shown in _EXTRA:
+                text = _("Press Apply first; a single sample, or another age, can be drawn after that.")
             self._window.say(text)
         results.showResult(output, inputVolume, parameters.shown)
 
-    def _showSample(self, parameters, made: Made) -> None:
-        if made.state != _stateOf(made.patient):  # a sample of these voxels would be none of that result
+    def regions(self) -> list[str]:
+        """Names of those whose bounds the output's samples have."""
+        made = self._madeInto(self._window.parameters.outputVolume)
+        return [row["region"] for row in made.regions if row["low_sample"]] if made is not None else []
+
+    def _showExtra(self, parameters, made: Made) -> None:
+        """Have made what sampling doesn't bring along, where it is chosen: one sample, or the change since an age."""
+        if parameters.shown not in _EXTRA or made.state != _stateOf(made.patient):
+            return  # what is drawn of other voxels would be none of that result
+        if parameters.shown in results.CHANGE_WINDOWS:
+            self._showChange(parameters, made)
             return
-        number = min(parameters.sampleNumber, made.choices.question.samples)
+        number, near = min(parameters.sampleNumber, made.choices.question.samples), {}
+        if parameters.shown in results.BOUNDS:
+            rows = {row["region"]: row for row in made.regions if row["low_sample"]}
+            if not rows:
+                self._window.say(_("Of one image there is no interval; take several samples at a temperature above 0."))
+                return
+            row = rows.get(parameters.region) or next(iter(rows.values()))
+            number = row[f"{parameters.shown}_sample"]
+            near = {"NearestTo": results.BOUNDS[parameters.shown], "Region": row["region"]}
+        self._showSample(parameters, made, number, near)
+
+    def _showSample(self, parameters, made: Made, number: int, near: dict) -> None:
         shown = results.resultOf(made.output, "sample")
-        if shown is not None and shown.GetAttribute("DualGlow.SampleNumber") == str(number):
+        about = volumes.provenanceOf(shown) if shown is not None else {}
+        if about.get("SampleNumber") == number and {key: about[key] for key in _NEAR if key in about} == near:
             return
 
-        def done(reply: Sampled) -> None:
-            if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
-                return
-            results.writeSample(made.patient[0], made.output, reply.mean, number, reply.provenance, isOwned=True)
-            if parameters.shown == "sample" and parameters.outputVolume is made.output:
-                results.showResult(made.output, made.patient[0], "sample")
+        def write(reply: Sampled) -> None:
+            results.writeSample(made.patient[0], made.output, reply.mean, number, reply.provenance, True, near)
+
+        choices = replace(made.choices, question=made.choices.question.one(number - 1))
+        engine = self._window.engine
+        self._drawExtra(parameters, made, lambda **calls: engine.sample(made.patient, choices, **calls), write)
+
+    def _showChange(self, parameters, made: Made) -> None:
+        since, shown = parameters.sinceAge, results.resultOf(made.output, "percent")
+        if shown is not None and volumes.provenanceOf(shown).get("SinceAge") == since:
+            return
+
+        def write(reply: Changed) -> None:
+            results.writeChange(made.patient[0], made.output, reply, isOwned=True)
 
         engine = self._window.engine
-        choices = replace(made.choices, question=made.choices.question.one(number - 1))
-        self._startLive(lambda **callbacks: engine.sample(made.patient, choices, **callbacks), done)
+        self._drawExtra(
+            parameters, made, lambda **calls: engine.change(made.patient, made.choices, since, **calls), write
+        )
+
+    def _drawExtra(self, parameters, made: Made, begin, write) -> None:
+        def done(reply) -> None:
+            if made.patient[0].GetScene() is None or self._madeInto(made.output) is not made:
+                return
+            write(reply)
+            if parameters.shown in _EXTRA and parameters.outputVolume is made.output:
+                results.showResult(made.output, made.patient[0], parameters.shown)
+            self._window.refresh()
+
+        self._startLive(begin, done)
 
     # ---- the live overlay
 
@@ -353,9 +416,18 @@ class RunPanel:
 
     def _startLive(self, begin, onDone, onEvent=None) -> None:
         self._stopLive()
+        show, started = self._bar(), time.monotonic()
+
+        def progress(text: str, fraction: float) -> None:
+            if self._live is job and time.monotonic() - started >= QUIET_SECONDS:
+                show(text, fraction)
+
+        def ended() -> None:
+            self._live = None
+            self._ui.progressBar.reset()
 
         def problem(text: str, isFailure: bool) -> None:
-            self._live = None
+            ended()
             if isFailure:
                 logging.error(text)
             self.hidePreview()  # no exact image will take its place
@@ -364,15 +436,16 @@ class RunPanel:
 
         def cancelled() -> None:
             if self._live is job:
-                self._live = None
+                ended()
 
         def done(reply: Sampled) -> None:
             if self._live is job:
-                self._live = None
+                ended()
                 onDone(reply)
 
+        job = None
         try:
-            job = begin(onDone=done, onProblem=problem, onCancelled=cancelled, onEvent=onEvent)
+            job = begin(onDone=done, onProgress=progress, onProblem=problem, onCancelled=cancelled, onEvent=onEvent)
         except InputError as error:
             self._window.say(str(error))
             return
@@ -382,6 +455,7 @@ class RunPanel:
         if self._live is not None:
             self._live.cancel(isForced=False)  # killed, the worker would lose the patient
             self._live = None
+            self._ui.progressBar.reset()
 
 
 def _signature(patient: tuple, choices) -> tuple:
@@ -394,8 +468,8 @@ def _stateOf(patient: tuple) -> tuple:
     return volumes.stateOf(patient[0]), volumes.stateOf(patient[1])
 
 
-def _remaining(seconds: float, fraction: float) -> str:
-    left = seconds_left(seconds, fraction)
-    if left is None:
-        return ""
-    return " – " + _("about {seconds} s left").format(seconds=max(round(left), 1))
+def timeText(seconds: float) -> str:
+    """About how long, in words."""
+    if seconds < 100:
+        return _("about {seconds} s").format(seconds=max(round(seconds), 1))
+    return _("about {minutes} min").format(minutes=round(seconds / 60))

@@ -7,11 +7,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
+from DualGlowLib.devices import computer_memory
+from DualGlowLib.synthesis import costs
 from DualGlowSlicerLib import dependencies, volumes
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import asTip, headline, showError, showingErrors, showPicture
 
-from ..nodes import belonging, display, marks, results
+from ..nodes import belonging, display, marks, results, sweep
 from ..parameters import Choices
 from . import agreement
 from .engine import Engine
@@ -19,9 +21,12 @@ from .extraPanel import ExtraPanel
 from .modelPanel import ModelPanel
 from .patientPanel import PatientPanel
 from .resultPanel import ResultPanel
-from .runPanel import RunPanel
+from .runPanel import RunPanel, timeText
 
 __all__ = ["Window"]
+
+_LONG = 10.0
+"""Seconds: what takes less is not worth a word before it starts."""
 
 _NODES = ("inputVolume", "maskVolume", "petVolume", "outputVolume")  # fields that node selectors are tied to
 
@@ -48,6 +53,7 @@ class Window:
         self._going: list[str] = []
         self._isPartGoing = False
         self.marks = marks.install()
+        sweep.install()
         self.marks.onShown = self.showAgreement
 
     def close(self) -> None:
@@ -110,7 +116,8 @@ class Window:
         if isOther:
             self._showPatient()
         self.refresh()
-        shown = (parameters.shown, parameters.sampleNumber, parameters.outputVolume)
+        parts = (parameters.shown, parameters.sampleNumber, parameters.region, parameters.sinceAge)
+        shown = (*parts, parameters.outputVolume)
         if self._seen is not None and shown != self._seen and not isOther and not self.run.isBusy:
             self.run.showPart()
         asked = (parameters.outputVolume, self.choices())
@@ -180,7 +187,8 @@ class Window:
             tip = _("Synthesize the FDG-PET of this MRI and show it over the MRI.")
             button.toolTip = _("End what is running; the scene stays as it is.") if isBusy else asTip(reason) or tip
             temperature = parameters.temperature
-            self.ui.samplesBox.enabled = temperature > 0
+            for widget in (self.ui.samplesBox, self.ui.seedBox, self.ui.diceButton):
+                widget.enabled = temperature > 0
             if temperature > 0:
                 text = _("Drawn from the model's distribution; above 1 wider than it.")
             else:
@@ -205,6 +213,8 @@ class Window:
         parameters = self.parameters
         if parameters is None or self._isRefreshing:
             return
+        self.result.showStyles(parameters)
+        self._showEstimate()
         texts = []
         found = self.run.disagreements()
         if found:
@@ -214,8 +224,12 @@ class Window:
             elif not self.run.isBusy:
                 text += " " + _("Press Apply for the one that was chosen.")
             texts.append(text)
-        other = agreement.otherSample(parameters.outputVolume, parameters.sampleNumber)
-        if parameters.shown == "sample" and other:
+        other = ""
+        if parameters.shown == "sample":
+            other = agreement.otherSample(parameters.outputVolume, parameters.sampleNumber)
+        elif parameters.shown in results.CHANGE_WINDOWS:
+            other = agreement.otherSince(parameters.outputVolume, parameters.sinceAge)
+        if other:
             texts.append(_("The PET is of {shown}.").format(shown=other))
         shown = agreement.elsewhere(parameters.outputVolume, self.shownNodes())
         if shown:
@@ -254,8 +268,10 @@ class Window:
         """Whether everything is there to compute with; asks before it installs what is missing."""
         ready = False
         with self.showing():
-            dependencies.ensurePackages(progress=self._showInstalling)
-            ready = self.model.confirmLicence()
+            if dependencies.ensurePackages(progress=self._showInstalling):
+                ready = self.model.confirmLicence()
+            else:
+                self.say(_("Nothing was installed; without these packages nothing can be computed."))
         self._showMissing()
         return ready
 
@@ -267,6 +283,23 @@ class Window:
         text = dependencies.missingText(dependencies.missingPackages())
         self.ui.missingLabel.text = text
         self.ui.missingLabel.visible = self.ui.installButton.visible = bool(text)
+
+    # ---- before Apply: how long, and whether the memory will do
+
+    def _showEstimate(self) -> None:
+        """Only what is long, or needs more than there is, is told."""
+        texts, patient = [], self.patientChoice()
+        can = not self.run.isBusy and not self._reasonAgainst(self.parameters)
+        if can and patient[0].GetImageData() is not None and self.run.disagreesOrNew():
+            seconds = self.engine.expected(patient, self.choices())
+            if seconds >= _LONG:
+                texts.append(_("Apply takes {time}.").format(time=timeText(seconds)))
+            needed, free = costs.memory(patient[0].GetImageData().GetNumberOfPoints()), computer_memory()
+            if free is not None and free < needed and not self.engine.client.isRunning:
+                text = _("It needs about {needed} GiB of memory, and {free} GiB are free: close other programs first.")
+                texts.append(text.format(needed=f"{needed / (1 << 30):.1f}", free=f"{free / (1 << 30):.1f}"))
+        self.ui.estimateLabel.text = " ".join(texts)
+        self.ui.estimateLabel.visible = bool(texts)
 
     # ---- the verdict on the preparation
 

@@ -46,6 +46,11 @@ _KEYWORDS = re.findall(
 # (0008,001C) Synthetic Data, unknown to pydicom 2; private: GE's scan time, Siemens's time of decay correction, GE's
 # raw data type (magnitude, phase …), Philips's SUV and activity factors.
 _TAGS = [0x0008001C, 0x0009100D, 0x00711022, 0x0043102F, 0x70531000, 0x70531009]
+_SHARED = re.findall(
+    r"\w+",
+    """StudyInstanceUID FrameOfReferenceUID SeriesNumber Modality SeriesDescription ProtocolName EchoTime InversionTime
+    ImageType AcquisitionNumber Rows Columns Manufacturer""",
+)
 _NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"}
 _NO_IMAGES = (".json", ".txt", ".md", ".tsv", ".csv", ".pdf", ".xml", ".html", ".yml", ".yaml", ".py", ".sh", "readme")
 _NO_VOLUME = {"LOCALIZER", "PROJECTION IMAGE", "MIP", "MINIP", "MOSAIC", "SCREEN SAVE", "SECONDARY", "ADC", "T1 MAP"}
@@ -330,7 +335,25 @@ def _headers(folder: Path, recursive: bool) -> tuple[dict[str, list[Frame]], lis
             damaged += [frame.file for frame in frames]
         else:
             found[place] = frames
-    return found, damaged, others, unfetched
+    return _rejoined(found), damaged, others, unfetched
+
+
+def _rejoined(found: dict[str, list[Frame]]) -> dict[str, list[Frame]]:
+    """Slices that have a series of their own each, as a Canon scanner may write them, as the one that they are.
+
+    They have in common what a series has, its number too, and lie side by side.
+    """
+    groups: dict[tuple, list[str]] = {}
+    for uid, frames in found.items():
+        header, axes = frames[0].header, frames[0].axes
+        if len(frames) == 1 and axes is not None and frames[0].position is not None and text(header, "SeriesNumber"):
+            same = (*(text(header, keyword) for keyword in _SHARED), *np.round(axes, 3).ravel(), frames[0].spacing)
+            groups.setdefault(same, []).append(uid)
+    for uids in groups.values():
+        frames = [found[uid][0] for uid in uids]
+        if len(uids) > 2 and len({round(frame.depth, 2) for frame in frames}) == len(uids):
+            found = {uid: slices for uid, slices in found.items() if uid not in uids[1:]} | {uids[0]: frames}
+    return found
 
 
 def _place(path: Path, dataset: Dataset) -> str:
