@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dicom_files import write_series
 from DualGlowLib import InputError
 from DualGlowLib.cases.files import sidecar
 from DualGlowLib.cases.layouts import find_cases, is_simulated, read_cases

@@ -1,8 +1,8 @@
 """Cases of a PETPrep directory (github.com/nipreps/petprep): PETs without motion in the space of their T1.
 
-Names after https://petprep.readthedocs.io and BIDS Derivatives: a ``desc-preproc`` T1 and its mask, which lie under the
-subject where several sessions share one; PETs ``space-T1w``, or in the space of their reference volume (``petref``) with
-the transform from there to the T1.
+Names after https://petprep.readthedocs.io and BIDS Derivatives: a ``desc-preproc`` T1 and its mask, which lie under
+the subject where several sessions share one; PETs ``space-T1w``, or in the space of their reference volume
+(``petref``) with the transform from there to the T1.
 """
 
 from __future__ import annotations
