@@ -67,6 +67,20 @@ def test_the_transform_where_the_pet_lies_in_its_own_space(out: Path) -> None:
     np.testing.assert_allclose(read_transform(second.pet_to_t1)[:3, 3], (0, 0, 5), atol=1e-9)
 
 
+def test_the_raw_directory_that_the_description_links(out: Path, tmp_path: Path) -> None:
+    """As PETPrep leaves it where the derivatives lie elsewhere; its older name of the transform's target too."""
+    place = out.rename(tmp_path / "elsewhere")
+    way = next(place.rglob("*to-T1w*xfm.txt"))
+    way.rename(way.with_name(way.name.replace("to-T1w", "to-anat")))
+    assert not any(item.is_usable() for item in find_cases(place).items)  # nothing says which tracer
+    about = {"GeneratedBy": [{"Name": "PETPrep"}], "DatasetLinks": {"raw": str(tmp_path / "raw")}}
+    text(place / "dataset_description.json", about)
+    first, second = read_cases(place)
+    assert first.frames["InjectionStart"] == -1800
+    assert second.pet_to_t1.name.endswith("_from-petref_to-anat_mode-image_xfm.txt")
+    assert second.covariates == {"age": "72", "sex": "F"}
+
+
 def test_another_tracer_is_named(out: Path) -> None:
     sidecar = out / "sub-01/ses-a/pet/sub-01_ses-a_space-T1w_desc-preproc_pet.json"
     text(sidecar, {"TracerName": "PIB"})

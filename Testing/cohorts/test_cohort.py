@@ -436,8 +436,9 @@ def test_frames_of_a_dynamic_pet_are_averaged_and_named(tmp_path: Path) -> None:
     sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
     sidecar.write_text(json.dumps(times))
     found = []
-    for start_of_second in (1800, 1700):
-        sidecar.write_text(json.dumps({**times, "FrameTimesStart": [0, start_of_second, 2700]}))
+    for start_of_second in (1800, 1900):
+        starts = [0, start_of_second, start_of_second + 900]
+        sidecar.write_text(json.dumps({**times, "FrameTimesStart": starts}))
         with start(cases, tmp_path / "out", 1) as process:
             _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
@@ -445,6 +446,7 @@ def test_frames_of_a_dynamic_pet_are_averaged_and_named(tmp_path: Path) -> None:
         case = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["sub-01"]
         assert f"its PET is {about['frames']}" in case["notes"]
         assert about["frames_moved_mm"] < 0.5
+        assert about["frames_window"] == "30 to 60 min"
         found.append(about["frames"])
     assert "mean of frames 2 to 3 of 3, 30 to 60 min after injection" in found[0]
-    assert "28.3 to 60 min" in found[1]
+    assert "31.7 to 61.7 min" in found[1]

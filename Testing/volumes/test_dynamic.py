@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_files import FRAME, item, write_enhanced, write_series
@@ -18,6 +19,9 @@ from DualGlowLib.volumes.lattices import coordinates
 SHAPE, AFFINE = (26, 30, 24), np.diag([6.0, 6.0, 6.0, 1.0])
 STARTS, DURATIONS = [300 * k for k in range(6)], [300] * 6
 ADNI = {"FrameTimesStart": STARTS, "FrameDuration": DURATIONS, "InjectionStart": -1800}
+MINUTES, MILLISECONDS = (
+    {key: (np.array(value) * unit).tolist() for key, value in ADNI.items()} for unit in (1 / 60, 1000)
+)
 
 
 def brain(shift: float = 0.0) -> np.ndarray:
@@ -68,8 +72,12 @@ def test_values_without_correction_for_decay_are_brought_to_one_time() -> None:
 @pytest.mark.parametrize(
     ("about", "window", "says"),
     [
-        ({}, (30, 60), "times are not known (no FrameTimesStart and FrameDuration)"),
-        ({**ADNI, "FrameDuration": None}, (30, 60), "(no FrameDuration)"),
+        ({}, (30, 60), "times are not known (no FrameTimesStart and FrameDuration in numbers)"),
+        ({**ADNI, "FrameDuration": None}, (30, 60), "(no FrameDuration in numbers)"),
+        ({**ADNI, "FrameDuration": ["300"] * 6}, (30, 60), "(no FrameDuration in numbers)"),
+        ({**ADNI, "FrameDuration": [300] * 5 + [0]}, (30, 60), "positive duration for each frame"),
+        (MINUTES, (30, 60), "they would cover it if their times were minutes, which must be seconds"),
+        (MILLISECONDS, (30, 60), "they would cover it if their times were milliseconds, which must be seconds"),
         ({**ADNI, "InjectionStart": None}, (30, 60), "when the tracer was injected (InjectionStart"),
         ({**ADNI, "FrameTimesStart": STARTS[:5]}, (30, 60), "5 FrameTimesStart and 6 FrameDuration"),
         ({**ADNI, "FrameTimesStart": STARTS[::-1]}, (30, 60), "frames that overlap"),
@@ -89,6 +97,40 @@ def test_a_window_that_is_covered_in_part_is_doubtful(tmp_path: Path) -> None:
     assert "which covers 67% of the wanted 30 to 75 min" in doubt
 
 
+def test_frames_that_reach_far_out_of_the_window_are_doubtful(tmp_path: Path) -> None:
+    about = {"FrameTimesStart": [0, 900], "FrameDuration": [900, 3600], "InjectionStart": 0}
+    (doubt,) = frame_doubts(read_pet(nifti(tmp_path, frames(2)), (30, 60), about))
+    assert "frame 2 of 2, 15 to 75 min after injection" in doubt
+    assert "of which 50% is outside the wanted 30 to 60 min" in doubt
+
+
+def test_a_frame_that_is_missing_is_doubtful(tmp_path: Path) -> None:
+    about = {key: [x for k, x in enumerate(ADNI[key]) if k != 3] for key in ("FrameTimesStart", "FrameDuration")}
+    (doubt,) = frame_doubts(read_pet(nifti(tmp_path, frames(5)), about={**ADNI, **about}))
+    assert "which covers 83% of the wanted 30 to 60 min" in doubt
+
+
+def test_a_frame_that_shows_nothing_is_named(tmp_path: Path) -> None:
+    data = frames()
+    data[..., 4] = 0
+    with pytest.raises(InputError, match=r"pet.nii.gz, frame 5, has the same value"):
+        read_pet(nifti(tmp_path, data), about=ADNI)
+
+
+def test_a_frame_that_shows_no_head_is_named(tmp_path: Path) -> None:
+    data = frames()
+    data[..., 4] = 0
+    data[1, 1, 1, 4] = 1
+    with pytest.raises(InputError, match="frame 5 shows no head like that of the middle one"):
+        read_pet(nifti(tmp_path, data), about=ADNI)
+
+
+def test_noise_is_no_motion(tmp_path: Path) -> None:
+    data = frames()
+    data += np.random.default_rng(0).normal(0, 200, data.shape)  # a fifth of the brain's uptake
+    assert read_pet(nifti(tmp_path, data), about=ADNI).meta["frames_moved_mm"] < 1
+
+
 def test_motion_between_frames(tmp_path: Path) -> None:
     scan = read_pet(nifti(tmp_path, frames(moved={1: 5.0})), about=ADNI)
     assert scan.meta["frames_moved_mm"] == pytest.approx(5.0, abs=0.7)
@@ -102,6 +144,10 @@ def test_a_static_pet_is_read_as_it_is(tmp_path: Path) -> None:
     path = nifti(tmp_path, frames(1)[..., 0])
     assert check_pet(path, (0, 1)) == ""
     assert "frames" not in read_pet(path).meta
+    nib.save(nib.Nifti1Image(frames(1).astype(np.float32), AFFINE), path)  # a fourth axis of one frame
+    assert nib.load(path).shape == (*SHAPE, 1)
+    assert check_pet(path) == ""
+    assert read_pet(path).shape == SHAPE
 
 
 def test_times_may_be_whole_numbers_or_not_but_numbers() -> None:
@@ -154,6 +200,44 @@ def test_frames_of_a_dicom_series(tmp_path: Path, more: dict[str, str]) -> None:
     assert scan.meta["units"] == "SUVbw"
     assert "frames 1 to 6 of 6, 30 to 60 min" in scan.meta["frames"]
     assert "frames 5 to 6 of 6, 50 to 60 min" in check_pet(tmp_path, (50, 60))
+
+
+def test_a_static_dicom_series_goes_before_a_dynamic_one(tmp_path: Path) -> None:
+    dynamic_series(tmp_path / "dynamic", 3)
+    write_series(
+        tmp_path / "static", np.rint(brain()).astype(np.int16), AFFINE, "PT", ActualFrameDuration="1800000",
+        RadiopharmaceuticalInformationSequence=[item(**TRACER)], SeriesInstanceUID=f"{FRAME}.7", **TAGS,
+    )  # fmt: skip
+    assert check_pet(tmp_path) == ""
+    assert read_pet(tmp_path).meta["series_uid"] == f"{FRAME}.7"
+
+
+def test_values_that_are_not_corrected_for_decay_without_a_weight(tmp_path: Path) -> None:
+    """SUV can't be had, and the later frame is brought up to the earlier one's time all the same."""
+    data = dynamic_series(tmp_path, 2, DecayCorrection="NONE", CorrectedImage=["ATTN"], PatientWeight="")
+    scan = read_pet(tmp_path, (30, 40))
+    assert scan.meta["units"] == "Bq/ml"
+    factors = [2 ** ((1800 + 150 + 300 * k) / 6586.2) / 2 for k in range(2)]
+    expected = np.tensordot(data, factors, 1)
+    assert sorted(scan.data.ravel())[-100:] == pytest.approx(sorted(expected.ravel())[-100:], rel=2e-3)
+
+
+def test_one_time_of_decay_for_all_frames(tmp_path: Path) -> None:
+    """A series that was stored later, without reference times: the first frame says to when all are corrected."""
+    data = dynamic_series(tmp_path, 6, SeriesTime="150000", FrameReferenceTime="")
+    scan = read_pet(tmp_path, (45, 60))
+    expected = data[..., 3:].mean(axis=-1) * 70e3 / (370e6 * 2 ** (-1800 / 6586.2))
+    assert sorted(scan.data.ravel())[-100:] == pytest.approx(sorted(expected.ravel())[-100:], rel=2e-3)
+
+
+def test_frames_in_two_units_are_not_averaged(tmp_path: Path) -> None:
+    dynamic_series(tmp_path, 2, DecayCorrection="NONE", CorrectedImage=["ATTN"])
+    for path in (tmp_path / "1").iterdir():
+        header = pydicom.dcmread(path)
+        header.PatientWeight = None
+        header.save_as(path)
+    with pytest.raises(InputError, match=r"time frames in different units \(Bq/ml and SUVbw\)"):
+        read_pet(tmp_path, (30, 40))
 
 
 def test_frames_of_a_dicom_series_without_times(tmp_path: Path) -> None:

@@ -116,7 +116,10 @@ def read_volumes(path: Path, volumes: Sequence[int]) -> list[Scan]:
     path = _beside(path, "img", "hdr") or path
     kind, head = _opened(path)
     found, affine, meta = _read_nibabel(path, kind, head, volumes)
-    return [checked_scan(data, affine, dict(meta), path) for data in found]
+    return [
+        checked_scan(data, affine, dict(meta), f"{path}, frame {k + 1},")
+        for k, data in zip(volumes, found, strict=True)
+    ]
 
 
 def scan_shape(path: Path) -> tuple[int, ...]:
@@ -335,8 +338,8 @@ def _check_dtype(dtype: np.dtype, path: Path) -> None:
         raise InputError(f"{path} holds voxels of type {dtype}, which are not plain numbers; give a scalar volume.")
 
 
-def checked_scan(data: np.ndarray, affine: np.ndarray, meta: dict, path: Path) -> Scan:
-    """The scan, after the checks that need its voxels.
+def checked_scan(data: np.ndarray, affine: np.ndarray, meta: dict, path: Path | str) -> Scan:
+    """The scan, after the checks that need its voxels; ``path`` names it in messages.
 
     Raises:
         InputError: as ``read_scan``.

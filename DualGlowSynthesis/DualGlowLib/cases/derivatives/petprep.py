@@ -20,20 +20,19 @@ __all__ = ["find_petprep", "is_petprep"]
 
 def is_petprep(folder: Path) -> bool:
     """Whether ``dataset_description.json`` says that PETPrep made the directory."""
-    try:
-        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8-sig"))
-        return any(str(one["Name"]).lower() == "petprep" for one in about["GeneratedBy"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    makers = _description(folder).get("GeneratedBy")
+    makers = makers if isinstance(makers, list) else []
+    return any(isinstance(one, dict) and str(one.get("Name")).lower() == "petprep" for one in makers)
 
 
 def find_petprep(folder: Path) -> list[Finding]:
     """Every ``sub-*/[ses-*/]`` with a PET in the space of its T1, or with the transform to it.
 
-    The PET is not registered to the T1 again, and its mask is PETPrep's. What PETPrep leaves out, tables of the people
-    and times of the frames, comes from the BIDS directory in whose ``derivatives/`` it lies.
+    The PET is not registered to the T1 again, and its mask is PETPrep's. What PETPrep leaves out, tables of the people,
+    tracer and time of injection, comes from the BIDS directory in whose ``derivatives/`` it lies, or else the one that
+    its description links as ``raw``.
     """
-    raw = folder.parent.parent if folder.parent.name == "derivatives" else folder
+    raw = folder.parent.parent if folder.parent.name == "derivatives" else _linked(folder)
     people = People(folder if (folder / "participants.tsv").exists() else raw, raw)
     found = []
     for subject in sorted((path for path in folder.glob("sub-*") if path.is_dir()), key=lambda path: path.name):
@@ -78,13 +77,30 @@ def _finding(folder: Path, subject: Path, people: People, sessions: list[str], r
     return finding
 
 
+def _description(folder: Path) -> dict:
+    try:
+        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _linked(folder: Path) -> Path:
+    """The raw directory by the description's DatasetLinks; the folder itself where none is there."""
+    links = _description(folder).get("DatasetLinks")
+    link = str(links.get("raw", "")).removeprefix("file://") if isinstance(links, dict) else ""
+    return folder / link if link and (folder / link).is_dir() else folder
+
+
 def _native(folder: Path, ending: str) -> list[Path]:
     return [path for path in images(folder, ending) if "space" not in entities(path)]
 
 
 def _to_t1(pet: Path) -> Path | None:
     """The transform from a PET's own space to its T1, of the PET's run."""
-    ways = sorted(pet.parent.glob("*_from-petref_to-T1w_mode-image*_xfm.txt"))
+    ways = [
+        path for to in ("T1w", "anat") for path in sorted(pet.parent.glob(f"*_from-petref_to-{to}_mode-image*_xfm.txt"))
+    ]
     own = {key: value for key, value in entities(pet).items() if key not in ("desc", "trc", "rec")}
     return next((way for way in ways if own.items() <= entities(way).items()), None)
 

@@ -15,7 +15,7 @@ from ..reading import checked_scan
 from ..scan import Scan
 from .file import number
 from .series import Frame, Series
-from .suv import injection_to_frame, seconds_of_frame
+from .suv import falls_with_decay, injection_to_frame, seconds_of_frame
 from .volume import find_series, read_series, stack
 
 __all__ = ["dynamic_series", "read_frames"]
@@ -57,7 +57,8 @@ def dynamic_series(path: Path) -> tuple[FrameTimes, list[Series]] | None:
             known.append((start + later, length, frames))
         known.sort(key=lambda frame: frame[0])
         try:
-            times = FrameTimes(*(tuple(one[k] for one in known) for k in (0, 1)), True)
+            starts, lengths = (tuple(one[k] for one in known) for k in (0, 1))
+            times = FrameTimes(starts, lengths, not falls_with_decay(series.frames))
         except ValueError as error:
             raise InputError(f"{where} has {error}; give one volume, such as the mean of the frames.") from None
         series = [_alone(series, frames) for _, _, frames in known]
@@ -66,13 +67,17 @@ def dynamic_series(path: Path) -> tuple[FrameTimes, list[Series]] | None:
     return times, series
 
 
-def read_frames(series: Sequence[Series], path: Path) -> list[Scan]:
-    """Each time frame as a scan, in SUVbw where its tags allow.
+def read_frames(series: Sequence[Series], frames: Sequence[int], path: Path) -> list[Scan]:
+    """Some time frames as scans, by their numbers from 0; in SUVbw where the tags allow.
+
+    Args:
+        series: all frames, from ``dynamic_series``: the first of them tells best to which time all are corrected.
 
     Raises:
         InputError: as ``read_scan``.
     """
-    return [checked_scan(*read_series(one, path), path) for one in series]
+    every = [frame for one in series for frame in one.frames]
+    return [checked_scan(*read_series(series[k], path, every), f"{path}, frame {k + 1},") for k in frames]
 
 
 def _alone(series: Series, frames: list[Frame]) -> Series:

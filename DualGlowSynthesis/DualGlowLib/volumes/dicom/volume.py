@@ -7,6 +7,7 @@ import re
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +53,10 @@ def read_dicom(path: Path, series: str | None = None, pet: bool = False) -> tupl
         return read_series(find_series(path, series, pet), path)
 
 
-def read_series(chosen: Series, path: Path) -> tuple[np.ndarray, np.ndarray, dict]:
-    """``read_dicom`` of a series that is known."""
+def read_series(
+    chosen: Series, path: Path, acquired: Sequence[Frame] | None = None
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """``read_dicom`` of a series that is known; ``acquired`` is what it is a part of (``suv_factors``)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frames, affine = stack(chosen, path)
@@ -62,7 +65,7 @@ def read_series(chosen: Series, path: Path) -> tuple[np.ndarray, np.ndarray, dic
         if chosen.modality == "PT":
             meta["units"] = stated_units(frames[0].header)
             if "synthetic" not in meta:
-                factors, reason = suv_factors(frames)
+                factors, reason = suv_factors(frames, acquired)
                 if factors is None:
                     meta["no_suv"] = reason
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
@@ -15,6 +16,7 @@ __all__ = ["largest_motion"]
 
 _VOXEL = 4.0  # millimetres: about what a PET resolves
 _WARM = 0.35  # of the brightest: the brain
+_ALIKE = 0.1  # squared correlation within the brain; a head of noisy frames has far more, other things less
 
 
 def largest_motion(frames: Sequence[np.ndarray], affine: np.ndarray) -> tuple[float, int]:
@@ -25,7 +27,7 @@ def largest_motion(frames: Sequence[np.ndarray], affine: np.ndarray) -> tuple[fl
         affine: 4×4 of all, voxels to RAS millimetres.
 
     Returns:
-        Millimetres, mean over the brain's warm voxels, and which frame, from 0.
+        Millimetres, mean over the brain's warm voxels, and which frame, from 0; infinite where it shows something else.
     """
     shape, coarse = box_lattice(np.ones(frames[0].shape, bool), affine, 0.0, _VOXEL)
     small = [resample(frame, affine, shape, coarse) for frame in frames]
@@ -54,7 +56,9 @@ def _moved(fixed: np.ndarray, moving: np.ndarray, affine: np.ndarray, warm: np.n
     method.SetInitialTransform(transform, True)
     try:
         method.Execute(*(Scan(volume, affine).to_sitk() for volume in (fixed, moving)))
-    except RuntimeError:  # they have nothing in common
-        return float("inf")
+    except RuntimeError:  # they don't even overlap
+        return inf
+    if -method.GetMetricValue() < _ALIKE:
+        return inf
     there = np.array([transform.TransformPoint(point) for point in points.tolist()])
     return float(np.linalg.norm(there - points, axis=1).mean())

@@ -31,9 +31,9 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
         about: the BIDS sidecar of a NIfTI, which says when its frames were acquired.
 
     Returns:
-        The scan. Of a dynamic one ``meta`` also has ``frames`` (what was averaged, in words), ``frames_covered`` (part
-        of the window), ``frames_moved_mm`` and ``frames_moved_most`` (which frame, from 1); ``frame_doubts`` judges
-        them.
+        The scan. Of a dynamic one ``meta`` also has ``frames`` (what was averaged, in words), ``frames_window``
+        (that was asked for), ``frames_covered`` (part of the window), ``frames_outside`` (part of the frames' time),
+        ``frames_moved_mm`` and ``frames_moved_most`` (which frame, from 1); ``frame_doubts`` judges them.
 
     Raises:
         InputError: as ``read_scan``; where the frames' times are not known, don't cover half of the window, or the head
@@ -47,7 +47,15 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
     for scan in scans[1:]:
         if scan.shape != first.shape or not np.allclose(scan.affine, first.affine, atol=1e-3):
             raise InputError(f"{path} has time frames on different lattices; give one volume, such as their mean.")
+        if scan.meta.get("units") != first.meta.get("units"):
+            units = " and ".join(sorted({str(one.meta.get("units")) for one in scans}))
+            raise InputError(f"{path} has time frames in different units ({units}); give one volume in one of them.")
     moved, which = largest_motion([scan.data for scan in scans], first.affine) if len(scans) > 1 else (0.0, 0)
+    if not np.isfinite(moved):
+        raise InputError(
+            f"{path} can't be averaged: frame {chosen.frames[which] + 1} shows no head like that of the middle one; "
+            "choose a window without it (--pet-window)."
+        )
     if moved > _MOST_MOTION:
         raise InputError(
             f"{path} can't be averaged: in frame {chosen.frames[which] + 1} the head lies {moved:.0f} mm from where it "
@@ -60,7 +68,9 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
     meta = {
         **first.meta,
         "frames": chosen.text,
+        "frames_window": f"{window[0]:g} to {window[1]:g} min",
         "frames_covered": round(chosen.covered, 3),
+        "frames_outside": round(chosen.outside, 3),
         "frames_moved_mm": round(moved, 2),
         "frames_moved_most": chosen.frames[which] + 1,
     }
@@ -80,7 +90,7 @@ def check_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping |
 def frame_doubts(pet: Scan) -> list[str]:
     """A sentence for what is not as it should be in the frames that were averaged; none for a static PET."""
     reasons = []
-    if pet.meta.get("frames_covered", 1.0) < FULL - 1e-6:
+    if pet.meta.get("frames_covered", 1.0) < FULL - 1e-3 or pet.meta.get("frames_outside", 0.0) > 1 - FULL + 1e-3:
         reasons.append(f"The PET is {pet.meta['frames']}.")
     if (moved := pet.meta.get("frames_moved_mm", 0.0)) > _SURE_MOTION:
         reasons.append(
@@ -102,7 +112,7 @@ def _dynamic(
         if found is None:
             return None, lambda frames: []
         times, series = found
-        return times.within(window, str(path)), lambda frames: read_frames([series[k] for k in frames], path)
+        return times.within(window, str(path)), lambda frames: read_frames(series, frames, path)
     count = volume_count(path)
     if count == 1:
         return None, lambda frames: []

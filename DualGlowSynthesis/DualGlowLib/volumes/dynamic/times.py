@@ -27,12 +27,14 @@ class Chosen:
         frames: their numbers, from 0.
         weights: of each in the mean; they sum to 1, or more where they undo decay.
         covered: part of the window that they fill.
+        outside: part of their time that lies outside the window.
         text: what is averaged, in words.
     """
 
     frames: tuple[int, ...]
     weights: tuple[float, ...]
     covered: float
+    outside: float
     text: str
 
 
@@ -70,18 +72,14 @@ class FrameTimes:
         Raises:
             InputError: if they cover less than half of the window.
         """
-        first, last = (60.0 * minutes for minutes in window)
-        frames = [
-            k for k, (start, length) in enumerate(zip(self.starts, self.durations, strict=True))
-            if first <= start + length / 2 <= last
-        ]  # fmt: skip
-        inside = [min(self.starts[k] + self.durations[k], last) - max(self.starts[k], first) for k in frames]
-        covered, wanted = sum(inside) / (last - first), f"{window[0]:g} to {window[1]:g} min after injection"
+        frames, inside = self._in(window)
+        covered = inside / (60 * (window[1] - window[0]))
+        wanted = f"{window[0]:g} to {window[1]:g} min after injection"
         there = f"{_minutes(self.starts[0])} to {_minutes(self.starts[-1] + self.durations[-1])} min"
         if covered < _LEAST:
             raise InputError(
                 f"{where} has frames from {there} after injection, which cover {covered:.0%} of the wanted {wanted}; "
-                "choose the window with --pet-window."
+                f"{self._in_other_units(window) or 'choose the window with --pet-window'}."
             )
         # Uncorrected values are brought to the time of injection, or a late frame would count for less.
         rate = 0.0 if self.decay_corrected else 1 / _HALF_LIFE
@@ -91,9 +89,27 @@ class FrameTimes:
         spread = f"{_minutes(self.starts[frames[0]])} to {_minutes(end)}"
         count = f"frames {frames[0] + 1} to {frames[-1] + 1}" if len(frames) > 1 else f"frame {frames[0] + 1}"
         text = f"the mean of {count} of {len(self.starts)}, {spread} min after injection, weighted by duration"
+        outside = 1 - inside / total
         if covered < FULL - 1e-6:
             text += f", which covers {covered:.0%} of the wanted {wanted}"
-        return Chosen(tuple(frames), tuple(weight / total for weight in weights), covered, text)
+        elif outside > 1 - FULL + 1e-6:
+            text += f", of which {outside:.0%} is outside the wanted {wanted}"
+        return Chosen(tuple(frames), tuple(weight / total for weight in weights), covered, outside, text)
+
+    def _in(self, window: tuple[float, float], unit: float = 1.0) -> tuple[list[int], float]:
+        """The frames whose middle lies in a window, and the seconds of it that they fill; if times are in a unit."""
+        first, last = (60.0 * minutes for minutes in window)
+        spans = [
+            (unit * start, unit * (start + length)) for start, length in zip(self.starts, self.durations, strict=True)
+        ]
+        frames = [k for k, (start, end) in enumerate(spans) if first <= (start + end) / 2 <= last]
+        return frames, sum(min(spans[k][1], last) - max(spans[k][0], first) for k in frames)
+
+    def _in_other_units(self, window: tuple[float, float]) -> str:
+        for unit, name in ((60.0, "minutes"), (0.001, "milliseconds")):
+            if self._in(window, unit)[1] >= _LEAST * 60 * (window[1] - window[0]):
+                return f"they would cover it if their times were {name}, which must be seconds"
+        return ""
 
 
 def _minutes(seconds: float) -> str:
@@ -116,7 +132,7 @@ def bids_times(about: Mapping, count: int, where: str) -> FrameTimes:
     missing = [key for key, found in zip(("FrameTimesStart", "FrameDuration"), lists, strict=True) if not found]
     if missing:
         raise InputError(
-            f"{where} holds {count} volumes whose times are not known (no {' and '.join(missing)}); {ask}."
+            f"{where} holds {count} volumes whose times are not known (no {' and '.join(missing)} in numbers); {ask}."
         )
     injected = about.get("InjectionStart")
     if isinstance(injected, bool) or not isinstance(injected, int | float):
@@ -130,7 +146,7 @@ def bids_times(about: Mapping, count: int, where: str) -> FrameTimes:
             "FrameDuration; correct it."
         )
     try:
-        corrected = about.get("ImageDecayCorrected") is not False
+        corrected = str(about.get("ImageDecayCorrected")).lower() != "false"
         return FrameTimes(tuple(start - injected for start in lists[0]), tuple(lists[1]), corrected)
     except ValueError as error:
         raise InputError(f"{where}: its sidecar has {error} (FrameTimesStart, FrameDuration); correct it.") from None
