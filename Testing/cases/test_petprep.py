@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from DualGlowLib.cases.layouts import find_cases, read_cases
+from DualGlowLib.cases.report import validate_cases
 from DualGlowLib.preparation.transforms import read_transform
 
 TIMES = {"FrameTimesStart": [0, 300], "FrameDuration": [300, 300], "InjectionStart": -1800, "TracerName": "FDG"}
@@ -87,6 +88,13 @@ def test_another_tracer_is_named(out: Path) -> None:
     first, second = find_cases(out).items
     assert first.no_pet == "no FDG-PET (PIB only)"
     assert second.is_usable()
+
+
+def test_a_transform_that_is_none(out: Path) -> None:
+    next(out.rglob("*xfm.txt")).write_text("nothing")
+    (item,) = (item for item in validate_cases(out).unusable)
+    assert item.name == "sub-01_ses-b"
+    assert "xfm.txt" in item.no_pet
 
 
 def test_a_pet_without_a_way_to_its_t1_is_not_used(out: Path) -> None:

@@ -145,9 +145,22 @@ def validate_cases(
             ]
             if not item.no_pet:
                 item.no_pet = _unreadable(item.case.pet, deep, item.choices, pet_window, item.case.frames)
+            if not item.no_pet and item.case.pet_to_t1 is not None:
+                item.no_pet = _no_transform(item.case.pet_to_t1)
         if progress:
             progress(item.name, (index + 1) / len(found.items))
     return Report(found, deep)
+
+
+def _no_transform(path: Path) -> str:
+    """Why the transform from PET to T1 can't be used; empty if it can."""
+    from ..preparation.transforms import read_transform
+
+    try:
+        read_transform(path)
+    except InputError as error:
+        return str(error).rstrip(".")
+    return ""
 
 
 def _unreadable(

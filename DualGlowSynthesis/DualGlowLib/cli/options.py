@@ -58,8 +58,9 @@ def add_layout(command: argparse.ArgumentParser) -> None:
 
 def add_pet_window(command: argparse.ArgumentParser) -> None:
     """``--pet-window``."""
-    text = "minutes after injection whose frames are averaged of a dynamic PET (default: %(default)s)"
     usual = Preparation().pet_window
+    shown = " ".join(f"{minutes:g}" for minutes in usual)
+    text = f"minutes after injection whose frames are averaged of a dynamic PET (default: {shown})"
     command.add_argument("--pet-window", nargs=2, type=float, default=usual, metavar=("FROM", "TO"), help=text)
 
 
