@@ -47,7 +47,7 @@ def test_six_frames_of_adni(tmp_path: Path) -> None:
     data = frames()
     scan = read_pet(nifti(tmp_path, data), about=ADNI)
     np.testing.assert_allclose(scan.data, data.mean(axis=-1), rtol=1e-4)
-    assert scan.meta["frames"] == "the mean of frames 1 to 6 of 6, 30 to 60 min after injection, weighted by duration"
+    assert scan.meta["frames"] == "the mean, weighted by duration, of frames 1 to 6 of 6, 30 to 60 min after injection"
     assert scan.meta["frames_moved_mm"] < 0.3
     assert frame_doubts(scan) == []
 
@@ -58,7 +58,7 @@ def test_the_window_and_the_durations_count(tmp_path: Path) -> None:
     path = nifti(tmp_path, data)
     np.testing.assert_allclose(read_pet(path, about=about).data, (data[..., 1] + 2 * data[..., 2]) / 3, rtol=1e-4)
     np.testing.assert_allclose(read_pet(path, (60, 70), about).data, data[..., 3], rtol=1e-4)
-    assert check_pet(path, (60, 70), about).startswith("the mean of frame 4 of 4, 60 to 70 min")
+    assert check_pet(path, (60, 70), about) == "frame 4 of 4, 60 to 70 min after injection"
 
 
 def test_values_without_correction_for_decay_are_brought_to_one_time() -> None:
@@ -278,6 +278,6 @@ def test_the_sidecar_of_a_case_reaches_the_reader(tmp_path: Path) -> None:
     (tmp_path / "sub-1/pet/sub-1_trc-18FFDG_pet.json").write_text(json.dumps(ADNI))
     (item,) = validate_cases(tmp_path, deep=True).findings.items
     assert item.is_usable()
-    assert "its PET is the mean of frames 1 to 6 of 6" in item.choices[0]
+    assert "of frames 1 to 6 of 6, 30 to 60 min" in item.choices[0]
     (item,) = validate_cases(tmp_path, pet_window=(60, 90)).unusable
     assert "which cover 0% of the wanted 60 to 90 min" in item.no_pet

@@ -51,7 +51,7 @@ def entities(path: Path) -> dict[str, str]:
     return dict(re.findall(r"(?:^|_)([A-Za-z]+)-([A-Za-z0-9]+)", stem(path)))
 
 
-def sidecar(path: Path) -> dict:
+def sidecar(path: Path, inherited: bool = True) -> dict:
     """What JSON says of an image: its sidecar, over what it inherits in BIDS; empty where there is none to be read.
 
     Inherited is from files of the same suffix that name no entity which the image doesn't have, beside it and in the
@@ -60,7 +60,7 @@ def sidecar(path: Path) -> dict:
     """
     own = path.parent / f"{stem(path)}.json"
     values: dict = {}
-    for other in (*_inherited(path), own):
+    for other in (*(_inherited(path) if inherited else ()), own):
         try:
             found = json.loads(other.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):

@@ -20,7 +20,7 @@ from ..cases.sidecars import pet_keys, t1_keys
 from ..errors import InputError
 from ..outputs import kind_of_file
 from ..preparation.settings import Preparation
-from ..volumes.dynamic.pet import read_pet
+from ..volumes.dynamic.pet import frame_note, read_pet
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
@@ -227,7 +227,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
         pet = _as_delivered(pet, case.suvr, prepared)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
     series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
-    series += [f"its PET is {pet.scan.meta['frames']}"] if pet and "frames" in pet.scan.meta else []
+    series += [f"its PET is {averaged}"] if pet and (averaged := frame_note(pet.scan)) else []
     order = ("good", "doubtful", "refused")
     about = {
         "status": max((one.verdict.status for one in found.values()), key=order.index),
@@ -343,7 +343,9 @@ def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
     }
     pictures = {"T1w": noted(t1_picture(prepared), told["t1"])}
     if pet is not None:
-        pictures["pet"] = noted(pet_picture(prepared, pet), told["pet"])
+        averaged = frame_note(pet.scan)
+        said = [told["pet"].rstrip("."), f"Its PET is {averaged}." if averaged else ""]
+        pictures["pet"] = noted(pet_picture(prepared, pet), ". ".join(filter(None, said)))
     (job.out / "qc").mkdir(exist_ok=True)
     return [write_png(rgb, job.out / "qc" / f"{job.name}_{suffix}.png") for suffix, rgb in pictures.items()]
 

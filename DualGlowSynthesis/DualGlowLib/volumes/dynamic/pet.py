@@ -14,7 +14,7 @@ from ..scan import Scan
 from .motion import largest_motion
 from .times import FULL, WINDOW, Chosen, bids_times
 
-__all__ = ["check_pet", "frame_doubts", "read_pet"]
+__all__ = ["check_pet", "frame_doubts", "frame_note", "read_pet"]
 
 _SURE_MOTION, _MOST_MOTION = 3.0, 10.0  # millimetres; a PET resolves 4 to 8
 
@@ -33,7 +33,8 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
     Returns:
         The scan. Of a dynamic one ``meta`` also has ``frames`` (what was averaged, in words), ``frames_window``
         (that was asked for), ``frames_covered`` (part of the window), ``frames_outside`` (part of the frames' time),
-        ``frames_moved_mm`` and ``frames_moved_most`` (which frame, from 1); ``frame_doubts`` judges them.
+        and of several frames ``frames_moved_mm`` and ``frames_moved_most`` (which one, from 1); ``frame_doubts`` judges
+        them.
 
     Raises:
         InputError: as ``read_scan``; where the frames' times are not known, don't cover half of the window, or the head
@@ -71,9 +72,9 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
         "frames_window": f"{window[0]:g} to {window[1]:g} min",
         "frames_covered": round(chosen.covered, 3),
         "frames_outside": round(chosen.outside, 3),
-        "frames_moved_mm": round(moved, 2),
-        "frames_moved_most": chosen.frames[which] + 1,
     }
+    if len(scans) > 1:
+        meta.update(frames_moved_mm=round(moved, 2), frames_moved_most=chosen.frames[which] + 1)
     return Scan(data, first.affine, str(path), meta, np.logical_or.reduce(holes) if holes else None)
 
 
@@ -85,6 +86,14 @@ def check_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping |
     """
     chosen, _ = _dynamic(path, window, about or {})
     return "" if chosen is None else chosen.text
+
+
+def frame_note(pet: Scan) -> str:
+    """What was averaged, and how far the head moved, as part of a sentence; empty for a static PET."""
+    if "frames" not in pet.meta:
+        return ""
+    moved = pet.meta.get("frames_moved_mm")
+    return pet.meta["frames"] + ("" if moved is None else f"; between frames the head moved by {moved:.1f} mm at most")
 
 
 def frame_doubts(pet: Scan) -> list[str]:

@@ -87,8 +87,13 @@ class FrameTimes:
         total = sum(self.durations[k] for k in frames)
         end = self.starts[frames[-1]] + self.durations[frames[-1]]
         spread = f"{_minutes(self.starts[frames[0]])} to {_minutes(end)}"
-        count = f"frames {frames[0] + 1} to {frames[-1] + 1}" if len(frames) > 1 else f"frame {frames[0] + 1}"
-        text = f"the mean of {count} of {len(self.starts)}, {spread} min after injection, weighted by duration"
+        if len(frames) > 1:
+            text = (
+                f"the mean, weighted by duration, of frames {frames[0] + 1} to {frames[-1] + 1} of {len(self.starts)}"
+            )
+        else:
+            text = f"frame {frames[0] + 1} of {len(self.starts)}"
+        text += f", {spread} min after injection"
         outside = 1 - inside / total
         if covered < FULL - 1e-6:
             text += f", which covers {covered:.0%} of the wanted {wanted}"
