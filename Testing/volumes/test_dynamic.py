@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -176,14 +177,14 @@ TAGS = {
 }
 
 
-def dynamic_series(folder: Path, count: int, **more: str) -> np.ndarray:
+def dynamic_series(folder: Path, count: int, change: Callable | None = None, **more: str) -> np.ndarray:
     """Frames of 5 minutes from 10:30 on; the injection was at 10:00."""
     data = np.rint(frames(count)).astype(np.int16)
     for k in range(count):
         times = {"AcquisitionTime": f"10{30 + 5 * k:02d}00", "FrameReferenceTime": f"{(300 * k + 150) * 1000}"}
         tracer = [item(**TRACER)]
         write_series(
-            folder / str(k), data[..., k], AFFINE, "PT", ActualFrameDuration="300000",
+            folder / str(k), data[..., k], AFFINE, "PT", change, ActualFrameDuration="300000",
             RadiopharmaceuticalInformationSequence=tracer, **{**TAGS, **times, **more},
         )  # fmt: skip
     return data
@@ -200,6 +201,21 @@ def test_frames_of_a_dicom_series(tmp_path: Path, more: dict[str, str]) -> None:
     assert scan.meta["units"] == "SUVbw"
     assert "frames 1 to 6 of 6, 30 to 60 min" in scan.meta["frames"]
     assert "frames 5 to 6 of 6, 50 to 60 min" in check_pet(tmp_path, (50, 60))
+
+
+def test_times_that_differ_within_a_frame(tmp_path: Path) -> None:
+    def later(header: pydicom.Dataset, k: int) -> None:
+        header.AcquisitionTime = f"{header.AcquisitionTime}.{k:03d}"
+
+    dynamic_series(tmp_path, 3, later)
+    assert "of frames 1 to 3 of 3, 30 to 45 min" in check_pet(tmp_path, (30, 45))
+
+
+def test_a_dicom_frame_that_lacks_a_slice(tmp_path: Path) -> None:
+    dynamic_series(tmp_path, 2)
+    next((tmp_path / "1").iterdir()).unlink()
+    with pytest.raises(InputError, match="no whole time frames"):
+        check_pet(tmp_path, (30, 40))
 
 
 def test_a_static_dicom_series_goes_before_a_dynamic_one(tmp_path: Path) -> None:

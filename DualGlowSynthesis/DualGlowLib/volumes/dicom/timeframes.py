@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
 
 from ...errors import InputError
 from ..dynamic.times import FrameTimes
@@ -36,7 +35,7 @@ def dynamic_series(path: Path) -> tuple[FrameTimes, list[Series]] | None:
         places = len({round(frame.depth, 2) for frame in series.frames})
         if series.modality != "PT" or places < 2 or len(series.frames) == places:
             return None
-        groups, by_reference = _groups(list(series.frames), places)
+        groups, by_reference = _groups(list(series.frames))
         where = f"{path}, series {series},"
         if groups is None:
             raise InputError(
@@ -80,25 +79,30 @@ def read_frames(series: Sequence[Series], frames: Sequence[int], path: Path) -> 
     return [checked_scan(*read_series(series[k], path, every), f"{path}, frame {k + 1},") for k in frames]
 
 
-def _alone(series: Series, frames: list[Frame]) -> Series:
-    return replace(series, frames=tuple(frames), files=tuple(dict.fromkeys(frame.file for frame in frames)))
+def _alone(series: Series, frames: tuple[Frame, ...]) -> Series:
+    return replace(series, frames=frames, files=tuple(dict.fromkeys(frame.file for frame in frames)))
 
 
-def _groups(frames: list[Frame], places: int) -> tuple[list[list[Frame]] | None, bool]:
-    """The slices of each time frame, by whichever time tells them apart, None if none does; and whether that was the
-    reference time, which counts from the start of the series.
+def _groups(frames: list[Frame]) -> tuple[list[tuple[Frame, ...]] | None, bool]:
+    """The slices of each time frame, by whichever time tells them apart at every place, None if none does.
+
+    Times of the slices of one frame may differ a little. Also whether it was the reference time, which counts from the
+    start of the series.
     """
-    keys: tuple[Callable[[Frame], Hashable], ...] = (
+    places: dict[float, list[Frame]] = {}
+    for frame in frames:
+        places.setdefault(round(frame.depth, 2), []).append(frame)
+    if len({len(images) for images in places.values()}) > 1:
+        return None, False
+    keys: tuple[Callable[[Frame], float | None], ...] = (
         lambda frame: injection_to_frame(frame)[0],
-        lambda frame: str(frame.header.get("FrameReferenceTime", "")),
+        lambda frame: number(frame.header, "FrameReferenceTime"),
     )
     for by_reference, key in enumerate(keys):
-        found: dict[Hashable, list[Frame]] = {}
-        for frame in frames:
-            found.setdefault(key(frame), []).append(frame)
-        whole = all(
-            len(group) == places == len(set(np.round([frame.depth for frame in group], 2))) for group in found.values()
-        )
-        if whole and len(found) > 1 and None not in found:
-            return list(found.values()), bool(by_reference)
+        if any(key(frame) is None for frame in frames):
+            continue
+        groups = list(zip(*(sorted(images, key=key) for images in places.values()), strict=True))
+        spans = [(min(map(key, group)), max(map(key, group))) for group in groups]
+        if all(earlier[1] < later[0] for earlier, later in pairwise(spans)):
+            return groups, bool(by_reference)
     return None, False
