@@ -48,7 +48,10 @@ def test_a_head_in_dark_or_weakly_noisy_air_is_left_as_it_is() -> None:
 
 
 def test_a_noisy_ratio_image_is_prepared_and_says_so(shared: Path) -> None:
-    """Its brain mask is that of the same head in dark air, but for the skull, which is noise as well; with the user's mask nothing is said."""
+    """But for the skull, which is noise as well, its brain mask is that of the same head in dark air.
+
+    With the user's mask nothing is said.
+    """
     plain = prepare(read_scan(shared / "data/t1_real/ixi012_T1.nii.gz"), GRIDS["small"])
     image = read_scan(shared / "data/reports/mp2rage_uni_noise/uni.nii.gz")
     found = prepare(image, GRIDS["small"])

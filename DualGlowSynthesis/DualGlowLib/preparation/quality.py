@@ -326,8 +326,8 @@ def _voxel_doubts(quality: dict, scan: Scan) -> list[str]:
     found = []
     if quality["noisy_air"]:
         found.append(
-            "around the head lies noise as bright as tissue, as in an MP2RAGE's ratio image (UNI), which blurs the edge of "
-            "the brain; look at it, or give a brain mask (--mask)"
+            "around the head lies noise as bright as tissue, as in an MP2RAGE's ratio image (UNI), which makes the "
+            "brain's edge uncertain; look at it, or give a brain mask (--mask)"
         )
     if quality["wrapped"] >= _MIN_WRAPPED:
         found.append(
