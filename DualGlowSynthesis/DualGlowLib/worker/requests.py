@@ -17,6 +17,7 @@ from ..devices import check_devices
 from ..errors import InputError
 from ..pictures.drawing import write_png
 from ..provenance import Provenance, over_ages
+from ..startup import usual_priority
 from ..synthesis.question import Question
 from ..synthesis.session import Session
 from ..synthesis.synthesizer import Synthesis
@@ -72,7 +73,8 @@ class Commands:
         except OSError as error:
             where = bundle or "that ships"
             raise InputError(f"The model {where} can't be read ({error.strerror or error}); get it again.") from None
-        return Opened(about, self._session.device, self._session.device_reason)
+        reason = " ".join(filter(None, [self._session.device_reason, usual_priority()]))
+        return Opened(about, self._session.device, reason)
 
     def prepare(
         self,
