@@ -76,6 +76,16 @@ def test_the_pet_that_is_used(tmp_path: Path, names: list[str], sidecars: dict, 
     assert all(name in " ".join(item.choices) for name in names if not name.endswith(used))
 
 
+def test_reported_dynamic_before_static(shared: Path) -> None:
+    found = find_cases(shared / "data" / "reports" / "bids_rec_dynamic_before_static" / "bids").items
+    assert [item.case.pet and item.case.pet.name for item in found] == [
+        "sub-01_trc-18FFDG_rec-acstat_pet.nii.gz",
+        "sub-02_trc-fdg_run-02_pet.nii.gz",
+        None,
+    ]
+    assert "not corrected for attenuation" in found[2].no_pet
+
+
 def test_a_static_pet_inherits_the_sidecar_of_the_dynamic_one(tmp_path: Path) -> None:
     """By BIDS' rules it does, since its name has all entities of the other's."""
     names = ["trc-18FFDG_frames-1_pet", "trc-18FFDG_rec-acstat_frames-1_pet"]
