@@ -134,7 +134,7 @@ class Commands:
             steps.append(made.provenance)
 
         picture = self._session.sweep(Question.of(question), ages, step=step, progress=self._worker.progress)
-        return Swept(self._picture(picture, "montage"), over_ages(steps, ages))
+        return Swept(self._save(picture, "montage"), over_ages(steps, ages))
 
     def change(self, *, question: dict, since: float) -> Changed:
         """What has changed in the PET since an age, in SUVR and in per cent."""
@@ -186,9 +186,12 @@ class Commands:
         return path
 
     def _array(self, array: np.ndarray, what: str) -> str:
+        return self._save(np.asfortranarray(array, np.float32), what)  # as VTK keeps volumes: the window copies nothing
+
+    def _save(self, array: np.ndarray, what: str) -> str:
         path = self._path(what, ".npy")
         try:
-            np.save(path, np.asfortranarray(array, np.float32))  # as VTK keeps volumes: the window copies nothing
+            np.save(path, array)
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror or error}; free some space there.") from None
         return str(path)
