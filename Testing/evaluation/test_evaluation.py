@@ -179,13 +179,43 @@ def test_a_method_of_ones_own_is_evaluated_like_any(plain: Path, synthesizer: Sy
     assert "| grey matter |" in write_report(result, tmp_path / "report.json")
 
 
-def test_a_covariate_that_a_method_cannot_take_is_said_with_its_case(plain: Path, synthesizer: Synthesizer) -> None:
+def test_a_case_that_cannot_be_taken_is_left_out_for_all(plain: Path, synthesizer: Synthesizer, tmp_path: Path) -> None:
     class Young(Grey):
-        def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
-            raise InputError("age 90 is too much.")
+        name = "young"
 
-    with pytest.raises(InputError, match=r"^one: age 90 is too much\.$"):
-        evaluate([Young()], read_cases(plain), synthesizer.bundle.grid, 3.5)
+        def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
+            if int(covariates["age"]) > 75:
+                raise InputError("age 80 is too much.")
+            return super().predict(prepared, covariates)
+
+    cases, grid = read_cases(plain), synthesizer.bundle.grid
+    damaged = replace(cases[0], name="damaged", pet=plain / "participants.tsv")
+    result = evaluate([Grey(), Young()], [damaged, *cases], grid, 3.5)
+    assert [row["case"] for row in result["cases"]] == ["one"]
+    assert [one["case"] for one in result["left_out"]] == ["damaged", "two"]
+    assert result["left_out"][1]["reason"] == "age 80 is too much."
+    alone = evaluate([Grey()], cases[:1], grid, 3.5)["summary"]["grey matter"]
+    assert result["summary"]["grey matter"] == alone
+    assert "Left out: two: age 80 is too much." in write_report(result, tmp_path / "report.json")
+    with pytest.raises(InputError, match=r"^The case can't be evaluated; two: age 80 is too much\.$"):
+        evaluate([Young()], cases[1:], grid, 3.5)
+
+
+def test_an_outside_cohort_is_evaluated_without_those_that_the_model_cannot_take(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cohort, report = tmp_path / "cohort", tmp_path / "report.json"
+    shutil.copytree(plain, cohort)
+    (cohort / "participants.tsv").write_text("participant_id\tage\tsex\none\t70\tF\ntwo\t9\tM\n")
+    arguments = ["evaluate", str(resource("Models", DEFAULT_BUNDLE)), str(cohort), "--output", str(report), "--force"]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert "Left out: two: age 9 is outside the range" in capsys.readouterr().out
+    found = json.loads(report.read_text())
+    assert [row["case"] for row in found["cases"]] == ["one"]
+    assert [one["case"] for one in found["left_out"]] == ["two"]
+    (cohort / "participants.tsv").write_text("participant_id\tage\none\t7\ntwo\t9\n")
+    assert main([*arguments, "--device", "cpu"]) == 2
+    assert "None of the 2 cases can be evaluated; one: age 7 is outside" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,12 @@ def test_names_follow_bids(source: str, description: str, name: str) -> None:
     assert output_name(source, description) == name
 
 
+def test_a_name_without_its_folder_is_named_by_that_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "P-07").mkdir()
+    monkeypatch.chdir(tmp_path / "P-07")
+    assert output_name("T1.nii.gz") == "sub-P07_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"
+
+
 @pytest.mark.parametrize(
     "entity", ["acq", "ce", "rec", "run", "inv", "echo", "part", "chunk", "res", "space", "desc", "new"]
 )

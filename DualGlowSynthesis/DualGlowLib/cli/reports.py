@@ -57,7 +57,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     cases = read_cases(arguments.cases)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
-    _check_covariates(bundle.config.covariates, cases, console)
+    cases, left_out = _taken(bundle.config.covariates, cases, console)
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table
@@ -75,7 +75,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         arguments.seed,
         lambda done, total: console.progress("evaluating", done / total),
     )
-    result |= probed
+    result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
     if probed:
         table += "\n\n" + leakage_table(probed["leakage"])
@@ -83,17 +83,27 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _check_covariates(covariates: Sequence[Covariate], cases: Sequence[Case], console: Console) -> None:
-    """Refuse a value that the model can't take before the first case is evaluated; name what no case has."""
-    for covariate in covariates:
-        known = 0
-        for case in cases:
-            try:
-                known += covariate.parse(case.attributes.get(covariate.name)) is not None
-            except InputError as error:
-                raise InputError(f"{case.name}: {error}") from None
-        if not known:
-            console.note(f"no case has {covariate.name}, which the model knows; it counts as unknown")
+def _taken(
+    covariates: Sequence[Covariate], cases: Sequence[Case], console: Console
+) -> tuple[list[Case], list[dict[str, str]]]:
+    """The cases whose covariates the model can take, and the others with the reason; what no case has is named."""
+    from ..evaluation.tables import none_left
+
+    taken, left_out, known = [], [], dict.fromkeys((one.name for one in covariates), 0)
+    for case in cases:
+        try:
+            values = {one.name: one.parse(case.attributes.get(one.name)) for one in covariates}
+        except InputError as error:
+            left_out.append({"case": case.name, "reason": str(error)})
+            continue
+        taken.append(case)
+        for name, value in values.items():
+            known[name] += value is not None
+    if left_out and not taken:
+        raise none_left(left_out)
+    for name in (name for name, count in known.items() if not count):
+        console.note(f"no case has {name}, which the model knows; it counts as unknown")
+    return taken, left_out
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:

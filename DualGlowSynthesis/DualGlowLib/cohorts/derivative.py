@@ -48,7 +48,7 @@ def check_folder(out: Path, planned: Iterable[Job]) -> None:
     if not _is_prepared(out) and not _is_begun(out):
         raise InputError(f"{out} is not empty and holds no prepared cohort; choose another folder.")
     for job in planned:
-        for path in filter(None, (job.case.t1, job.case.pet, job.case.mask)):
+        for path in filter(None, (job.case.t1, job.case.pet, job.case.mask, job.case.pet_to_t1)):
             if lies_in(path, out):
                 raise InputError(f"{out} holds {path}, which is to be prepared; give another folder for what is made.")
     refuse_links(out)

@@ -17,10 +17,11 @@ from .. import __version__
 from ..atlas.template import REFERENCE
 from ..cases.case import Case
 from ..cases.records import digest, hash_file, hash_input, is_whole, read_record, record_path, write_record
-from ..cases.sidecars import t1_keys
+from ..cases.sidecars import pet_keys, t1_keys
 from ..errors import InputError
 from ..outputs import kind_of_file
 from ..preparation.settings import Preparation
+from ..volumes.dynamic.pet import frame_note, read_pet
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
@@ -93,7 +94,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
     """
     inputs = {
         role: {"path": _relative(path, job.source), "sha256": hash_input(path)}
-        for role, path in (("t1", job.case.t1), ("pet", job.case.pet), ("mask", job.case.mask))
+        for role, path in _scans(job.case)
         if path is not None
     }
     how = {
@@ -105,6 +106,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
         "preparation": PREPARATION,
         "version": __version__,
         "resources": _resources(),
+        **({"frames": job.case.frames} if job.case.frames else {}),
         **({"notes": list(job.notes)} if job.notes else {}),
     }
     key = digest([{role: value["sha256"] for role, value in inputs.items()}, how])
@@ -120,6 +122,10 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
     # What goes wrong from here on (a full disk) is no fault of the case.
     outputs = _write_all(job, inputs, prepared, pet, progress) if found["status"] != "refused" else []
     return {**write_record(job.out, job.name, {**record, **found}, outputs), "kept": False}
+
+
+def _scans(case: Case) -> list[tuple[str, Path | None]]:
+    return [("t1", case.t1), ("pet", case.pet), ("mask", case.mask), ("pet_to_t1", case.pet_to_t1)]
 
 
 def case_folder(out: Path, subject: str, session: str) -> Path:
@@ -196,6 +202,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     """
     from ..preparation.pet import prepare_pet
     from ..preparation.t1 import prepare
+    from ..preparation.transforms import read_transform
 
     case, settings = job.case, job.settings
     share = 0.9 if case.pet is None else 0.6
@@ -206,7 +213,9 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
-        scan = read_scan(case.pet, pet=True)
+        scan = read_pet(case.pet, chosen.pet_window, case.frames)
+        if case.pet_to_t1 is not None:
+            scan = replace(scan, affine=read_transform(case.pet_to_t1) @ scan.affine)
         pet = prepare_pet(
             scan,
             prepared,
@@ -219,6 +228,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
         pet = _as_delivered(pet, case.suvr, prepared)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
     series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
+    series += [f"its PET is {averaged}"] if pet and (averaged := frame_note(pet.scan)) else []
     order = ("good", "doubtful", "refused")
     about = {
         "status": max((one.verdict.status for one in found.values()), key=order.index),
@@ -310,7 +320,8 @@ def _write_all(
             "Units": "SUVR",
             "ReferenceRegion": pet.reference,
             "ResolutionFWHM": pet.resolution,
-            "Sources": [inputs["pet"]["path"]],
+            **pet_keys(job.settings.preparation),
+            "Sources": [inputs[role]["path"] for role in ("pet", "pet_to_t1") if role in inputs],
             "Preparation": {**pet.to_dict(), "source": inputs["pet"]["path"]},
         }
         path = folder / "pet" / f"{job.name}_trc-18FFDG_{space}_desc-suvr_pet.nii.gz"
@@ -341,7 +352,9 @@ def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
     }
     pictures = {"T1w": noted(t1_picture(prepared), told["t1"])}
     if pet is not None:
-        pictures["pet"] = noted(pet_picture(prepared, pet), told["pet"])
+        averaged = frame_note(pet.scan)
+        said = [told["pet"].rstrip("."), f"Its PET is {averaged}." if averaged else ""]
+        pictures["pet"] = noted(pet_picture(prepared, pet), ". ".join(filter(None, said)))
     (job.out / "qc").mkdir(exist_ok=True)
     return [write_png(rgb, job.out / "qc" / f"{job.name}_{suffix}.png") for suffix, rgb in pictures.items()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from ..synthesis.predictor import Predictor, SamplingPredictor
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 
-__all__ = ["evaluate", "report_output", "write_report"]
+__all__ = ["evaluate", "none_left", "report_output", "write_report"]
+
+_LISTED = 10  # cases that were left out, in the table that people read
 
 
 def evaluate(
@@ -37,7 +39,8 @@ def evaluate(
     """Compare what methods predict with the PETs of cases that lie on a grid.
 
     Where the cases are simulated, their truth gives a further row, the conditional mean: no prediction from the MRI
-    can be better on average.
+    can be better on average. A case that can't be read, or that a method can't take (an age outside its range), is left
+    out for all methods, with the reason.
 
     Args:
         predictors: the methods, a model or a baseline; each with a name of its own. They never see the PETs.
@@ -51,36 +54,56 @@ def evaluate(
         progress: called with the number done and the number to do.
 
     Returns:
-        ``data_range_suvr``, ``summary`` (means over cases, by method; for samples with ``coverage_90``) and ``cases``
-        (each one's numbers).
+        ``data_range_suvr``, ``summary`` (means over cases, by method; for samples with ``coverage_90``), ``cases``
+        (each one's numbers) and ``left_out`` (``case`` and ``reason`` of each that was).
 
     Raises:
-        InputError: if there are no cases or no methods, or two of one name; for a case that does not lie on the grid;
-            and for a method that gives anything but finite numbers on it, or too few samples.
+        InputError: if there are no cases or no methods, or two of one name; if every case is left out; and for a
+            method that gives anything but finite numbers on the grid, or too few samples.
     """
     if not cases or not predictors:
         raise InputError(f"There are {len(predictors)} methods and {len(cases)} cases; give at least one of each.")
-    rows = []
+    rows, left_out = [], []
     for done, case in enumerate(cases):
-        t1, pet, mask = read_on_grid(case, grid)
         methods: dict[str, dict[str, float]] = {}
-        for name, image, sd in _images(predictors, PreparedT1(grid, t1, mask), case, samples, seed):
-            if name in methods:
-                raise InputError(
-                    f"Two rows of the report would be called {name!r}; give each method a name of its own."
-                )
-            methods[name] = {**vars(image_metrics(image, pet, mask, data_range))}
-            if sd is not None:
-                methods[name]["coverage_90"] = float((np.abs(pet - image) <= 1.645 * sd)[mask].mean())
-        rows.append({"case": case.name, "methods": methods})
+        try:
+            t1, pet, mask = read_on_grid(case, grid)
+            for name, image, sd in _images(predictors, PreparedT1(grid, t1, mask), case, samples, seed):
+                if name in methods:
+                    raise _MethodError(
+                        f"Two rows of the report would be called {name!r}; give each method a name of its own."
+                    )
+                methods[name] = {**vars(image_metrics(image, pet, mask, data_range))}
+                if sd is not None:
+                    methods[name]["coverage_90"] = float((np.abs(pet - image) <= 1.645 * sd)[mask].mean())
+        except _MethodError:
+            raise
+        except InputError as error:
+            left_out.append({"case": case.name, "reason": str(error)})
+        else:
+            rows.append({"case": case.name, "methods": methods})
         if progress:
             progress(done + 1, len(cases))
+    if not rows:
+        raise none_left(left_out)
     common = [name for name in rows[0]["methods"] if all(name in row["methods"] for row in rows)]
     summary = {
         name: {key: float(np.mean([row["methods"][name][key] for row in rows])) for key in rows[0]["methods"][name]}
         for name in common  # of a merged cohort only some may be simulated
     }
-    return {"data_range_suvr": data_range, "summary": summary, "cases": rows}
+    return {"data_range_suvr": data_range, "summary": summary, "cases": rows, "left_out": left_out}
+
+
+class _MethodError(InputError):
+    """A fault of a method, not of the case."""
+
+
+def none_left(left_out: Sequence[Mapping[str, str]]) -> InputError:
+    """What is said if every case is left out."""
+    count = (
+        f"None of the {len(left_out)} cases can be evaluated" if len(left_out) > 1 else "The case can't be evaluated"
+    )
+    return InputError(f"{count}; {left_out[0]['case']}: {left_out[0]['reason']}")
 
 
 def _images(
@@ -91,23 +114,20 @@ def _images(
     def checked(predictor: Predictor, image: np.ndarray) -> np.ndarray:
         image, shape = np.asarray(image), tuple(prepared.grid.shape)
         if image.shape != shape:
-            raise InputError(f"{predictor.name} gives a PET of the shape {image.shape} for {case.name}, not {shape}.")
+            raise _MethodError(f"{predictor.name} gives a PET of the shape {image.shape} for {case.name}, not {shape}.")
         if not np.isfinite(image).all():
-            raise InputError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case.name}.")
+            raise _MethodError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case.name}.")
         return image
 
     for predictor in predictors:
-        try:
-            image = predictor.predict(prepared, case.attributes)
-        except InputError as error:
-            raise InputError(f"{case.name}: {error}") from None
+        image = predictor.predict(prepared, case.attributes)
         yield predictor.name, checked(predictor, image), None
         if samples > 1 and isinstance(predictor, SamplingPredictor):
             draws = Draws()
             for image in islice(predictor.sample(prepared, case.attributes, samples, seed), samples):
                 draws.add(torch.tensor(checked(predictor, image), dtype=torch.float32))
             if draws.images.count < samples:
-                raise InputError(f"{predictor.name} draws {draws.images.count} PETs for {case.name}, not {samples}.")
+                raise _MethodError(f"{predictor.name} draws {draws.images.count} PETs for {case.name}, not {samples}.")
             found = draws.result()
             yield f"{predictor.name}, mean of {samples}", found.mean, found.sd
     truth = truth_file(case, "mean")
@@ -140,6 +160,10 @@ def write_report(result: dict, path: Path, force: bool = False) -> str:
             f"| {name} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['mae']:.4f} | {row['correlation']:.4f} |"
         )
     lines.append(f"\n{len(result['cases'])} cases, data range {result['data_range_suvr']:g} SUVR.")
+    left_out = result["left_out"]
+    lines += [f"Left out: {one['case']}: {one['reason']}" for one in left_out[:_LISTED]]
+    if len(left_out) > _LISTED:
+        lines.append(f"Left out too: {len(left_out) - _LISTED} more, listed in {path}.")
     for name, row in result["summary"].items():
         if "coverage_90" in row:
             lines.append(

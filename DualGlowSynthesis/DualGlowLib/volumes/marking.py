@@ -86,7 +86,7 @@ def output_name(source: str | Path, description: str = "synthetic") -> str:
     name = re.split(r"\.(nii|mgh|mgz|nrrd|nhdr|mha|mhd|dcm)\b", Path(source).name, maxsplit=1, flags=re.IGNORECASE)[0]
     found = dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9]+)", name))
     if "sub" not in found:
-        names = (re.sub(r"[ _.-]*T1w?$", "", name, flags=re.IGNORECASE), Path(source).parent.name, "unknown")
+        names = (re.sub(r"[ _.-]*T1w?$", "", name, flags=re.IGNORECASE), Path(source).absolute().parent.name, "unknown")
         labels = (re.sub(r"[^A-Za-z0-9]", "", name) for name in names)
         found = {"sub": next(filter(None, labels))}
     *person, run = (f"{key}-{found[key]}_" if key in found else "" for key in _SHARED)
