@@ -324,7 +324,7 @@ def folds() -> object:
     return make_splits([Case(n, n, Path(), Path(), {"age": str(60 + i)}) for i, n in enumerate(names)], 2)
 
 
-RESULT = {"data_range_suvr": 2.0, "summary": {}, "cases": []}
+RESULT = {"data_range_suvr": 2.0, "summary": {}, "cases": [], "left_out": []}
 WRITERS: dict[str, Callable[[Path, bool], object]] = {
     "a.nii": lambda path, force: write_scan(scan(), path, SYNTHETIC, {"Age": 70}, force),
     "b.nii.gz": lambda path, force: write_scan(scan(), path, "", None, force),
