@@ -20,7 +20,8 @@ from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
-from DualGlowLib.evaluation.tables import evaluate, write_report
+from DualGlowLib.evaluation.report import write_report
+from DualGlowLib.evaluation.tables import case_seed, evaluate
 from DualGlowLib.flow import FlowConfig
 from DualGlowLib.metrics.images import image_metrics, structural_similarity
 from DualGlowLib.model import DualGlow, preset
@@ -133,12 +134,21 @@ def test_the_numbers_of_a_model_are_those_of_its_pets(plain: Path, synthesizer: 
         encoding = synthesizer.encode_prepared(t1)
         asked = Question(synthesizer.known(case.attributes))
         mode = synthesizer.distribution(encoding, asked).mean
-        drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=3, seed=8))
+        own = case_seed(8, case)
+        drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=3, seed=own))
         copied = (bundle.model.link.base_mean[0, 0].numpy() + 0.5) * bundle.pet_scale
         images = {"model": mode, "model, mean of 3": drawn.mean, "mean PET": copied}
         expected = {name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in images.items()}
-        expected["model, mean of 3"]["coverage_90"] = float((np.abs(pet - drawn.mean) <= 1.645 * drawn.sd)[mask].mean())
-        assert row["methods"] == expected
+        half = 2.9199855803537 * np.sqrt(4 / 3) * drawn.sd  # the 95 % quantile of Student's t with 2 degrees of freedom
+        inside = float((np.abs(pet - drawn.mean) <= half)[mask].mean())
+        assert row["methods"].keys() == expected.keys()
+        for name, numbers in expected.items():
+            for key, value in numbers.items():
+                assert row["methods"][name][key] == pytest.approx(value, rel=1e-5), (name, key)
+        assert row["methods"]["model, mean of 3"]["coverage_90"] == pytest.approx(inside, abs=1e-4)
+        log_prob = methods[0].log_prob(PreparedT1(bundle.grid, t1, mask), case.attributes, pet)
+        assert row["methods"]["model"]["nll_bits"] == pytest.approx(-log_prob / math.log(2) / pet.size)
+    assert case_seed(8, cases[0]) != case_seed(8, cases[1])  # noise that cases share would look like a bias
     rows = [row["methods"]["model"]["psnr"] for row in result["cases"]]
     assert result["summary"]["model"]["psnr"] == np.mean(rows)
 

@@ -44,8 +44,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
+    from ..evaluation.report import report_output, write_report
     from ..evaluation.tables import evaluate as run
-    from ..evaluation.tables import report_output, write_report
     from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
