@@ -17,7 +17,7 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.splits import make_splits, write_splits
-from DualGlowLib.evaluation.tables import report_output, write_report
+from DualGlowLib.evaluation.report import report_output, write_report
 from DualGlowLib.outputs import SIDECAR, Output, check_outputs, kind_of_file, other_source, refuse_links
 from DualGlowLib.pictures.drawing import picture_output, write_png
 from DualGlowLib.pictures.report import report_html
@@ -324,7 +324,7 @@ def folds() -> object:
     return make_splits([Case(n, n, Path(), Path(), {"age": str(60 + i)}) for i, n in enumerate(names)], 2)
 
 
-RESULT = {"data_range_suvr": 2.0, "summary": {}, "cases": [], "left_out": []}
+RESULT = {"data_range_suvr": 2.0, "summary": {}, "cases": [], "left_out": [], "rank_fifths": {}, "regions": {}}
 WRITERS: dict[str, Callable[[Path, bool], object]] = {
     "a.nii": lambda path, force: write_scan(scan(), path, SYNTHETIC, {"Age": 70}, force),
     "b.nii.gz": lambda path, force: write_scan(scan(), path, "", None, force),

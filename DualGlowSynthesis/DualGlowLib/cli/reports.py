@@ -13,8 +13,11 @@ from .options import add_command, add_device, add_splits
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..cases.case import Case
     from ..model import Covariate
+    from ..volumes.grid import Grid
 
 __all__ = ["add_commands", "benchmark", "evaluate"]
 
@@ -28,6 +31,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_splits(command, "evaluate on this fold alone")
     command.add_argument("--output", required=True, metavar="REPORT.json", help="the evaluation, as JSON")
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
+    text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
+    command.add_argument("--atlas", metavar="LABELS", help=text)
+    text = "names of its labels: columns index and name, or lines of a number and a name"
+    command.add_argument("--atlas-table", metavar="TABLE", help=text)
     text = "also probe what the MRI's latents still tell of the covariates"
     command.add_argument("--leakage", action="store_true", help=text)
     command.add_argument("--seed", type=int, default=0, help="of the samples")
@@ -44,12 +51,13 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
+    from ..evaluation.report import report_output, write_report
     from ..evaluation.tables import evaluate as run
-    from ..evaluation.tables import report_output, write_report
     from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
-    inputs = [arguments.bundle, *filter(None, [arguments.splits]), *case_inputs(arguments.cases)]
+    others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
+    inputs = [arguments.bundle, *others, *case_inputs(arguments.cases)]
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
@@ -57,6 +65,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     cases = read_cases(arguments.cases)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
+    regions = _regions(arguments, bundle.grid, console)
     cases, left_out = _taken(bundle.config.covariates, cases, console)
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
@@ -74,6 +83,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         arguments.samples,
         arguments.seed,
         lambda done, total: console.progress("evaluating", done / total),
+        regions,
     )
     result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
@@ -81,6 +91,20 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         table += "\n\n" + leakage_table(probed["leakage"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
     return 0
+
+
+def _regions(arguments: argparse.Namespace, grid: Grid, console: Console) -> tuple[list[str], np.ndarray] | None:
+    """The regions of the label map that was given."""
+    if arguments.atlas is None:
+        if arguments.atlas_table is not None:
+            raise InputError("--atlas-table names the labels of --atlas; give both, or neither.")
+        return None
+    from ..atlas.label_maps import read_label_map
+
+    found = read_label_map(arguments.atlas, grid, arguments.atlas_table)
+    if found.missing:
+        console.note(f"regions of {arguments.atlas} without a voxel on the grid: {', '.join(found.missing)}")
+    return found.names, found.weights
 
 
 def _taken(
