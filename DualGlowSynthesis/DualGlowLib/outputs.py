@@ -32,6 +32,7 @@ from . import __version__
 from .errors import InputError
 
 __all__ = [
+    "CALIBRATION",
     "EVALUATION",
     "FOLDS",
     "FOLD_TABLE",
@@ -58,6 +59,7 @@ __all__ = [
 
 NAME = "DualGlow"
 SIDECAR, FOLDS, EVALUATION = "JSON image", "JSON folds", "JSON evaluation"
+CALIBRATION = "JSON calibration"
 FOLD_TABLE, REGIONS, PICTURE, TRANSFORM = "table of folds", "table of regions", "picture", "transform"
 """Kinds of files, as ``kind_of`` tells them."""
 

@@ -357,11 +357,14 @@ def _is_bids(path: Path) -> bool:
 def _write_regions(rows: list[dict], path: Path, force: bool) -> Path:
     """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several.
 
+    Of a calibrated model it also has the interval for all regions at once.
+
     A region that the T1 doesn't show has no values (n/a, as in BIDS).
     """
     from ..files import write_whole
 
     titles = {"region": "region", "mean": "mean", "sd": "sd", "low": "low90", "high": "high90"}
+    titles |= {"low_all": "low90_all", "high_all": "high90_all"}
     shown = [key for key in titles if any(row[key] is not None for row in rows)]
     lines = [[titles[key] for key in shown]]
     lines += [[row["region"], *("n/a" if row[key] is None else f"{row[key]:.4f}" for key in shown[1:])] for row in rows]
