@@ -51,9 +51,9 @@ def add_command(
 
 def add_layout(command: argparse.ArgumentParser) -> None:
     """``CASES``, a directory in any layout, and ``--layout``."""
-    text = "BIDS, PETPrep, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
+    text = "BIDS, PETPrep, Clinica CAPS, ADNI as downloaded, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
     command.add_argument("cases", metavar="CASES", help=text)
-    command.add_argument("--layout", help="bids, petprep, caps, flat or plain (default: what the directory looks like)")
+    command.add_argument("--layout", help="bids, petprep, caps, adni, flat or plain (default: what it looks like)")
 
 
 def add_pet_window(command: argparse.ArgumentParser) -> None:
