@@ -29,7 +29,7 @@ def leaf(folder: Path, subject: str, description: str, day: str, image: str) -> 
 def download(
     folder: Path, subject: str, description: str, day: str, image: str, scan: Scan | None = None, dicom: str = ""
 ) -> Path:
-    """One image, empty without a scan: NIfTI, a PET with a fourth axis of one; or a series of the modality ``dicom``."""
+    """One image, empty without a scan: NIfTI (a PET with a fourth axis), or a series of the modality ``dicom``."""
     place = leaf(folder, subject, description, day, image)
     place.mkdir(parents=True)
     name = f"ADNI_{subject}_{place.parent.parent.name}_Br_20070812085014345_S25671_{image}"
