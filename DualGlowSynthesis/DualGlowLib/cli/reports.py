@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
-from .options import add_command, add_device, add_splits
+from .options import add_command, add_device, add_groups, add_splits
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="the trained model, such as run/bundle")
     command.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
     add_splits(command, "evaluate on this fold alone")
+    add_groups(command)
     command.add_argument("--output", required=True, metavar="REPORT.json", help="the evaluation, as JSON")
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
     text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
@@ -49,6 +51,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
+    from ..cases.groups import check_groups, grouped, read_groups
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
     from ..evaluation.report import report_output, write_report
@@ -56,6 +59,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
+    groups = read_groups(arguments.groups)
     others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
     inputs = [arguments.bundle, *others, *case_inputs(arguments.cases)]
     check(arguments, [report_output(arguments.output)], inputs)
@@ -63,6 +67,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     bundle = synthesizer.bundle
     predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
     cases = read_cases(arguments.cases)
+    check_groups(groups, cases)
+    cases = [grouped(case, groups) for case in cases]
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
     regions = _regions(arguments, bundle.grid, console)
@@ -114,6 +120,7 @@ def _taken(
     from ..evaluation.tables import none_left
 
     taken, left_out, known = [], [], dict.fromkeys((one.name for one in covariates), 0)
+    merged: Counter[tuple[str, str, str]] = Counter()
     for case in cases:
         try:
             values = {one.name: one.parse(case.attributes.get(one.name)) for one in covariates}
@@ -123,8 +130,13 @@ def _taken(
         taken.append(case)
         for name, value in values.items():
             known[name] += value is not None
+        for one in covariates:
+            if stated := one.merged(case.attributes.get(one.name)):
+                merged[one.name, stated, str(values[one.name])] += 1
     if left_out and not taken:
         raise none_left(left_out)
+    for (name, stated, value), count in sorted(merged.items()):
+        console.note(f"{name} {stated} counts as {value} for this model ({count} {'case' if count == 1 else 'cases'})")
     for name in (name for name, count in known.items() if not count):
         console.note(f"no case has {name}, which the model knows; it counts as unknown")
     return taken, left_out
