@@ -35,16 +35,13 @@ def adni(tmp_path_factory: pytest.TempPathFactory) -> Path:
         affine[:3, 3] = [-98 + 2 * number, -135, -90]
         stretch = np.diag([1 + 0.02 * number, 1, 1, 1])
         t1, brain, gm, wm = (resample(data, stretch @ coarse, (50, 60, 50), affine) for data in maps)
-        scatter = np.random.default_rng(number).uniform(
-            0, 0.01, t1.shape
-        )  # so that the whole volume counts as measured
+        scatter = np.random.default_rng(number).uniform(0, 0.01, t1.shape)  # measured all over
         uptake = 8000 * (2.4 * gm + 0.5 * wm + 0.05 * brain + scatter)
         description, dicom = ("MP-RAGE", ("MR", "PT")) if number else (N3, ("", ""))
-        download(
-            folder, subject, description, "2007-05-20", f"I{number}00", Scan(np.clip(t1, 0, None), affine), dicom[0]
-        )
-        download(folder, subject, UNIFORM, "2007-06-01", f"I{number}01", Scan(uptake, affine), dicom[1])
-        download(folder, subject, "Co-registered, Averaged", "2007-06-01", f"I{number}02", Scan(uptake, affine))
+        mri, pet = Scan(np.clip(t1, 0, None), affine), Scan(uptake, affine)
+        download(folder, subject, description, "2007-05-20", f"I{number}00", mri, dicom[0])
+        download(folder, subject, UNIFORM, "2007-06-01", f"I{number}01", pet, dicom[1])
+        download(folder, subject, "Co-registered, Averaged", "2007-06-01", f"I{number}02", pet)
         rows += [row(f"I{number}01", subject, UNIFORM, "2007-06-01", group, age)]
     rows.append(row("I999", "941_S_1311", UNIFORM, "2009-06-01", "LMCI"))
     table(folder / "collection_6_01_2024.csv", *rows)

@@ -6,6 +6,7 @@ image, whose name is then at the end of the files'. A search or a collection is 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -80,12 +81,14 @@ class Archive:
     """What a folder holds.
 
     Attributes:
-        images: those that are there, and those of the same subjects that only the tables list.
+        images: T1s and PETs that are there, and what the tables list besides of the same subjects.
+        subjects: that have a folder.
         tables: names of the tables.
         absent: subjects that the tables list and that have no folder.
     """
 
     images: list[Image]
+    subjects: list[str]
     tables: list[str]
     absent: list[str]
 
@@ -114,16 +117,16 @@ def read_archive(folder: Path) -> Archive:
         for subject in _subjects(root):
             for image in _images(subject):
                 found.setdefault(image.id, image)
+    there = {subject.name for root in roots for subject in _subjects(root)}
     for key, image in found.items():
         found[key] = _with_row(image, rows.get(key, {}), bool(tables), doubts.get(key, ()))
-    there = {subject.name for root in roots for subject in _subjects(root)}
     for key, row in rows.items():
         if key not in found and row.get("subject", "") in there:
             why = f"is listed in {row['table']} but not there"
             day = _table_day(row.get("date", ""))
             found[key] = Image(key, row["subject"], row.get("description", ""), day, None, why, row, listed=True)
     absent = {row["subject"] for row in rows.values() if _SUBJECT.fullmatch(row.get("subject", ""))} - there
-    return Archive(list(found.values()), [path.name for path in tables], sorted(absent))
+    return Archive(list(found.values()), sorted(there), [path.name for path in tables], sorted(absent))
 
 
 def _roots(folder: Path) -> list[Path]:
@@ -137,15 +140,19 @@ def _subjects(root: Path) -> Iterable[Path]:
 
 
 def _images(subject: Path) -> Iterable[Image]:
-    for leaf in sorted(path for path in subject.glob("*/*/*") if path.is_dir()):
-        if day := _day(*_DATE.fullmatch(leaf.parent.name).groups()) if _DATE.fullmatch(leaf.parent.name) else None:
-            for key, path, why in _contents(leaf):
-                yield Image(key, subject.name, leaf.parent.parent.name, day, path, why)
+    """T1s and PETs; folders of other images, which may hold thousands of files, are not looked into."""
+    for description in sorted(path for path in subject.iterdir() if kind_of(path.name).role and path.is_dir()):
+        for leaf in sorted(path for path in description.glob("*/*") if path.is_dir()):
+            found = _DATE.fullmatch(leaf.parent.name)
+            if day := found and _day(*found.groups()):
+                for key, path, why in _contents(leaf):
+                    yield Image(key, subject.name, description.name, day, path, why)
 
 
 def _contents(leaf: Path) -> Iterable[tuple[str, Path | None, str]]:
     """Images in the last folder: each one's name, place, and why it can't be used."""
-    files = sorted(path for path in leaf.iterdir() if not path.name.startswith(".") and not path.is_dir())
+    with os.scandir(leaf) as entries:
+        files = sorted(leaf / one.name for one in entries if not one.name.startswith(".") and not one.is_dir())
     named = [f"I{found[1]}" for path in files if (found := _IMAGE_OF_FILE.search(path.name))]
     own = leaf.name if re.fullmatch(r"I\d+", leaf.name) or not named else named[0]
     volumes: dict[str, list[Path]] = {}

@@ -35,6 +35,8 @@ def find_adni(folder: Path) -> tuple[list[Finding], list[str]]:
     images = sorted(archive.images, key=lambda image: (image.subject, image.id))
     for subject, group in groupby(images, key=lambda image: image.subject):
         found += _cases(subject, list(group))
+    nothing = set(archive.subjects) - {finding.subject for finding in found}
+    found += [Finding(subject, subject, reasons=["no T1"], no_pet="no FDG-PET") for subject in nothing]
     return found, _notes(archive)
 
 
@@ -90,7 +92,7 @@ def _cases(subject: str, images: list[Image]) -> list[Finding]:
                 finding.reasons.append(f"its T1 {group[0].label} {group[0].why_not}")
             _complete(finding, t1, None, group, images)
             found.append(finding)
-        if not t1s:
+        if not t1s and others:
             found.append(Finding(subject, subject, reasons=["no T1"], no_pet=f"no FDG-PET{only}"))
     elif others:
         for finding in found:
