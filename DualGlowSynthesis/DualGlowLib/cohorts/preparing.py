@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
+from ..atlas.template import REFERENCE
 from ..cases.case import Case
 from ..cases.records import digest, hash_file, hash_input, is_whole, read_record, record_path, write_record
 from ..cases.sidecars import pet_keys, t1_keys
@@ -134,7 +135,7 @@ def case_folder(out: Path, subject: str, session: str) -> Path:
 def case_files(out: Path, name: str, subject: str, session: str) -> list[Path]:
     """The files of a case that are there, under the names that ``prepare_case`` gives them."""
     folder, any_grid = case_folder(out, subject, session), f"{name}_space-{SPACE}_res-*_desc"
-    anat = (f"{any_grid}-preproc_T1w.json", f"{any_grid}-preproc_T1w.nii.gz", f"{any_grid}-brain_mask.nii.gz")
+    anat = [f"{any_grid}-{what}{end}" for what in ("preproc_T1w", "brain_mask") for end in (".json", ".nii.gz")]
     xfm = f"{name}_from-T1w_to-{SPACE}_mode-image_xfm"
     pet = f"{name}_trc-18FFDG_space-{SPACE}_res-*_desc-suvr_pet"
     names = {
@@ -284,10 +285,14 @@ def _write_all(
 
     progress("writing", 0.92)
     folder = case_folder(job.out, job.subject, job.session)
-    space = f"space-{SPACE}_res-{job.settings.grid.name}"
+    grid = job.settings.grid
+    space = f"space-{SPACE}_res-{grid.name}"
+    sides, spacing = (" × ".join(f"{value:g}" for value in values) for values in (grid.shape, grid.spacing))
     made = {"Simulated": True} if job.simulated else {}
+    made |= {"SpatialReference": REFERENCE, "Resolution": f"{grid.name}: {sides} voxels of {spacing} mm"}
     about = {
         **made,
+        "Description": "T1-weighted MRI on the grid, without skull",
         "Modality": "MR",
         "SkullStripped": True,
         "IntensityScale": "white matter 1, fluid 0",
@@ -295,9 +300,11 @@ def _write_all(
         "Sources": [inputs[role]["path"] for role in ("t1", "mask") if role in inputs],
         "Preparation": {**prepared.to_dict(), "source": inputs["t1"]["path"]},
     }
+    of_mask = {**made, "Description": "Brain mask of the T1", "Type": "Brain", "Sources": about["Sources"]}
+    stem = f"{job.name}_{space}_desc"
     written = [
-        *_write(job, prepared.t1, folder / "anat" / f"{job.name}_{space}_desc-preproc_T1w.nii.gz", "T1", about),
-        *_write(job, prepared.mask, folder / "anat" / f"{job.name}_{space}_desc-brain_mask.nii.gz", "brain mask", None),
+        *_write(job, prepared.t1, folder / "anat" / f"{stem}-preproc_T1w.nii.gz", "T1", about),
+        *_write(job, prepared.mask, folder / "anat" / f"{stem}-brain_mask.nii.gz", "brain mask", of_mask),
     ]
     transform = folder / "anat" / f"{job.name}_from-T1w_to-{SPACE}_mode-image_xfm"
     transform = transform.with_name(transform.name + (".tfm" if prepared.warp is None else ".h5"))
@@ -305,6 +312,8 @@ def _write_all(
     if pet:
         about = {
             **made,
+            "Description": "FDG-PET on the grid, in SUVR",
+            "SkullStripped": False,
             "Modality": "PT",
             "TracerName": "FDG",
             "TracerRadionuclide": "F18",
@@ -323,11 +332,11 @@ def _write_all(
     return [path.relative_to(job.out).as_posix() for path in written]
 
 
-def _write(job: Job, data: np.ndarray, path: Path, what: str, about: dict | None) -> list[Path]:
+def _write(job: Job, data: np.ndarray, path: Path, what: str, about: dict) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scan = Scan(np.asarray(data, np.float32), job.settings.grid.affine, meta={"space": "MNI152"})
     write_scan(scan, path, f"{what}, prepared by DualGlow", about)
-    return [path] if about is None else [path, path.with_name(path.name.removesuffix(".nii.gz") + ".json")]
+    return [path, path.with_name(path.name.removesuffix(".nii.gz") + ".json")]
 
 
 def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:

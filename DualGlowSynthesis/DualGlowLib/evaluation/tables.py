@@ -23,7 +23,7 @@ from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from .regions import agreement, asymmetries
 
-__all__ = ["case_seed", "evaluate", "none_left"]
+__all__ = ["case_seed", "draw", "evaluate", "none_left"]
 
 
 _LARGEST = (1 << 31) - 1  # of seeds
@@ -174,12 +174,15 @@ def _answers(
         return _Answer(name, numbers, kernels @ image.ravel())
 
     for predictor in predictors:
-        made = answer(predictor.name, _checked(predictor, predictor.predict(asked.prepared, attributes), asked))
+        made = answer(
+            predictor.name,
+            _checked(predictor, predictor.predict(asked.prepared, attributes), asked.prepared, asked.case),
+        )
         if isinstance(predictor, DensityPredictor):
             made.numbers["nll_bits"] = -predictor.log_prob(asked.prepared, attributes, pet) / (pet.size * math.log(2))
         yield made
         if asked.samples > 1 and isinstance(predictor, SamplingPredictor):
-            mean, voxels, means = _drawn(predictor, asked, kernels)
+            mean, voxels, means = draw(predictor, asked.prepared, asked.case, asked.samples, asked.seed, kernels)
             made = answer(f"{predictor.name}, mean of {asked.samples}", mean)
             made.numbers |= distribution_metrics(voxels, pet[mask])
             truth = kernels @ pet.ravel()
@@ -192,25 +195,35 @@ def _answers(
         yield answer("conditional mean (truth)", read_scan(truth_of_case).data)
 
 
-def _drawn(predictor: SamplingPredictor, asked: _Asked, kernels: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mean of the samples, their voxels of the brain ``(K, n)``, and their region means ``(K, regions)``."""
-    mask, total = asked.prepared.mask, np.zeros(asked.prepared.grid.shape)
-    voxels, means = [], []
-    drawn = predictor.sample(asked.prepared, asked.case.attributes, asked.samples, asked.seed)
-    for image in islice(drawn, asked.samples):
-        image = _checked(predictor, image, asked)
+def draw(
+    predictor: SamplingPredictor, prepared: PreparedT1, case: Case, samples: int, seed: int, kernels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples for a case.
+
+    Args:
+        kernels: weights of the regions' voxels, ``(regions, voxels)``.
+
+    Returns:
+        Their mean on the grid, their voxels of the brain ``(K, n)`` and their region means ``(K, regions)``.
+
+    Raises:
+        InputError: as ``evaluate``.
+    """
+    total, voxels, means = np.zeros(prepared.grid.shape), [], []
+    for image in islice(predictor.sample(prepared, case.attributes, samples, seed), samples):
+        image = _checked(predictor, image, prepared, case)
         total += image
-        voxels.append(image[mask].astype(np.float32))
+        voxels.append(image[prepared.mask].astype(np.float32))
         means.append(kernels @ image.ravel())
-    if len(voxels) < asked.samples:
-        raise _MethodError(f"{predictor.name} draws {len(voxels)} PETs for {asked.case.name}, not {asked.samples}.")
-    return (total / asked.samples).astype(np.float32), np.array(voxels), np.array(means)
+    if len(voxels) < samples:
+        raise _MethodError(f"{predictor.name} draws {len(voxels)} PETs for {case.name}, not {samples}.")
+    return (total / samples).astype(np.float32), np.array(voxels), np.array(means)
 
 
-def _checked(predictor: Predictor, image: np.ndarray, asked: _Asked) -> np.ndarray:
-    image, shape, case = np.asarray(image), tuple(asked.prepared.grid.shape), asked.case.name
+def _checked(predictor: Predictor, image: np.ndarray, prepared: PreparedT1, case: Case) -> np.ndarray:
+    image, shape = np.asarray(image), tuple(prepared.grid.shape)
     if image.shape != shape:
-        raise _MethodError(f"{predictor.name} gives a PET of the shape {image.shape} for {case}, not {shape}.")
+        raise _MethodError(f"{predictor.name} gives a PET of the shape {image.shape} for {case.name}, not {shape}.")
     if not np.isfinite(image).all():
-        raise _MethodError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case}.")
+        raise _MethodError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case.name}.")
     return image
