@@ -174,11 +174,27 @@ def test_several_tables_are_read_and_the_finer_age_counts(tmp_path: Path) -> Non
         '"Subject ID","Sex","Research Group","Visit","Study Date","Age","Modality","Description","Image ID"\n'
         f'"{ANN}","F","AD","ADNI Baseline","6/01/2007","70.4","PET","{UNIFORM}","101"\n',
     )
-    write(tmp_path / "ADNIMERGE.csv", "RID,PTID,DX\n1311,x,MCI,too,long\n")  # another table, which is none of ours
+    other = "RID,PTID,AGE,IMAGEUID\n1311,941_S_1311,55.5,I101\n1,2,3,4,too long\n"
+    write(tmp_path / "ADNIMERGE.csv", other)  # of ages at the baseline
     bob, ann = find_cases(tmp_path).items
     assert bob.case.covariates == {"age": "66", "sex": "M", "diagnosis": "CN"}
     assert ann.case.covariates == {"age": "70.4", "sex": "M", "diagnosis": "MCI"}
     assert "the tables say M and F of the sex of I101; M counts" in ann.notes
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_as_a_spreadsheet_saves_it(tmp_path: Path, encoding: str) -> None:
+    pair(tmp_path)
+    text = table(tmp_path / "search.csv", row("I101", ANN, UNIFORM, "2007-06-01", age="77")).read_text()
+    write(tmp_path / "search.csv", "\n" + text.replace('","', '";"'), encoding)
+    assert only(tmp_path).case.covariates["age"] == "77"
+
+
+def test_a_table_that_was_not_fetched_is_said(tmp_path: Path) -> None:
+    pair(tmp_path)
+    (tmp_path / "search.csv").symlink_to(".git/annex/objects/Xk/1z/MD5E-s1--0.csv")
+    with pytest.raises(InputError, match=r"search.csv is a link whose content was not fetched"):
+        find_cases(tmp_path)
 
 
 def test_what_is_listed_but_not_there_is_said(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+from ...files import is_unfetched
 from ...spellings import is_missing
 from ...volumes.dicom.file import is_dicom_file
 from ..files import IMAGES
@@ -26,7 +27,7 @@ _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[_ T].*)?")
 _TABLE_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")  # month first
 _IMAGE_OF_FILE = re.compile(r"_I(\d+)(?:\.[A-Za-z.]+)?$")
 _COLUMNS = {
-    "id": ("image data id", "image id", "imageuid"),
+    "id": ("image data id", "image id"),
     "subject": ("subject", "subject id"),
     "group": ("group", "research group"),
     "sex": ("sex",),
@@ -189,12 +190,23 @@ def _with_row(image: Image, row: dict[str, str], has_tables: bool, doubts: Itera
 
 
 def _is_table(path: Path) -> bool:
-    """Whether it is a CSV with a column for the archive's image, by its first bytes."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
+    """Whether it is a CSV with columns for the archive's image and subject, by its first bytes.
+
+    One that can't be read counts, so that ``read_table`` says so.
+    """
+    if path.suffix.lower() != ".csv" or path.is_dir():
         return False
-    with path.open("rb") as file:
-        head = file.read(4096).replace(b"\0", b"").lower()
-    return any(name.encode() in head.splitlines()[0] for name in _COLUMNS["id"]) if head.strip() else False
+    if is_unfetched(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return True
+    text = re.sub(rb"\0|^(?:\xff\xfe|\xfe\xff|\xef\xbb\xbf)", b"", head).decode("latin-1").lower()
+    header = next(filter(str.strip, text.splitlines()), "")
+    names = [name.strip('" ') for name in re.split("[,;\t]", header)]
+    return any(name in names for name in _COLUMNS["id"]) and any(name in names for name in _COLUMNS["subject"])
 
 
 def _rows(tables: Iterable[Path]) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
