@@ -109,3 +109,11 @@ def test_mistakes_are_found_first(cohort: Path, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "run").exists()
     assert train(cohort, tmp_path, covariates=own) == 0
     assert knows(tmp_path) == ("CN", "EMCI", "MCI", "LMCI", "AD")
+    bundle = str(tmp_path / "run" / "bundle")
+    for command in (
+        ["calibrate", bundle, str(cohort)],
+        ["evaluate", bundle, str(cohort), "--output", f"{bundle}.json"],
+    ):
+        capsys.readouterr()
+        assert main([*command, "--device", "cpu", "--groups", "CN=CN,SCM"]) == 2
+        assert "--groups names SCM" in capsys.readouterr().err

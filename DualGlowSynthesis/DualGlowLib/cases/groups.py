@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..spellings import DIAGNOSES, parse_diagnosis
 from .case import Case
 
-__all__ = ["check_groups", "grouped", "read_groups"]
+__all__ = ["check_groups", "grouped", "in_groups", "read_groups"]
 
 
 def read_groups(texts: Sequence[str] | None) -> dict[str, str]:
@@ -43,6 +43,16 @@ def check_groups(groups: Mapping[str, str], cases: Sequence[Case]) -> None:
     if unknown := [one for one in groups if one not in there and one not in DIAGNOSES]:
         known = ", ".join(sorted(there)) or "none"
         raise InputError(f"--groups names {unknown[0]}, but the diagnoses of the cases are {known}; correct it.")
+
+
+def in_groups(cases: Sequence[Case], groups: Mapping[str, str]) -> list[Case]:
+    """All cases with their diagnoses' groups.
+
+    Raises:
+        InputError: as ``check_groups``.
+    """
+    check_groups(groups, cases)
+    return [grouped(case, groups) for case in cases]
 
 
 def grouped(case: Case, groups: Mapping[str, str]) -> Case:

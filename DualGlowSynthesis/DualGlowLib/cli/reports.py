@@ -51,7 +51,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
-    from ..cases.groups import check_groups, grouped, read_groups
+    from ..cases.groups import in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
     from ..evaluation.report import report_output, write_report
@@ -66,9 +66,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
     predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
-    cases = read_cases(arguments.cases)
-    check_groups(groups, cases)
-    cases = [grouped(case, groups) for case in cases]
+    cases = in_groups(read_cases(arguments.cases), groups)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
     regions = _regions(arguments, bundle.grid, console)
