@@ -70,3 +70,13 @@ def test_other_covariates_have_no_parts() -> None:
     stage = Covariate("stage", "categorical", values=("MCI", "AD"))
     with pytest.raises(InputError, match="knows MCI, AD"):
         stage.parse("EMCI")
+
+
+def test_the_usual_diagnosis_takes_what_there_is_and_ones_own_what_it_was_given() -> None:
+    (fitted,) = fit_covariates([BEFORE], cases("SMC", "EMCI", "AD"))
+    assert fitted.values == ("SMC", "EMCI", "AD")
+    own = Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD"))
+    (fitted,) = fit_covariates([own], cases("EMCI", "AD"))
+    assert fitted.values == ("MCI", "AD")
+    with pytest.raises(InputError, match="knows CN, MCI, AD"):
+        fit_covariates([own], cases("SMC"))

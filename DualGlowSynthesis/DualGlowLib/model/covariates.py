@@ -138,17 +138,19 @@ class Covariate:
         return {key: value for key, value in asdict(self).items() if value not in ((), {}, math.inf, -math.inf)}
 
 
+_DIAGNOSIS = Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD"))
 DEFAULT_COVARIATES = (
     Covariate("age", "numeric", mean=70.0, sd=12.0, minimum=40.0, maximum=100.0),
     Covariate("sex", "categorical", values=("F", "M")),
-    Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD")),
+    _DIAGNOSIS,
 )
 
 
 def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str, object]]) -> tuple[Covariate, ...]:
     """The same covariates with the numbers of a training cohort: range, mean and sd, or the categories that occur.
 
-    One that no case has is left out.
+    One that no case has is left out. The usual diagnosis (that of ``DEFAULT_COVARIATES``) has the categories that
+    occur, whatever they are; one of somebody's own has those that it was given, be they the usual ones.
 
     Raises:
         InputError: for a value that is no number or, where categories were given, none of them.
@@ -156,7 +158,7 @@ def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str,
     fitted = []
     for covariate in covariates:
         free = replace(covariate, minimum=-math.inf, maximum=math.inf) if covariate.kind == "numeric" else covariate
-        if covariate.kind == "categorical" and not covariate.values:
+        if covariate.kind == "categorical" and (covariate is _DIAGNOSIS or not covariate.values):
             said = {str(value).strip() for case in cases if not is_missing(value := case.get(covariate.name))}
             free = replace(covariate, values=tuple(sorted({covariate.group(text) for text in said}, key=_in_order)))
         values = [value for case in cases if (value := free.parse(case.get(covariate.name))) is not None]

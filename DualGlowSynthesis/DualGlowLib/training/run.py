@@ -155,7 +155,9 @@ def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tup
 
 def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Covariate, ...]:
     """The model's covariates as these cases have them, diagnoses in the plan's groups; an error names the case."""
-    covariates = tuple(_of_diagnoses(one, plan) if one.name == "diagnosis" else one for one in config.covariates)
+    covariates = tuple(
+        _in_groups(one, plan) if plan.groups and one.name == "diagnosis" else one for one in config.covariates
+    )
     for case in cases:
         try:
             fit_covariates(covariates, [case.attributes])
@@ -173,16 +175,11 @@ def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Cov
     return fitted
 
 
-def _of_diagnoses(covariate: Covariate, plan: Plan) -> Covariate:
-    """The covariate with the plan's groups; the usual one with whatever diagnoses the cohort has.
-
-    One that the settings gave has the categories that they gave, be they the usual ones.
-    """
-    if plan.groups and covariate.groups:
+def _in_groups(covariate: Covariate, plan: Plan) -> Covariate:
+    """The diagnosis in the plan's groups."""
+    if covariate.groups:
         raise InputError(f"--groups and {plan.settings_file} both group the diagnoses; leave one of them out.")
-    is_usual = any(covariate is one for one in DEFAULT_COVARIATES)
-    groups = {**covariate.groups, **plan.groups}
-    return replace(covariate, values=() if is_usual or plan.groups else covariate.values, groups=groups)
+    return replace(covariate, values=(), groups=dict(plan.groups))
 
 
 def _prepared(
