@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_device, add_layout, add_preparation, add_splits, preparation_chosen
+from .options import add_command, add_device, add_groups, add_layout, add_preparation, add_splits, preparation_chosen
 
 __all__ = ["add_commands", "train"]
 
@@ -18,6 +18,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "train", train, text)
     add_layout(command)
     add_splits(command, "train on all folds but this one, and validate on it")
+    add_groups(command)
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
@@ -32,6 +33,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
+    from ..cases.groups import read_groups
     from ..devices import choose_device
     from ..training.loop import Interrupted
     from ..training.run import Plan
@@ -49,6 +51,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         arguments.fold,
         preparation_chosen(arguments),
         arguments.jobs,
+        read_groups(arguments.groups),
     )
 
     with Stop() as stop:
