@@ -36,6 +36,12 @@ def test_what_is_not_stated_is_as_by_default(tmp_path: Path) -> None:
     assert cohort(tmp_path, ({}, {}), ({}, {"ResolutionFWHM": 6})) == Preparation()
 
 
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), True, "6", -6])
+def test_a_resolution_that_is_none_is_passed_over(tmp_path: Path, value: object) -> None:
+    about = {}, {"ResolutionFWHM": value}
+    assert cohort(tmp_path, about, about) == Preparation()
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

@@ -13,6 +13,7 @@ from .people import People
 
 __all__ = ["choose_pet", "choose_t1", "find_bids", "is_fdg", "session_folders"]
 
+_LONGEST = 1e3  # millimetres that a resolution may have
 _FDG = re.compile(r"(18f?|f18)?f?dg", re.IGNORECASE)
 
 
@@ -153,7 +154,7 @@ def _t1s(folder: Path) -> list[Path]:
 
 def _length(value: object) -> float | None:
     """A positive number, or None."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    return float(value) if type(value) in (int, float) and 0 < value < _LONGEST else None
 
 
 def _explain(group: list[Finding], people: People) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 
 from ...errors import InputError
 
@@ -17,6 +16,7 @@ FULL = 0.9
 _LEAST = 0.5  # of the window; less is another measurement
 _HALF_LIFE = 6586.2  # seconds, fluorine-18
 _APART = 1.0  # seconds that frames may overlap by rounding
+_LONGEST = 1e9  # of the numbers that are taken for times, in any unit
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def bids_times(about: Mapping, count: int, where: str) -> FrameTimes:
             f"{where} holds {count} volumes whose times are not known (no {' and '.join(missing)} in numbers); {ask}."
         )
     injected = about.get("InjectionStart")
-    if isinstance(injected, bool) or not isinstance(injected, int | float):
+    if not _is_number(injected):
         raise InputError(
             f"{where} holds {count} volumes, and its sidecar doesn't say when the tracer was injected (InjectionStart, "
             "in seconds as FrameTimesStart; -1800 if the first frame of time 0 began 30 min after injection); add it."
@@ -159,4 +159,9 @@ def bids_times(about: Mapping, count: int, where: str) -> FrameTimes:
 
 def _numbers(value: object) -> list[float]:
     numbers = value if isinstance(value, list) else []
-    return [float(x) for x in numbers] if all(type(x) in (int, float) and isfinite(x) for x in numbers) else []
+    return [float(x) for x in numbers] if all(map(_is_number, numbers)) else []
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a time: neither True nor NaN, nor an integer too large for a float."""
+    return type(value) in (int, float) and abs(value) < _LONGEST
