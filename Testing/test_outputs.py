@@ -121,7 +121,7 @@ BIDS = "sub-ann_trc-18FFDG_space-T1w_desc-synthetic"
 BLOCKED: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "synthesize": (lambda place: [*synthesize(place), *every_option(place)], [*BESIDE, "t1.h5", "qc.png"]),
     "synthesize, a folder": (lambda place: synthesize(place, "out"), [f"{BIDS}_pet.nii.gz", f"{BIDS}_pet.json"]),
-    "sweep": (sweep, [*(f"{BIDS}Age70{name}" for name in OF_AGE), "sweep.png", "t1.h5", "qc.png"]),
+    "sweep": (sweep, [*(f"{BIDS}Age70{name}" for name in OF_AGE), f"{BIDS}Sweep.png", "t1.h5", "qc.png"]),
     "validate": (lambda place: validate(place, "out/folds.json"), ["folds.json"]),
     "validate, a table": (lambda place: validate(place, "out/folds.tsv"), ["folds.tsv"]),
     "evaluate": (lambda place: evaluate(place, "out/report.json"), ["report.json"]),
@@ -259,7 +259,7 @@ def test_slices_beside_the_one_that_is_named_are_inputs(place: Path, capsys: pyt
 
 
 def test_outputs_that_would_be_one_file(place: Path, capsys: pytest.CaptureFixture) -> None:
-    (place / "out" / "same.png").symlink_to(place / "out" / "sweep.png")
+    (place / "out" / "same.png").symlink_to(place / "out" / f"{BIDS}Sweep.png")
     arguments = [*sweep(place), "--qc", str(place / "out" / "same.png")]
     assert "would be the same file" in refused(arguments, place, capsys)
     arguments = [

@@ -61,6 +61,12 @@ def test_the_official_validator_finds_no_error(written: Path, command: str) -> N
     assert [issue for issue in issues if issue["code"] == "TSV_ADDITIONAL_COLUMNS_UNDEFINED"] == []
 
 
+def test_the_picture_of_a_sweep_is_not_another_persons(written: Path) -> None:
+    """It lies beside the PETs, under the name of their T1."""
+    (picture,) = (written / "sweep").rglob("*.png")
+    assert picture.with_name(picture.name.replace("Sweep", "Age60").replace(".png", "_pet.nii.gz")).is_file()
+
+
 def test_a_sidecar_says_what_holds(written: Path) -> None:
     """Images, masks included, have one; a simulation claims neither a scanner nor raw data."""
     for image in written.glob("[sp]*/sub-*/**/*.nii.gz"):

@@ -109,7 +109,7 @@ def test_sweep_writes_every_age_and_a_picture(turned: Path, tmp_path: Path, caps
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     paths = [Path(event["path"]) for event in events if event["event"] == "output"]
     names = [f"sub-turned_trc-18FFDG_space-T1w_desc-syntheticAge{age}_pet.nii.gz" for age in (50, 70, 90)]
-    assert [path.name for path in paths] == [*names, "sweep.png"]
+    assert [path.name for path in paths] == [*names, "sub-turned_trc-18FFDG_space-T1w_desc-syntheticSweep.png"]
     young, _, old = (read_scan(path).data for path in paths[:3])
     brain = young > 0.5
     assert young[brain].mean() > 1.02 * old[brain].mean()

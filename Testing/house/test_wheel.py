@@ -49,5 +49,5 @@ def test_an_installed_wheel_makes_a_sweep_and_its_picture(tmp_path: Path) -> Non
     asked = ["--mask", "mask.nii.gz", "--ages", "60:80:20", "--regions", "--output", "out", "--qc", "qc.png"]
     run(work, "-W", "error::DeprecationWarning", "-m", "DualGlowLib", "sweep", "t1.nii.gz", *asked, path=target)
     assert (work / "qc.png").stat().st_size > 10_000
-    assert (work / "out" / "sweep.png").stat().st_size > 10_000
+    assert next((work / "out").glob("sub-work/pet/*_desc-syntheticSweep.png")).stat().st_size > 10_000
     assert len(list((work / "out").glob("sub-work/pet/*_pet.nii.gz"))) == 2

@@ -112,7 +112,8 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     ages = _ages(arguments.ages)
     folder = Path(arguments.output)
     paths = {age: pet_place(folder, output_name(arguments.t1, f"syntheticAge{age:g}")) for age in ages}
-    picture, question = folder / "sweep.png", _question(arguments)
+    picture = pet_place(folder, output_name(arguments.t1, "syntheticSweep").removesuffix("_pet.nii.gz") + ".png")
+    question = _question(arguments)
     _check_files(arguments, question, list(paths.values()), picture)
     session = _open(arguments, console)
     session.check_sweep(question, ages)
