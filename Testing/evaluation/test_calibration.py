@@ -102,6 +102,34 @@ def test_a_model_is_calibrated_and_its_table_has_both_intervals(
         assert (about.get("CalibratedCases") == found.certificate["fitted"]) == calibrated
 
 
+@pytest.mark.parametrize("name", ["nowhere", "cohort"])
+def test_a_folder_that_is_no_model(name: str, cohort: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["calibrate", str(cohort.parent / name), str(cohort)]) == 2
+    assert f"{name} is no DualGlow model" in capsys.readouterr().err
+
+
+def test_persons_that_the_factors_are_fitted_to_test_nothing(
+    cohort: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Under another name too."""
+    (tmp_path / "others").mkdir()
+    shutil.copytree(cohort / "sub-0003" / "anat", tmp_path / "others" / "b" / "anat")
+    for what, scan in (("t1", "anat/*T1w"), ("pet", "pet/*pet")):
+        source = next((cohort / "sub-0003").glob(f"{scan}.nii.gz"))
+        shutil.copyfile(source, tmp_path / "others" / "b" / f"{what}.nii.gz")
+    assert main(["calibrate", str(bundle), str(cohort), "--test", str(tmp_path / "others")]) == 2
+    assert "b of --test has the same PET as sub-0003" in capsys.readouterr().err
+    assert not (bundle / "calibration.json").exists()
+
+
+def test_what_is_said_of_a_damaged_calibration_helps(cohort: Path, bundle: Path, capsys: pytest.CaptureFixture) -> None:
+    (bundle / "calibration.json").write_text("{")
+    with pytest.raises(InputError, match="run calibrate again with --force"):
+        load_bundle(bundle)
+    assert main(["calibrate", str(bundle), str(cohort), "--samples", "2", "--force", "--device", "cpu"]) == 0
+    assert load_bundle(bundle).calibration is not None
+
+
 def _table(folder: Path, name: str) -> list[str]:
     return next(folder.glob(f"{name}*.tsv")).read_text().splitlines()
 
@@ -113,13 +141,35 @@ def law(samples: int, seed: int = 0) -> Distribution:
 
 def test_the_table_by_hand() -> None:
     found = law(25)
-    used = Calibration("x", 0.9, 20, dict.fromkeys(REGIONS[1:], 2.0), 1.5, {})
+    used = Calibration("x", 0.9, 25, dict.fromkeys(REGIONS[1:], 2.0), 1.5, {})
     rows = region_rows(found, calibration=used)
     half = 2 * np.sqrt(26 / 25) * found.regions.std(0, ddof=1)
     assert rows[1]["low"] == pytest.approx(rows[1]["mean"] - half[1])
     assert rows[1]["high_all"] == pytest.approx(rows[1]["mean"] + 1.5 * half[1])
     assert region_rows(found)[1]["low_all"] is None
     assert region_rows(found, calibration=replace(used, level=0.8))[1] == region_rows(found)[1]
+
+
+@pytest.mark.parametrize("fitted", [10, 20, 100])
+@pytest.mark.parametrize("samples", [2, 5, 20, 100])
+def test_intervals_hold_with_another_number_of_samples(fitted: int, samples: int) -> None:
+    """Of a normal law whose spread is half of what it should be."""
+    rng = np.random.default_rng(fitted + samples)
+
+    def cases(count: int, drawn: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        draws = rng.normal(0, 0.5, (drawn, count, len(REGIONS)))
+        return rng.normal(0, 1, (count, len(REGIONS))), draws.mean(0), draws.std(0, ddof=1)
+
+    truth, mean, sd = cases(4000, fitted)
+    spread = np.sqrt(1 + 1 / fitted) * sd
+    people = [Case(f"{i}", f"{i}", Path(), None) for i in range(len(truth))]
+    used = calibrate(Residuals(np.abs(truth - mean) / spread, spread, people), "x", 0.9, fitted)
+    truth, mean, sd = cases(4000, samples)
+    far, one = np.full(len(REGIONS), 1e6), np.ones(len(REGIONS))  # bounds are at least 0
+    half = [used.interval(REGIONS, far, one, samples, is_joint)[1] - far for is_joint in (False, True)]
+    alone, together = (np.abs(truth - mean) <= each * sd for each in half)
+    assert alone.mean() == pytest.approx(0.9, abs=0.04)
+    assert together.all(1).mean() == pytest.approx(0.9, abs=0.08)
 
 
 def test_a_region_that_was_not_calibrated_keeps_its_own_interval() -> None:

@@ -46,14 +46,22 @@ class Calibration:
     ) -> np.ndarray:
         """Lower and upper bounds, SUVR, ``(2, regions)``, at least 0; NaN for a region without a factor.
 
+        The spread of few samples is less certain than that of many: with another number of samples than the factors
+        were fitted with, they are changed as Student's quantiles of the same probability, which holds of a normal law.
+
         Args:
             names: of the regions.
             mean, sd: of the samples' region means, ``(regions,)``.
             samples: how many there are.
             is_joint: for all regions at once, in place of each alone.
         """
-        factors = np.array([self.factors.get(name, math.nan) for name in names]) * (self.joint if is_joint else 1.0)
-        half = factors * math.sqrt(1 + 1 / samples) * sd
+        from scipy.special import stdtr, stdtrit  # Student's law and quantiles
+
+        factors = np.array([self.factors.get(name, math.nan) for name in names])
+        alone = -stdtrit(self.samples - 1, (1 - self.level) / 2)
+        wanted = self.joint * alone if is_joint else alone
+        there = -stdtrit(samples - 1, stdtr(self.samples - 1, -wanted)) if samples != self.samples else wanted
+        half = factors * (there / alone) * math.sqrt(1 + 1 / samples) * sd
         return np.maximum(mean + np.array([[-1.0], [1.0]]) * half, 0)
 
 
@@ -81,7 +89,7 @@ def read_calibration(folder: Path | str, bundle_sha256: str) -> Calibration | No
             raise ValueError("it has no checksum")
         found = _checked({key: value for key, value in values.items() if key not in ("GeneratedBy", CHECKSUMS)})
     except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); run calibrate again, or delete it.") from error
+        raise InputError(f"{path} is damaged ({error}); run calibrate again with --force, or delete it.") from error
     if found.bundle_sha256 != bundle_sha256:
         raise InputError(f"{path} was measured with another model; run calibrate again, or delete it.")
     return found

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
 from .options import add_command, add_device, add_groups
 from .protection import case_inputs, check
+
+if TYPE_CHECKING:
+    from ..cases.case import Case
 
 __all__ = ["add_commands", "calibrate"]
 
@@ -37,6 +42,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     from ..bundle.calibration import CALIBRATION_FILE, write_calibration
+    from ..bundle.files import read_config
     from ..cases.groups import grouped, in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..evaluation import calibrating
@@ -50,6 +56,7 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
         raise InputError(f"The level is {level:g}; give one from 0.5 to 0.99, such as 0.9.")
     if samples < 2:
         raise InputError(f"{samples} samples have no spread; give at least 2, better 20.")
+    read_config(arguments.bundle)  # what is no model gets no calibration
     output = Path(arguments.bundle) / CALIBRATION_FILE
     inputs = [path for folder in filter(None, (arguments.cases, arguments.test)) for path in case_inputs(folder)]
     check(arguments, [Output(output, CALIBRATION)], inputs)
@@ -59,6 +66,7 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
         fitting, testing = cases, [grouped(case, groups) for case in read_cases(arguments.test)]
         if both := {case.fold_group for case in fitting} & {case.fold_group for case in testing}:
             console.note(f"{len(both)} persons have the same name in both directories, such as {min(both)}")
+        _refuse_shared(fitting, testing)
     else:
         fitting, testing = ([cases[i] for i in side] for side in split_subjects(cases, 1 / 3, arguments.seed))
     if len(fitting) < calibrating.least_cases(level) or not testing:
@@ -88,3 +96,20 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     write_calibration(made, arguments.bundle)
     console.result(calibrating.text_of(made), event="done", path=str(output), **made.certificate)
     return 0
+
+
+def _refuse_shared(fitting: Sequence[Case], testing: Sequence[Case]) -> None:
+    """Refuse to test on PETs that the factors are fitted to: their certificate would promise too much.
+
+    Raises:
+        InputError: naming the first.
+    """
+    from ..cases.records import hash_input
+
+    known = {hash_input(case.pet): case.name for case in fitting}
+    for case in testing:
+        if same := known.get(hash_input(case.pet)):
+            raise InputError(
+                f"{case.name} of --test has the same PET as {same}, to which the factors are fitted; give persons "
+                "there that are not in CASES, or leave --test out to keep a third of CASES for it."
+            )
