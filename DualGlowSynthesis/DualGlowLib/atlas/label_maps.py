@@ -16,7 +16,8 @@ from ..volumes.resampling import resample
 __all__ = ["LabelMap", "read_label_map", "read_names"]
 
 _MOST_LABELS = 1000
-_ROW = re.compile(r"""\s*"?(\d+)"?\s*[\t,; ]\s*"?([^"\t,;]+?)"?\s*(?:[\t,;].*|(?:\s+\d+){3,4}\s*)?$""")
+_ROW = re.compile(r"""\s*"?([0-9]{1,9})"?\s*[\t,; ]\s*"?([^"\t,;]+?)"?\s*(?:[\t,;].*|(?:\s+\d+){3,4}\s*)?$""")
+_INTEGER = re.compile(r"([0-9]{1,9})(?:\.0*)?")  # as tables have it that were saved as numbers
 _INDEX, _NAME = ("index", "label", "id", "value", "no", "no."), ("name", "region", "structure", "label name")
 
 
@@ -79,9 +80,10 @@ def read_names(path: Path | str) -> dict[int, str]:
         InputError: if the file can't be read or names nothing.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig", "replace")
+        raw = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
+    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     names = _with_header(lines) or {int(m[1]): m[2].strip() for line in lines if (m := _ROW.match(line))}
     if not names:
@@ -91,18 +93,28 @@ def read_names(path: Path | str) -> dict[int, str]:
 
 def _with_header(lines: list[str]) -> dict[int, str]:
     """Of a table whose header names a column of numbers and one of names; empty if it has no such header."""
-    import csv
-
     if not lines:
         return {}
     separator = max("\t;,", key=lines[0].count)
-    header, *rows = csv.reader(lines, delimiter=separator)
+    header, *rows = (_cells(line, separator) for line in lines)
     columns = [name.strip().lower() for name in header]
     index, name = (next((columns.index(one) for one in known if one in columns), None) for known in (_INDEX, _NAME))
     if index is None or name is None:
         return {}
     cells = [(row[index].strip(), row[name].strip()) for row in rows if len(row) > max(index, name)]
-    return {int(label): text for label, text in cells if label.isdigit() and text}
+    return {int(found[1]): text for label, text in cells if (found := _INTEGER.fullmatch(label)) and text}
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Of one line; a quote that is not closed in it is left out, so that it takes no other line for its cell."""
+    import csv
+
+    if line.count('"') % 2:
+        return line.replace('"', "").split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error:  # longer than any cell
+        return line.split(separator)
 
 
 def _distinct(names: list[str], values: list[int]) -> list[str]:
