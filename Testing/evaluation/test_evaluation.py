@@ -281,6 +281,12 @@ def test_what_a_method_may_not_give(plain: Path, synthesizer: Synthesizer, answe
         evaluate([Wrong()], read_cases(plain), synthesizer.bundle.grid, 3.5, samples=3)
 
 
+@pytest.mark.parametrize("samples", [1, -3])
+def test_a_number_of_samples_that_shows_no_law(plain: Path, synthesizer: Synthesizer, samples: int) -> None:
+    with pytest.raises(InputError, match=f"samples is {samples}; give at least 2, or 0"):
+        evaluate([Grey()], read_cases(plain), synthesizer.bundle.grid, 3.5, samples=samples)
+
+
 def test_each_row_has_a_name_of_its_own(plain: Path, synthesizer: Synthesizer) -> None:
     grid, cases = synthesizer.bundle.grid, read_cases(plain)
     with pytest.raises(InputError, match="would be called 'grey matter'"):

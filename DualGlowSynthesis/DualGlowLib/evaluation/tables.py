@@ -65,11 +65,13 @@ def evaluate(
         region); ``cases`` (each one's numbers) and ``left_out`` (``case`` and ``reason`` of each that was).
 
     Raises:
-        InputError: if there are no cases or no methods, or two of one name; if every case is left out; and for a
+        InputError: if there are no cases or no methods, or two of one name; for 1 sample; if every case is left out; and for a
             method that gives anything but finite numbers on the grid, or too few samples.
     """
     if not cases or not predictors:
         raise InputError(f"There are {len(predictors)} methods and {len(cases)} cases; give at least one of each.")
+    if samples < 0 or samples == 1:
+        raise InputError(f"samples is {samples}; give at least 2, or 0 to draw none.")
     names, kernels = (REGIONS, weights(grid)) if regions is None else regions
     kernels = np.asarray(kernels, np.float64).reshape(len(names), -1)
     found, left_out = [], []
