@@ -65,7 +65,7 @@ def evaluate(
         region); ``cases`` (each one's numbers) and ``left_out`` (``case`` and ``reason`` of each that was).
 
     Raises:
-        InputError: if there are no cases or no methods, or two of one name, or 1 sample; if every case is left out; for a
+        InputError: if there are no cases or no methods, two of one name, or 1 sample; if every case is left out; for a
             method that gives anything but finite numbers on the grid, or too few samples.
     """
     if not cases or not predictors:
