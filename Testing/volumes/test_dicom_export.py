@@ -261,6 +261,19 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(export_dicom(pet, source, target)) == 9  # an empty folder will do
 
 
+def test_an_earlier_pet_of_a_t1_whose_slices_have_a_series_each_is_replaced(tmp_path: Path) -> None:
+    source, target = t1(tmp_path / "t1"), tmp_path / "pet"
+    for k, file in enumerate(sorted(source.iterdir())):
+        dataset = pydicom.dcmread(file)
+        dataset.SeriesInstanceUID += f".{k}"
+        dataset.save_as(file)
+    pet = pet_on(read_scan(source))
+    for _ in range(2):
+        check_export(source, target)
+        assert len(export_dicom(pet, source, target)) == 9
+    assert len({pydicom.dcmread(file).SeriesInstanceUID for file in target.iterdir()}) == 1
+
+
 def test_an_earlier_pet_of_the_same_t1_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     source, other, target = t1(tmp_path / "t1"), t1(tmp_path / "other"), tmp_path / "pet"
     for file in other.iterdir():  # of another patient

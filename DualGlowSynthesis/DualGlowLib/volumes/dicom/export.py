@@ -169,7 +169,8 @@ def _check_former(folder: Path, origin: Series) -> None:
             f"{origin.files[0]} states no Series Instance UID, which a derived series has to refer to; write NIfTI "
             "instead."
         )
-    if folder.is_dir() and {*map(_exported_from, folder.iterdir())} - {origin.uid}:
+    own = {text(frame.header, "SeriesInstanceUID") for frame in origin.frames}  # several where each slice has one
+    if folder.is_dir() and {*map(_exported_from, folder.iterdir())} - own:
         raise InputError(f"{folder} holds a PET that was made from another MRI; give another folder.")
 
 
