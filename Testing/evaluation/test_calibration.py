@@ -172,6 +172,13 @@ def test_intervals_hold_with_another_number_of_samples(fitted: int, samples: int
     assert together.all(1).mean() == pytest.approx(0.9, abs=0.08)
 
 
+@pytest.mark.parametrize("joint", [1e-6, 1.0, 1e3, 1e300])
+def test_any_factors_give_bounds_that_are_numbers(joint: float) -> None:
+    used = Calibration("x", 0.9, 400, dict.fromkeys(REGIONS, 2.0), joint)
+    rows = region_rows(law(2), calibration=used)
+    assert np.isfinite([row[key] for row in rows for key in ("low", "high", "low_all", "high_all")]).all()
+
+
 def test_a_region_that_was_not_calibrated_keeps_its_own_interval() -> None:
     used = Calibration("x", 0.9, 20, dict.fromkeys(REGIONS[1:], 2.0), 1.5, {})
     first, plain = region_rows(law(25), calibration=used)[0], region_rows(law(25))[0]

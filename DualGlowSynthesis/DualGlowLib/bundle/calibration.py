@@ -16,6 +16,7 @@ from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
 __all__ = ["CALIBRATION_FILE", "Calibration", "read_calibration", "write_calibration"]
 
 CALIBRATION_FILE = "calibration.json"
+_RAREST = 1e-9  # probability on one side of an interval; below it Student's quantiles of few samples have no end
 _MOST_BYTES = 1 << 22
 
 
@@ -60,7 +61,8 @@ class Calibration:
         factors = np.array([self.factors.get(name, math.nan) for name in names])
         alone = -stdtrit(self.samples - 1, (1 - self.level) / 2)
         wanted = self.joint * alone if is_joint else alone
-        there = -stdtrit(samples - 1, stdtr(self.samples - 1, -wanted)) if samples != self.samples else wanted
+        outside = max(stdtr(self.samples - 1, -wanted), _RAREST)
+        there = wanted if samples == self.samples else -stdtrit(samples - 1, outside)
         half = factors * (there / alone) * math.sqrt(1 + 1 / samples) * sd
         return np.maximum(mean + np.array([[-1.0], [1.0]]) * half, 0)
 
