@@ -220,7 +220,7 @@ def test_the_time_of_a_run_is_that_of_its_parts() -> None:
     assert pace.seconds(settings, 100, 40) == 0
 
 
-# ------------------------------------------------------------------------------------------------------- before it begins
+# ---------------------------------------------------------------------------------------------------- before it begins
 
 
 def test_an_estimate_leaves_nothing_and_is_told_as_a_line(cases: Path, tmp_path: Path, capsys) -> None:

@@ -1,8 +1,10 @@
 """What a run tells those who look at its folder, from this process or another, and what they may ask of it.
 
 ``status.json`` says what the run is doing, ``run.lock`` which process does it (``locks.holder_of``), ``history.jsonl``
-what each step gave. Nothing here needs torch. A file ``run.ask`` with the word ``stop`` or ``pause`` in it is obeyed before the next step; while
-cases are prepared, before the next case. It is removed by the run, or by who goes on with a paused one.
+what each step gave. Nothing here needs torch.
+
+A file ``run.ask`` with the word ``stop`` or ``pause`` in it is obeyed before the next step; while cases are prepared,
+before the next case. It is removed by the run, or by who goes on with a paused one.
 """
 
 from __future__ import annotations
