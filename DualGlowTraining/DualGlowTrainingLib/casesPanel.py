@@ -5,7 +5,7 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from DualGlowLib.cases.demographics import ages_by_decade, demographics
+from DualGlowLib.cohorts.demographics import ages_by_decade, demographics
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import asTip, showingErrors
 
