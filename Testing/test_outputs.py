@@ -17,12 +17,21 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.splits import make_splits, write_splits
-from DualGlowLib.evaluation.tables import report_output, write_report
-from DualGlowLib.outputs import SIDECAR, Output, check_outputs, kind_of_file, other_source, refuse_links
+from DualGlowLib.evaluation.report import report_output, write_report
+from DualGlowLib.outputs import (
+    SIDECAR,
+    TRANSFORM,
+    TRANSFORM_MARK,
+    Output,
+    check_outputs,
+    kind_of_file,
+    other_source,
+    refuse_links,
+)
 from DualGlowLib.pictures.drawing import picture_output, write_png
 from DualGlowLib.pictures.report import report_html
 from DualGlowLib.pictures.sheet import write_sheet
-from DualGlowLib.preparation.transforms import transform_output, write_transform
+from DualGlowLib.preparation.transforms import read_transform, transform_output, write_transform
 from DualGlowLib.volumes.marking import SYNTHETIC, SYNTHETIC_SD
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import scan_outputs, write_scan
@@ -107,7 +116,7 @@ BESIDE = (
     "pet_below.json",
     "pet_regions.tsv",
 )
-OF_AGE = ("_pet.nii.gz", "_pet.json", "Sd_pet.nii.gz", "Below_pet.json", "Regions_pet.tsv")
+OF_AGE = ("_pet.nii.gz", "_pet.json", "Sd_pet.nii.gz", "Below_pet.json", "_regions.tsv")
 BIDS = "sub-ann_trc-18FFDG_space-T1w_desc-synthetic"
 BLOCKED: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "synthesize": (lambda place: [*synthesize(place), *every_option(place)], [*BESIDE, "t1.h5", "qc.png"]),
@@ -324,7 +333,7 @@ def folds() -> object:
     return make_splits([Case(n, n, Path(), Path(), {"age": str(60 + i)}) for i, n in enumerate(names)], 2)
 
 
-RESULT = {"data_range_suvr": 2.0, "summary": {}, "cases": []}
+RESULT = {"data_range_suvr": 2.0, "summary": {}, "cases": [], "left_out": [], "rank_fifths": {}, "regions": {}}
 WRITERS: dict[str, Callable[[Path, bool], object]] = {
     "a.nii": lambda path, force: write_scan(scan(), path, SYNTHETIC, {"Age": 70}, force),
     "b.nii.gz": lambda path, force: write_scan(scan(), path, "", None, force),
@@ -427,3 +436,14 @@ def test_a_pet_of_another_t1_is_told(tmp_path: Path) -> None:
     assert other_source(path, "a" * 64) == ""
     assert other_source(path, "c" * 64) == "ann_T1.nii.gz"
     assert other_source(foreign(tmp_path / "mine.nii.gz"), "c" * 64) == ""
+
+
+@pytest.mark.parametrize("name", ["a.tfm", "a.h5"])
+def test_transforms_with_the_mark_of_before_are_ours_too(name: str, tmp_path: Path) -> None:
+    """A remark at the end, until a reader was found that takes every # for another transform."""
+    path = write_transform(np.eye(4), tmp_path / name)
+    path.write_bytes(path.read_bytes().replace(TRANSFORM_MARK, b"\n#Written by DualGlow\n"))
+    assert kind_of_file(path) == TRANSFORM
+    np.testing.assert_allclose(read_transform(path), np.eye(4), atol=1e-12)
+    path.write_bytes(path.read_bytes()[:-2])
+    assert kind_of_file(path) == ""

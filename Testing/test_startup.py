@@ -37,3 +37,30 @@ def test_freed_memory_is_kept_but_for_the_largest(wanted: bool) -> None:
     assert (int(after) >= 5 * 48 - 8) == wanted
     assert int(after) < 5 * 48 + 64
     assert policy == ("PASSIVE" if wanted else "None")
+
+
+PRIORITY = """
+import os
+from DualGlowLib.startup import usual_priority
+os.nice({nice} - os.nice(0))
+if {user} is not None:
+    os.setuid({user})
+print(usual_priority(), os.getpriority(os.PRIO_PROCESS, 0), sep="|")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs nice")
+def test_a_low_priority_is_raised_or_named() -> None:
+    def run(nice: int, user: int | None = None) -> list[str]:
+        done = subprocess.run([sys.executable, "-c", PRIORITY.format(nice=nice, user=user)], capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip().split("|")
+
+    is_root = os.getuid() == 0
+    if is_root:
+        assert run(19) == ["", "0"]
+        assert run(0) == ["", "0"]
+    said, nice = run(19, 65534 if is_root else None)
+    assert nice == "19"
+    assert "(nice 19)" in said
+    assert "SLICER_BACKGROUND_THREAD_PRIORITY=0" in said

@@ -32,6 +32,7 @@ from . import __version__
 from .errors import InputError
 
 __all__ = [
+    "CALIBRATION",
     "EVALUATION",
     "FOLDS",
     "FOLD_TABLE",
@@ -58,12 +59,15 @@ __all__ = [
 
 NAME = "DualGlow"
 SIDECAR, FOLDS, EVALUATION = "JSON image", "JSON folds", "JSON evaluation"
+CALIBRATION = "JSON calibration"
 FOLD_TABLE, REGIONS, PICTURE, TRANSFORM = "table of folds", "table of regions", "picture", "transform"
 """Kinds of files, as ``kind_of`` tells them."""
 
-TRANSFORM_MARK = b"\n#Written by DualGlow\n"
-"""The end of a transform file. ITK takes it for a comment in text, and reads HDF5 no further than it says it goes."""
+TRANSFORM_MARK = b"\nWritten: by DualGlow\n"
+"""The end of a transform file. In text ITK passes over a key that it doesn't know, and reads HDF5 no further than that
+says it goes. No remark: nitransforms takes every # for the beginning of another transform."""
 
+_TRANSFORM_MARKS = (TRANSFORM_MARK, b"\n#Written by DualGlow\n")  # the second before 2026-11-28
 _REMEDY = "give another name"
 _IMAGES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PARTS = (
@@ -134,7 +138,7 @@ def image_kind(description: str) -> str:
 
 def kind_of(content: bytes) -> str:
     """What of DualGlow's a file with this content is; empty if it is not DualGlow's, or doesn't say so."""
-    if content.endswith(TRANSFORM_MARK):
+    if content.endswith(_TRANSFORM_MARKS):
         return TRANSFORM
     if content.startswith(_PNG):
         return PICTURE if _png_software(content).startswith(NAME) else ""
@@ -163,7 +167,7 @@ def kind_of_file(path: str | Path) -> str:
             head = file.read(_HEAD)
             if head.startswith(_HDF):
                 file.seek(max(0, file.seek(0, os.SEEK_END) - len(TRANSFORM_MARK)))
-                return TRANSFORM if file.read() == TRANSFORM_MARK else ""
+                return TRANSFORM if file.read().endswith(_TRANSFORM_MARKS) else ""
             is_text = b"\0" not in head and head[:1] != b"\x1f"
             return kind_of(head + file.read(_MOST) if is_text else head)
     except OSError:

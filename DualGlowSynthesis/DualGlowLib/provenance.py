@@ -38,6 +38,8 @@ class Provenance(TypedDict, total=False):
     Samples: int
     Antithetic: bool
     Seed: int
+    CalibratedCases: int
+    """To which the factors of its intervals were fitted, if they were."""
     FirstSample: int
     """Where it isn't 0."""
     Bundle: str

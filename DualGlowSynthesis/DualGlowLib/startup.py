@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ["set_up_process"]
+__all__ = ["set_up_process", "usual_priority"]
 
 _ARENA_MAX, _MMAP_THRESHOLD, _TOP_PAD, _TRIM_THRESHOLD = -8, -3, -2, -1  # malloc.h
 _LARGEST, _KEPT, _STEP = 96 << 20, 512 << 20, 64 << 20  # bytes
@@ -39,3 +39,23 @@ def set_up_process() -> None:
             (_TOP_PAD, _STEP),
         ):
             option(name, value)
+
+
+def usual_priority() -> str:
+    """Take the priority that processes usually have, for a process that Slicer has started and that computes.
+
+    On Linux, Slicer runs its main thread at nice 19, and so does what it starts. To be called before there are threads:
+    each has a priority of its own.
+
+    Returns:
+        What to do where the system doesn't allow it, a sentence; empty if all is well.
+    """
+    if os.name != "posix" or (nice := os.getpriority(os.PRIO_PROCESS, 0)) <= 0:
+        return ""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        return ""
+    return (
+        f"It computes at a low priority (nice {nice}), as Slicer itself; if other programs slow it down, start Slicer "
+        "with SLICER_BACKGROUND_THREAD_PRIORITY=0 in its environment."
+    )

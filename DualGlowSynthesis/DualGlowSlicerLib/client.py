@@ -223,6 +223,7 @@ class WorkerClient:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     env=environment,
+                    start_new_session=True,  # Linux shares processors out among sessions: no other's priority counts
                     **hidden,
                 )
         except OSError as error:

@@ -174,11 +174,12 @@ def markSynthetic(volumeNode, provenance: Mapping) -> None:
     The attributes ``DualGlow.Synthetic``, ``DualGlow.Age``, … are saved with the scene. Keys become CamelCase, lists
     and mappings JSON; ``DualGlow.Provenance`` holds all of it as JSON, for ``provenanceOf``.
     """
-    volumeNode.SetAttribute("DualGlow.Synthetic", "true")
-    volumeNode.SetAttribute("DualGlow.Provenance", json.dumps(dict(provenance), default=_plain))
-    for key, value in provenance.items():
-        name = "".join(part[:1].upper() + part[1:] for part in str(key).split("_"))
-        volumeNode.SetAttribute(f"DualGlow.{name}", _attributeText(value))
+    with slicer.util.NodeModify(volumeNode):
+        volumeNode.SetAttribute("DualGlow.Synthetic", "true")
+        volumeNode.SetAttribute("DualGlow.Provenance", json.dumps(dict(provenance), default=_plain))
+        for key, value in provenance.items():
+            name = "".join(part[:1].upper() + part[1:] for part in str(key).split("_"))
+            volumeNode.SetAttribute(f"DualGlow.{name}", _attributeText(value))
 
 
 def provenanceOf(node) -> dict:

@@ -31,9 +31,11 @@ def main(arguments: list) -> int:
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # Slicer hands the "--" on
     try:
         from DualGlowLib.__main__ import main as run
-        from DualGlowLib.startup import set_up_process
+        from DualGlowLib.startup import set_up_process, usual_priority
 
         set_up_process()
+        if "slicer" in sys.modules and (low := usual_priority()):
+            print(f"train.py: {low}", file=sys.stderr)
         return run(["train", *arguments])
     except ModuleNotFoundError as error:
         if error.name not in PACKAGES:

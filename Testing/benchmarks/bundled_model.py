@@ -26,7 +26,8 @@ from DualGlowLib.atlas.regions import REGIONS, weights
 from DualGlowLib.baselines.mean import MeanPET
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
-from DualGlowLib.evaluation.tables import evaluate, write_report
+from DualGlowLib.evaluation.report import write_report
+from DualGlowLib.evaluation.tables import evaluate
 from DualGlowLib.simulate.cohort import truth_file
 from DualGlowLib.synthesis.predictor import ModelPredictor
 from DualGlowLib.synthesis.question import Question

@@ -74,6 +74,30 @@ def test_what_an_older_model_does_not_state_is_as_by_default(
     assert f"SUVR, {expected.reference} = 1" in model_card(loaded)
 
 
+def header_of(card: str) -> dict:
+    head, _, page = card.removeprefix("---\n").partition("\n---\n\n")
+    assert page.startswith("# ")
+    return {key: json.loads(value) for key, _, value in (line.partition(": ") for line in head.splitlines())}
+
+
+@pytest.mark.parametrize(("stated", "licence"), [("CC-BY-4.0", "cc-by-4.0"), ("May be used\nby all.", "other")])
+def test_a_card_begins_with_what_a_hub_lists(bundle: Bundle, tmp_path: Path, stated: str, licence: str) -> None:
+    training = {"licence": stated, "validation_pet_bits": 3.14159, "validation_mri_bits": 6.0}
+    named = replace(bundle, name='Münster: "#1"', training=training)
+    card = model_card(named)
+    save_bundle(named, tmp_path / "named", card)
+    about, page = header_of(card), describe(tmp_path / "named")["card"]
+    assert (about["license"], about["library_name"], about["metrics"]) == (licence, "dualglow", ["bits_per_dimension"])
+    assert "simulated-data" not in about["tags"]
+    assert page == "# " + card.partition("\n# ")[2]
+    assert not {"license", "metrics", "model-index"} & header_of(model_card(bundle)).keys()
+    cards = pytest.importorskip("huggingface_hub", reason="huggingface-hub is not installed")
+    read = cards.ModelCard(card)
+    assert (read.data.license, read.data.tags, read.data.model_name) == (licence, about["tags"], named.name)
+    assert [(one.metric_type, one.metric_value) for one in read.data.eval_results] == [("bits_per_dimension", 3.142)]
+    assert read.text.strip() == page.strip()
+
+
 @pytest.mark.parametrize("stated", ["pons", {"bias": "no"}, {"reference": "moon"}, {"warp": True}])
 def test_a_preparation_that_can_not_be_is_refused(bundle: Bundle, tmp_path: Path, stated: object) -> None:
     save_bundle(replace(bundle, training={"preparation": stated}), tmp_path / "odd", "# card\n")

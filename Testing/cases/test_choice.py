@@ -76,6 +76,27 @@ def test_the_pet_that_is_used(tmp_path: Path, names: list[str], sidecars: dict, 
     assert all(name in " ".join(item.choices) for name in names if not name.endswith(used))
 
 
+def test_reported_dynamic_before_static(shared: Path) -> None:
+    found = find_cases(shared / "data" / "reports" / "bids_rec_dynamic_before_static" / "bids").items
+    assert [item.case.pet and item.case.pet.name for item in found] == [
+        "sub-01_trc-18FFDG_rec-acstat_pet.nii.gz",
+        "sub-02_trc-fdg_run-02_pet.nii.gz",
+        None,
+    ]
+    assert "not corrected for attenuation" in found[2].no_pet
+
+
+def test_a_static_pet_inherits_the_sidecar_of_the_dynamic_one(tmp_path: Path) -> None:
+    """By BIDS' rules it does, since its name has all entities of the other's."""
+    names = ["trc-18FFDG_frames-1_pet", "trc-18FFDG_rec-acstat_frames-1_pet"]
+    folder = cohort(tmp_path, ["T1w", *names], {names[0]: {"FrameDuration": [60, 60, 60]}})
+    static = folder / f"sub-01/pet/sub-01_{names[1]}.nii"
+    nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.float32), np.eye(4)), static)
+    (item,) = find_cases(folder).items
+    assert item.case.pet == static
+    assert item.choices == [f"2 FDG-PETs, {static.name} is used and not sub-01_{names[0]}.nii (dynamic)"]
+
+
 def test_what_is_never_used(tmp_path: Path) -> None:
     (item,) = find_cases(cohort(tmp_path / "a", ["part-phase_T1w", "trc-18FFDG_pet"])).items
     assert item.problems == ["its T1 sub-01_part-phase_T1w.nii is the phase image"]

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dicom_files import write_series
 from DualGlowLib import InputError
 from DualGlowLib.cases.files import sidecar
 from DualGlowLib.cases.layouts import find_cases, is_simulated, read_cases
@@ -418,3 +419,18 @@ def test_a_folder_without_cases_says_so(tmp_path: Path) -> None:
         read_cases(tmp_path, "bid")
     with pytest.raises(InputError, match=r"has no cases.csv"):
         read_cases(tmp_path, "flat")
+
+
+@pytest.mark.parametrize("table", ["", "case,age\np1,70\n"])
+def test_age_and_sex_of_a_dicom_t1_in_plain_folders(tmp_path: Path, table: str) -> None:
+    """The header says 71 years and F; a table goes before it."""
+    series = np.arange(1000, dtype=np.int16).reshape(10, 10, 10)
+    for name, stated in (("p1", {}), ("p2", {"PatientAge": "", "PatientBirthDate": "", "PatientSex": ""})):
+        write_series(tmp_path / name / "t1", series, np.eye(4), **stated)
+        write(tmp_path / name / "pet.nii.gz", "")
+    if table:
+        (tmp_path / "cases.csv").write_text(table)
+    first, second = find_cases(tmp_path, "plain").items
+    assert first.case.covariates == {"age": "70" if table else "71", "sex": "F"}
+    assert "its sex F is that of the T1's DICOM header" in first.notes
+    assert second.case.covariates == {}

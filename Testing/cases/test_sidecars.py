@@ -9,7 +9,7 @@ import pytest
 
 from DualGlowLib import InputError
 from DualGlowLib.cases.layouts import read_cases
-from DualGlowLib.cases.sidecars import preparation_of, t1_keys
+from DualGlowLib.cases.sidecars import pet_keys, preparation_of, t1_keys
 from DualGlowLib.preparation.settings import Preparation
 
 
@@ -27,8 +27,8 @@ def cohort(folder: Path, *sidecars: tuple[dict, dict]) -> Preparation:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("deformable", [False, True])
 def test_what_is_written_is_read(tmp_path: Path, bias: bool, deformable: bool) -> None:
-    chosen = Preparation(bias, deformable, "cerebellum", 6.0)
-    about = t1_keys(chosen), {"ReferenceRegion": "cerebellum", "ResolutionFWHM": 6}
+    chosen = Preparation(bias, deformable, "cerebellum", 6.0, (40.0, 60.0) if bias else (30.0, 60.0))
+    about = t1_keys(chosen), {"ReferenceRegion": "cerebellum", "ResolutionFWHM": 6, **pet_keys(chosen)}
     assert cohort(tmp_path, about, about) == chosen
 
 
@@ -43,6 +43,9 @@ def test_what_is_not_stated_is_as_by_default(tmp_path: Path) -> None:
         (({"BiasCorrected": True, "Deformable": True}, {}), "(deformable: None and True)"),
         (({"BiasCorrected": True}, {"ReferenceRegion": "brain"}), "(reference: None and brain)"),
         (({"BiasCorrected": True}, {"ReferenceRegion": ["pons"]}), "sub-1: reference must be text"),
+        (({"BiasCorrected": True}, {"FrameWindow": [40, 60]}), "(pet_window: None and (40, 60))"),
+        (({"BiasCorrected": True}, {"FrameWindow": [60, 40]}), "sub-1: The PET window must end after it begins"),
+        (({"BiasCorrected": True}, {"FrameWindow": 40}), "sub-1: pet_window must be"),
         (({"BiasCorrected": True}, {"ReferenceRegion": "moon"}), "sub-1: There is no reference region 'moon'"),
     ],
 )

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from DualGlowLib import InputError, processes
 from DualGlowLib.atlas.template import load_template
@@ -422,3 +424,65 @@ def test_a_simulated_cohort_stays_one(tmp_path: Path) -> None:
     old, new = read_on_grid(before, GRID)[1], read_on_grid(after, GRID)[1]
     brain = read_on_grid(before, GRID)[2]
     assert abs(new[brain].mean() / old[brain].mean() - 1) < 0.1  # SUVR to the pons stays SUVR to the pons
+
+
+def test_frames_of_a_dynamic_pet_are_averaged_and_named(tmp_path: Path) -> None:
+    """What was averaged stands in the PET's sidecar and in the manifest; other frames' times make it anew."""
+    cases = make_cohort(tmp_path / "cases", ["sub-01"])
+    path = next(cases.rglob("*_pet.nii.gz"))
+    pet = nib.load(path)
+    static = pet.get_fdata(dtype=np.float32)
+    nib.save(nib.Nifti1Image(np.stack([9 * static, static, 3 * static], axis=-1), pet.affine), path)
+    times = {"FrameTimesStart": [0, 1800, 2700], "FrameDuration": [1800, 900, 900], "InjectionStart": 0}
+    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    sidecar.write_text(json.dumps(times))
+    found = []
+    for start_of_second in (1800, 1900):
+        starts = [0, start_of_second, start_of_second + 900]
+        sidecar.write_text(json.dumps({**times, "FrameTimesStart": starts}))
+        with start(cases, tmp_path / "out", 1) as process:
+            _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        about = json.loads(next((tmp_path / "out").rglob("*_pet.json")).read_text())["Preparation"]["scan"]
+        case = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["sub-01"]
+        assert f"its PET is {about['frames']}; between frames the head moved by 0.0 mm at most" in case["notes"]
+        assert about["frames_moved_mm"] < 0.5
+        assert about["frames_window"] == "30 to 60 min"
+        found.append(about["frames"])
+    assert "of frames 2 to 3 of 3, 30 to 60 min after injection" in found[0]
+    assert "31.7 to 61.7 min" in found[1]
+
+
+def test_a_pet_of_petprep_in_its_own_space_is_brought_to_the_t1(tmp_path: Path) -> None:
+    """As the same PET in the space of the T1; the transform is among the sources, and another makes it anew."""
+    cases = make_cohort(tmp_path / "cases", ["sub-01"])
+    about = {"Name": "PETPrep", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "PETPrep"}]}
+    (cases / "dataset_description.json").write_text(json.dumps(about))
+    for old, new in (
+        ("anat/sub-01_space-orig_T1w", "anat/sub-01_desc-preproc_T1w"),
+        ("anat/sub-01_space-orig_desc-brain_mask", "anat/sub-01_desc-brain_mask"),
+        ("pet/sub-01_trc-18FFDG_space-orig_pet", "pet/sub-01_trc-18FFDG_space-T1w_desc-preproc_pet"),
+    ):
+        (cases / f"sub-01/{old}.nii.gz").rename(cases / f"sub-01/{new}.nii.gz")
+    on_t1 = cases / "sub-01/pet/sub-01_trc-18FFDG_space-T1w_desc-preproc_pet.nii.gz"
+    turn = sitk.Euler3DTransform((0, 0, 0), 0.2, 0.1, 0.0, (10, -20, 5))  # points of the T1 to the PET's, in LPS
+    found = []
+    for own in (False, True):
+        if own:
+            lps = np.diag([-1.0, -1.0, 1.0, 1.0])
+            to_pet = np.eye(4)
+            to_pet[:3, :3] = np.reshape(turn.GetMatrix(), (3, 3))
+            to_pet[:3, 3] = turn.TransformPoint((0, 0, 0))
+            pet = nib.load(on_t1)
+            moved = nib.Nifti1Image(pet.get_fdata(dtype=np.float32), lps @ to_pet @ lps @ pet.affine)
+            nib.save(moved, str(on_t1).replace("_space-T1w", ""))
+            on_t1.unlink()
+            way = on_t1.with_name("sub-01_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt")
+            sitk.WriteTransform(turn, str(way))
+        with start(cases, tmp_path / "out", 1) as process:
+            _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        found.append(nib.load(next((tmp_path / "out").rglob("*_pet.nii.gz"))).get_fdata())
+    np.testing.assert_allclose(found[1], found[0], atol=1e-3)
+    sources = json.loads(next((tmp_path / "out").rglob("*_pet.json")).read_text())["Sources"]
+    assert sources[1].endswith("_xfm.txt")

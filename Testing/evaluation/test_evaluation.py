@@ -20,9 +20,10 @@ from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
-from DualGlowLib.evaluation.tables import evaluate, write_report
+from DualGlowLib.evaluation.report import write_report
+from DualGlowLib.evaluation.tables import case_seed, evaluate
 from DualGlowLib.flow import FlowConfig
-from DualGlowLib.metrics.images import image_metrics, structural_similarity
+from DualGlowLib.metrics.images import image_metrics, structural_similarity, whole_volume_metrics
 from DualGlowLib.model import DualGlow, preset
 from DualGlowLib.preparation.t1 import PreparedT1
 from DualGlowLib.resources import resource
@@ -61,6 +62,42 @@ def test_structural_similarity_is_that_of_scikit_image(truth: np.ndarray) -> Non
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
     _, expected = library.structural_similarity(image, truth, data_range=3.0, **options)
     np.testing.assert_allclose(structural_similarity(image, truth, 3.0), expected, rtol=1e-9)
+
+
+def test_the_other_metrics_are_those_of_scikit_image(truth: np.ndarray) -> None:
+    library = pytest.importorskip("skimage.metrics")
+    image = truth + np.random.default_rng(1).normal(0, 0.1, truth.shape)
+    mask = truth > 0.3
+    found = image_metrics(image, truth, mask, 3.0)
+    assert found.psnr == pytest.approx(
+        library.peak_signal_noise_ratio(truth[mask], image[mask], data_range=3.0), rel=1e-9
+    )
+    assert found.nmse == pytest.approx(library.normalized_root_mse(truth[mask], image[mask]) ** 2, rel=1e-9)
+    assert found.rmse == pytest.approx(library.mean_squared_error(truth[mask], image[mask]) ** 0.5, rel=1e-9)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True, "data_range": 3.0}
+    whole = whole_volume_metrics(image, truth, 3.0)
+    assert whole["psnr_whole"] == pytest.approx(library.peak_signal_noise_ratio(truth, image, data_range=3.0), rel=1e-9)
+    assert whole["ssim_whole"] == pytest.approx(
+        library.structural_similarity(truth, image, **options)[1].mean(), rel=1e-9
+    )
+
+
+def test_zeros_beyond_the_border_are_a_convolution_with_padding(truth: np.ndarray) -> None:
+    """As PASTA and SiM2P compute it: images between 0 and 1, a window of 11 voxels, zero padding."""
+    import torch
+
+    image = np.clip(truth + np.random.default_rng(1).normal(0, 0.1, truth.shape), 0, 1)
+    line = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    line /= line.sum()
+    window = (line[:, None, None] * line[:, None] * line)[None, None]
+
+    def blurred(values: np.ndarray) -> np.ndarray:
+        return torch.nn.functional.conv3d(torch.tensor(values)[None, None], window, padding=5)[0, 0].numpy()
+
+    m, n = blurred(image), blurred(truth)
+    v, w, c = blurred(image**2) - m**2, blurred(truth**2) - n**2, blurred(image * truth) - m * n
+    ssim = (2 * m * n + 1e-4) * (2 * c + 9e-4) / ((m**2 + n**2 + 1e-4) * (v + w + 9e-4))
+    assert whole_volume_metrics(3 * image, 3 * truth, 3.0)["ssim_padded"] == pytest.approx(ssim.mean(), rel=1e-9)
 
 
 def test_flat_images_have_no_correlation(truth: np.ndarray) -> None:
@@ -133,12 +170,21 @@ def test_the_numbers_of_a_model_are_those_of_its_pets(plain: Path, synthesizer: 
         encoding = synthesizer.encode_prepared(t1)
         asked = Question(synthesizer.known(case.attributes))
         mode = synthesizer.distribution(encoding, asked).mean
-        drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=3, seed=8))
+        own = case_seed(8, case)
+        drawn = synthesizer.distribution(encoding, replace(asked, temperature=1.0, samples=3, seed=own))
         copied = (bundle.model.link.base_mean[0, 0].numpy() + 0.5) * bundle.pet_scale
         images = {"model": mode, "model, mean of 3": drawn.mean, "mean PET": copied}
         expected = {name: vars(image_metrics(image, pet, mask, bundle.pet_scale)) for name, image in images.items()}
-        expected["model, mean of 3"]["coverage_90"] = float((np.abs(pet - drawn.mean) <= 1.645 * drawn.sd)[mask].mean())
-        assert row["methods"] == expected
+        half = 2.9199855803537 * np.sqrt(4 / 3) * drawn.sd  # the 95 % quantile of Student's t with 2 degrees of freedom
+        inside = float((np.abs(pet - drawn.mean) <= half)[mask].mean())
+        assert row["methods"].keys() == expected.keys()
+        for name, numbers in expected.items():
+            for key, value in numbers.items():
+                assert row["methods"][name][key] == pytest.approx(value, rel=1e-5), (name, key)
+        assert row["methods"]["model, mean of 3"]["coverage_90"] == pytest.approx(inside, abs=1e-4)
+        log_prob = methods[0].log_prob(PreparedT1(bundle.grid, t1, mask), case.attributes, pet)
+        assert row["methods"]["model"]["nll_bits"] == pytest.approx(-log_prob / math.log(2) / pet.size)
+    assert case_seed(8, cases[0]) != case_seed(8, cases[1])  # noise that cases share would look like a bias
     rows = [row["methods"]["model"]["psnr"] for row in result["cases"]]
     assert result["summary"]["model"]["psnr"] == np.mean(rows)
 
@@ -179,13 +225,43 @@ def test_a_method_of_ones_own_is_evaluated_like_any(plain: Path, synthesizer: Sy
     assert "| grey matter |" in write_report(result, tmp_path / "report.json")
 
 
-def test_a_covariate_that_a_method_cannot_take_is_said_with_its_case(plain: Path, synthesizer: Synthesizer) -> None:
+def test_a_case_that_cannot_be_taken_is_left_out_for_all(plain: Path, synthesizer: Synthesizer, tmp_path: Path) -> None:
     class Young(Grey):
-        def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
-            raise InputError("age 90 is too much.")
+        name = "young"
 
-    with pytest.raises(InputError, match=r"^one: age 90 is too much\.$"):
-        evaluate([Young()], read_cases(plain), synthesizer.bundle.grid, 3.5)
+        def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
+            if int(covariates["age"]) > 75:
+                raise InputError("age 80 is too much.")
+            return super().predict(prepared, covariates)
+
+    cases, grid = read_cases(plain), synthesizer.bundle.grid
+    damaged = replace(cases[0], name="damaged", pet=plain / "participants.tsv")
+    result = evaluate([Grey(), Young()], [damaged, *cases], grid, 3.5)
+    assert [row["case"] for row in result["cases"]] == ["one"]
+    assert [one["case"] for one in result["left_out"]] == ["damaged", "two"]
+    assert result["left_out"][1]["reason"] == "age 80 is too much."
+    alone = evaluate([Grey()], cases[:1], grid, 3.5)["summary"]["grey matter"]
+    assert result["summary"]["grey matter"] == alone
+    assert "Left out: two: age 80 is too much." in write_report(result, tmp_path / "report.json")
+    with pytest.raises(InputError, match=r"^The case can't be evaluated; two: age 80 is too much\.$"):
+        evaluate([Young()], cases[1:], grid, 3.5)
+
+
+def test_an_outside_cohort_is_evaluated_without_those_that_the_model_cannot_take(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cohort, report = tmp_path / "cohort", tmp_path / "report.json"
+    shutil.copytree(plain, cohort)
+    (cohort / "participants.tsv").write_text("participant_id\tage\tsex\none\t70\tF\ntwo\t9\tM\n")
+    arguments = ["evaluate", str(resource("Models", DEFAULT_BUNDLE)), str(cohort), "--output", str(report), "--force"]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert "Left out: two: age 9 is outside the range" in capsys.readouterr().out
+    found = json.loads(report.read_text())
+    assert [row["case"] for row in found["cases"]] == ["one"]
+    assert [one["case"] for one in found["left_out"]] == ["two"]
+    (cohort / "participants.tsv").write_text("participant_id\tage\none\t7\ntwo\t9\n")
+    assert main([*arguments, "--device", "cpu"]) == 2
+    assert "None of the 2 cases can be evaluated; one: age 7 is outside" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

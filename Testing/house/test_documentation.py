@@ -185,8 +185,9 @@ def default_of(action: argparse.Action) -> str:
     """How the page writes a default; empty for switches, and where there is none."""
     if action.default is None or isinstance(action.default, bool) or action.default == argparse.SUPPRESS:
         return ""
-    values = action.default if isinstance(action.default, list) else [action.default]
-    return f"`{','.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}`"
+    values = action.default if isinstance(action.default, list | tuple) else [action.default]
+    between = " " if action.nargs else ","  # several words, or one
+    return f"`{between.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}`"
 
 
 @pytest.mark.parametrize("command", commands())

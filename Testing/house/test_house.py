@@ -141,10 +141,17 @@ def test_licence_and_readme_are_ours():
     assert "Version 2.0" in text("LICENSE")
 
 
+def test_the_citation_is_valid():
+    cffconvert = pytest.importorskip("cffconvert", reason="cffconvert is not installed")
+    cffconvert.Citation(text("CITATION.cff")).validate()
+
+
 def test_versions_and_requirements_agree():
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 to read pyproject.toml")
     version = re.search(r'__version__ = "(.+)"', text("DualGlowSynthesis/DualGlowLib/__init__.py"))[1]
     assert re.search(r"^version: (.+)$", text("CITATION.cff"), re.MULTILINE)[1] == version
+    released = re.search(r'^date-released: "(\d{4}-\d\d-\d\d)"$', text("CITATION.cff"), re.MULTILINE)[1]
+    assert f"## [{version}] - {released}\n" in text("CHANGELOG.md")
     project = tomllib.loads(text("pyproject.toml"))
     requirements = project["project"]["dependencies"]
     with_pip = {line for line in requirements if not re.match(r"(torch|numpy|scipy|pillow|SimpleITK|pydicom)\b", line)}
@@ -153,8 +160,10 @@ def test_versions_and_requirements_agree():
     packages = {
         str(Path(name).parent.relative_to("DualGlowSynthesis")) for name in under("DualGlowSynthesis/DualGlowLib")
     }
-    installed = set(project["tool"]["setuptools"]["packages"]) - {"DualGlowLib._resources"}
-    assert installed == {package.replace("/", ".") for package in packages}
+    installed = project["tool"]["setuptools"]["packages"]
+    assert {name for name in installed if "._resources" not in name} == {
+        package.replace("/", ".") for package in packages
+    }
     torch = re.search(r'^TORCH = "(.+)"$', text("DualGlowSynthesis/DualGlowSlicerLib/dependencies.py"), re.MULTILINE)
     assert torch[1] in requirements
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -99,3 +100,35 @@ def test_an_image_is_convolved_as_if_it_had_been_doubled() -> None:
         before = net(image)
         torch.testing.assert_close(net.fuse()(image), before, rtol=1e-4, atol=1e-4)
     assert not any(isinstance(one, torch.nn.BatchNorm3d) for one in net.modules())
+
+
+def beneath(head: Scan, millimetres: int) -> Scan:
+    """A head on a drawn neck, shoulders and chest, as a coil for head and neck sees them."""
+    rows, (nx, ny, nz) = int(millimetres / head.spacing[2]), head.shape
+    x, y, z = np.meshgrid(np.arange(220), np.arange(140), np.arange(rows), indexing="ij")
+    below = (rows - z) * head.spacing[2]
+    wide, deep = np.clip(34 + (below - 60) * 0.9, 34, 100), np.clip(36 + (below - 60) * 0.2, 36, 48)
+    inside = ((x - 109) / wide) ** 2 + ((y - 65) / deep) ** 2
+    texture = 650 * (1 + 0.15 * np.sin(x / 3.1 + z / 5) * np.cos(y / 2.7))
+    body = np.where(inside < 1, np.where(inside > 0.85, 1900, texture), 0) * np.exp(-((below / 260) ** 2))
+    whole = np.zeros((220, 140, rows + nz), np.float32)
+    left, front = (220 - nx) // 2, (140 - ny) // 2
+    whole[left : left + nx, front : front + ny, rows:] = head.data
+    whole[:, :, :rows] = body
+    whole += np.abs(np.random.default_rng(0).normal(0, 25, whole.shape)).astype(np.float32)
+    affine = head.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ [left, front, rows]
+    return Scan(whole, affine)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_head_on_shoulders(shared: Path, order: tuple[int, int, int]) -> None:
+    """What is bright has its middle in the chest, which the network takes for a brain if it sees nothing else."""
+    image = nib.as_closest_canonical(nib.load(shared / "data/t1_real/ixi012_T1.nii.gz"))
+    head = Scan(image.get_fdata(dtype=np.float32), image.affine)
+    body = beneath(head, 200)
+    alone = brain_mask(head).data
+    turned = Scan(body.data.transpose(order), body.affine[:, [*order, 3]])
+    mask = brain_mask(turned).data.transpose(np.argsort(order))
+    found = resample(alone, head.affine, body.shape, body.affine, order=0) > 0.5
+    assert 2 * np.sum(mask & found) / (mask.sum() + found.sum()) > 0.95

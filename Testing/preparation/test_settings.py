@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from DualGlowLib import InputError
@@ -11,8 +13,8 @@ from DualGlowLib.volumes.grid import GRIDS
 
 
 def test_there_and_back() -> None:
-    for chosen in (Preparation(), Preparation(False, True, "brain", 6)):
-        assert Preparation.from_dict(chosen.to_dict(), "here") == chosen
+    for chosen in (Preparation(), Preparation(False, True, "brain", 6), Preparation(pet_window=(40.0, 60.0))):
+        assert Preparation.from_dict(json.loads(json.dumps(chosen.to_dict())), "here") == chosen
     assert type(Preparation(resolution=6).resolution) is float  # 6 and 6.0 differ in JSON, and so in a cohort's hashes
 
 
@@ -23,6 +25,7 @@ def test_there_and_back() -> None:
         ({"resolution": 0}, "The PET resolution must be between 0 and 30 mm, not 0."),
         ({"resolution": "fine"}, "resolution must be a number, not 'fine'."),
         ({"reference": "moon"}, "There is no reference region 'moon'; choose one of pons, cerebellum, brain."),
+        ({"pet_window": (60.0, 30.0)}, "The PET window must end after it begins, not go from 60 to 30 min."),
         ({"bias": "no"}, "bias must be true or false, not 'no'."),
     ],
 )

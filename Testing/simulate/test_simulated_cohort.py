@@ -82,7 +82,7 @@ def test_the_folder_is_bids_with_its_truth(cohort):
         assert sidecar["Units"] == "SUVR"
         assert sidecar["Simulated"] is True
     assert set(json.loads((cohort / "participants.json").read_text())) >= {"age", "sex", "diagnosis"}
-    assert not list(cohort.rglob(".*"))
+    assert [path.name for path in cohort.rglob(".*")] == [".bidsignore"]
 
 
 def test_the_tables_agree_with_the_volumes(cohort):

@@ -197,6 +197,14 @@ def test_forgotten_requests_say_nothing(client) -> None:
     assert heard == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs sessions")
+def test_the_process_has_a_session_of_its_own(client) -> None:
+    """Where Linux shares processors out among sessions, the low priority that it has of Slicer counts there alone."""
+    ready, _ = hear(client, "refuse")
+    until(client, lambda: ready)
+    assert os.getsid(client._process.popen.pid) == client._process.popen.pid != os.getsid(0)
+
+
 def test_closing_leaves_no_process_and_no_file(client) -> None:
     ready, _ = hear(client, "refuse")
     until(client, lambda: ready)

@@ -249,3 +249,23 @@ def test_a_patient_cancel_lets_the_process_live(tmp_path: Path, monkeypatch: pyt
     assert heard[1] == 3
     assert sorted(os.listdir(client.folder)) == ["client.lock", "worker.log"]  # arrays go, wanted or not
     client.close()
+
+
+def test_views_are_looked_at_once_however_much_a_result_writes(module, client: HandClient, t1, monkeypatch) -> None:
+    """Each attribute of each node that is shown calls for a look, and a look at all views takes milliseconds."""
+    marks, looks = module.window.marks, []
+    looked = marks._showLegends
+    monkeypatch.setattr(marks, "_showLegends", lambda made: (looks.append(1), looked(made)))
+    module.ui.ageKnownBox.checked = True
+    module.ui.temperatureSlider.value = 1
+    module.ui.samplesBox.value = 4
+    module.ui.applyButton.click()
+    client.answer_readying()
+    looks.clear()
+    client.answer_sample(SHAPE)
+    assert "mean of 4 samples" in marks.textIn("Red")  # written with the image, not later
+    assert len(looks) <= 3
+    with marks.hold():
+        module._parameterNode.outputVolume.RemoveAttribute("DualGlow.Synthetic")
+        assert "SYNTHETIC" in marks.textIn("Red")
+    assert marks.textIn("Red") == ""

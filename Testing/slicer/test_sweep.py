@@ -13,7 +13,6 @@ from hand_client import provenance, row
 from loaded import slicer
 from module_scene import OBLIQUE, SHAPE, clean_scene, geometry, item_of, t1, voxels  # noqa: F401
 
-from DualGlowLib.pictures.drawing import write_png  # isort: skip
 from DualGlowLib.synthesis.question import Question  # isort: skip
 from DualGlowLib.worker.replies import Step  # isort: skip
 from DualGlowSynthesisLib.nodes import sweep  # isort: skip
@@ -177,11 +176,10 @@ def test_the_chart_shows_means_with_dashed_bands_of_the_same_colour():
     assert "90 %" in nodes.chart.GetTitle()
 
 
-def test_the_montage_is_a_picture_the_right_way_round(tmp_path):
+def test_the_montage_is_a_picture_the_right_way_round():
     volume = t1()
     pixels = np.random.default_rng(0).integers(0, 255, (7, 11, 3)).astype(np.uint8)
-    write_png(pixels, tmp_path / "montage.png")
-    made(volume, montagePath=tmp_path / "montage.png")
+    made(volume, montage=pixels)
     montage = volume.GetNodeReference("DualGlow.SweepMontage")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(montage)[0], pixels)
     np.testing.assert_array_equal(np.diag(geometry(montage)), [-1, -1, 1, 1])  # row by row to the back, as ITK loads it
@@ -192,13 +190,12 @@ def test_the_montage_is_a_picture_the_right_way_round(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["shape", "none", "picture"])
-def test_what_can_not_be_written_leaves_the_scene_as_it_was(case, tmp_path):
+def test_what_can_not_be_written_leaves_the_scene_as_it_was(case):
     volume = t1()
     before = slicer.mrmlScene.GetNumberOfNodes()
     steps = {"shape": [step(50.0), replace(step(60.0), mean=np.zeros((2, 2, 2)))], "none": []}.get(case, [step(50.0)])
-    (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"A sweep needs ages|no picture"):
-        sweep.makeSweep(volume, steps, PROVENANCE, tmp_path / "bad.png" if case == "picture" else None)
+        sweep.makeSweep(volume, steps, PROVENANCE, np.zeros((3, 4)) if case == "picture" else None)
     assert slicer.mrmlScene.GetNumberOfNodes() == before
 
 

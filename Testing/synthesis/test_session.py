@@ -599,7 +599,8 @@ def test_few_samples_give_students_interval(samples: int, student: float) -> Non
 
 def test_rows_of_one_sample_have_no_interval() -> None:
     assert region_rows(law(1))[0]["sd"] is None
-    assert set(region_rows(law(3))[0]) == {"region", "mean", "sd", "low", "high", "low_sample", "high_sample"}
+    keys = {"region", "mean", "sd", "low", "high", "low_all", "high_all", "low_sample", "high_sample"}
+    assert set(region_rows(law(3))[0]) == keys
     assert region_rows(law(1))[0]["low_sample"] is None
 
 

@@ -256,14 +256,15 @@ def test_command_line_writes_the_distribution(tmp_path: Path, capsys: pytest.Cap
     """With the model that ships, on the template: temperatures by level, pairs, the share below, region means."""
     for scan, name in zip(coarse_template(3), ("t1", "mask"), strict=True):
         write_scan(scan, tmp_path / f"{name}.nii.gz")
-    t1, folder = str(tmp_path / "t1.nii.gz"), tmp_path / "out"
-    folder.mkdir()
+    t1, out = str(tmp_path / "t1.nii.gz"), tmp_path / "out"
+    out.mkdir()
     options = ["--temperature", "0.5,0.8,1", "--samples", "4", "--antithetic", "--below", "1.2", "--regions"]
-    more = ["--mask", str(tmp_path / "mask.nii.gz"), "--age", "70", "--output", str(folder)]
+    more = ["--mask", str(tmp_path / "mask.nii.gz"), "--age", "70", "--output", str(out)]
     assert main(["synthesize", t1, *options, *more]) == 0, capsys.readouterr().err
+    (folder,) = out.glob("sub-*/pet")
     names = sorted(path.name.partition("desc-")[2] for path in folder.iterdir() if path.suffix != ".json")
     pets = [f"synthetic{what}_pet.nii.gz" for what in ("Below", "Sd", "")]
-    assert names == sorted([*pets, "syntheticRegions_pet.tsv"])
+    assert names == sorted([*pets, "synthetic_regions.tsv"])
     below, _, mean = (read_scan(next(folder.glob(f"*desc-{name}"))).data for name in pets)
     assert below[mean > 1.6].mean() < 0.2 < 0.8 < below[(mean > 0.5) & (mean < 0.9)].mean()
     table = [line.split("\t") for line in next(folder.glob("*.tsv")).read_text().splitlines()]

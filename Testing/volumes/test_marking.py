@@ -29,14 +29,14 @@ def scan() -> Scan:
         (
             "sub-01_ses-M12_acq-mprage_run-2_T1w.nii",
             "syntheticAge62.5",
-            "sub-01_ses-M12_acq-mprage_run-2_trc-18FFDG_space-T1w_desc-syntheticAge62p5_pet.nii.gz",
+            "sub-01_ses-M12_trc-18FFDG_run-2_space-T1w_desc-syntheticAge62p5AcqMprage_pet.nii.gz",
         ),
-        ("sub-01_rec-a_T1w.nii.gz", "synthetic", "sub-01_rec-a_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
-        ("sub-01_ce-gd_T1w.nii", "synthetic", "sub-01_ce-gd_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
+        ("sub-01_rec-a_T1w.nii.gz", "synthetic", "sub-01_trc-18FFDG_space-T1w_desc-syntheticRecA_pet.nii.gz"),
+        ("sub-01_ce-gd_T1w.nii", "synthetic", "sub-01_trc-18FFDG_space-T1w_desc-syntheticCeGd_pet.nii.gz"),
         (
             "sub-01_acq-x_space-MNI_desc-preproc_T1w.nii.gz",
             "synthetic",
-            "sub-01_acq-xMNIPreproc_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz",
+            "sub-01_trc-18FFDG_space-T1w_desc-syntheticAcqXSpaceMNIDescPreproc_pet.nii.gz",
         ),
         ("IXI012-HH T1.mgz", "synthetic", "sub-IXI012HH_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
         ("P-07/T1.nii.gz", "synthetic", "sub-P07_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"),
@@ -45,6 +45,12 @@ def scan() -> Scan:
 )
 def test_names_follow_bids(source: str, description: str, name: str) -> None:
     assert output_name(source, description) == name
+
+
+def test_a_name_without_its_folder_is_named_by_that_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "P-07").mkdir()
+    monkeypatch.chdir(tmp_path / "P-07")
+    assert output_name("T1.nii.gz") == "sub-P07_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz"
 
 
 @pytest.mark.parametrize(

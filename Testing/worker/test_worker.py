@@ -484,6 +484,17 @@ def test_open_says_what_the_model_is(open_worker: Asking) -> None:
     assert reply["device_reason"].endswith(".")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs nice")
+def test_a_worker_that_inherits_a_low_priority_takes_the_usual_one_or_says_so(tmp_path: Path) -> None:
+    lower = f"import os; os.nice(19 - os.nice(0)); {START}"
+    worker = Asking(tmp_path, lower)
+    reply = worker.ask("open", device="cpu")
+    nice = os.getpriority(os.PRIO_PROCESS, worker.process.pid)
+    assert nice == 0 or f"nice {nice}" in reply["device_reason"]
+    assert ("nice" in reply["device_reason"]) == (nice > 0)
+    worker.close()
+
+
 def test_devices(open_worker: Asking) -> None:
     reply = open_worker.ask("devices")
     assert reply["devices"][-1]["name"] == "cpu"
@@ -549,7 +560,8 @@ def test_sweep(worker: Asking) -> None:
     assert steps[0]["provenance"]["Age"] == 60
     fractions = [event["fraction"] for event in heard if event["event"] == "progress"]
     assert fractions == sorted(fractions)
-    assert Path(heard[-1]["montage"]).read_bytes()[1:4] == b"PNG"
+    picture = np.load(heard[-1]["montage"])
+    assert (picture.dtype, picture.shape[2]) == (np.uint8, 3)
 
 
 def test_compare(worker: Asking) -> None:

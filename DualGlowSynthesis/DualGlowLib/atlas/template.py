@@ -9,7 +9,10 @@ from ..resources import resource
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
 
-__all__ = ["Template", "load_template"]
+__all__ = ["REFERENCE", "Template", "load_template"]
+
+REFERENCE = "http://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
+"""What sidecars give as ``SpatialReference``."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..preparation.settings import Preparation
 from ..resources import resource
 from ..sealed import not_finite, write_sealed
 from ..volumes.grid import Grid
+from .calibration import CALIBRATION_FILE, Calibration, read_calibration
 from .files import (
     CARD,
     CONFIG,
@@ -59,6 +60,7 @@ class Bundle:
         name: short name of the model.
         training: what it was trained on and how: numbers and sentences for the card and the provenance.
         digest: SHA-256 of the configuration file, which holds that of the weights; set when loaded or saved.
+        calibration: of its intervals, if they were calibrated.
     """
 
     model: DualGlow
@@ -68,6 +70,7 @@ class Bundle:
     name: str
     training: dict = field(default_factory=dict)
     digest: str = ""
+    calibration: Calibration | None = None
 
     @property
     def preparation(self) -> Preparation:
@@ -169,12 +172,17 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
     make_folder(folder)
     write_whole(folder / WEIGHTS, content, force=True)
     write_whole(folder / CARD, card, force=True)
+    (folder / CALIBRATION_FILE).unlink(missing_ok=True)  # it is that of the model that was there
     write_sealed(folder / CONFIG, config, {WEIGHTS: hashlib.sha256(content).hexdigest()})
     bundle.digest = hash_file(folder / CONFIG)
 
 
-def load_bundle(folder: Path | str | None = None) -> Bundle:
+def load_bundle(folder: Path | str | None = None, is_calibrated: bool = True) -> Bundle:
     """The bundle in ``folder``, or the one that ships with DualGlow.
+
+    Args:
+        folder: of the bundle.
+        is_calibrated: False to leave its calibration aside, which may be another model's or damaged.
 
     Raises:
         InputError: if the folder is no bundle, a file is missing or damaged (its checksum is wrong), a number is not
@@ -209,4 +217,6 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{weights} does not fit the configuration beside it; get the model again.") from error
     model.eval().requires_grad_(False)
-    return Bundle(model, grid, t1_scale, pet_scale, values["name"], training, hash_file(folder / CONFIG))
+    digest = hash_file(folder / CONFIG)
+    calibration = read_calibration(folder, digest) if is_calibrated else None
+    return Bundle(model, grid, t1_scale, pet_scale, values["name"], training, digest, calibration)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+
 from .bundle import Bundle
 
 __all__ = ["model_card"]
@@ -13,8 +17,23 @@ _SIMULATED = (
 )
 
 
-def model_card(bundle: Bundle) -> str:
-    """Markdown text: what the model is, what it was trained on, what it is for and what it is not for."""
+_SCORES = {
+    "psnr": "PSNR in the brain (dB)",
+    "ssim": "SSIM in the brain",
+    "bits_per_dimension": "bits per dimension of the PET (8-bit)",
+}
+
+
+def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | None = None) -> str:
+    """Markdown text: what the model is, what it was trained on, what it is for and what it is not for.
+
+    It begins with the header in YAML by which model hubs (Hugging Face) list a model.
+
+    Args:
+        bundle: the model.
+        licence: its identifier, such as ``"Apache-2.0"``; by default what the training states.
+        scores: ``psnr`` (dB) and ``ssim`` on cases that the model has not seen, where they were measured.
+    """
     grid, training, config = bundle.grid, bundle.training, bundle.config
     covariates = []
     for covariate in config.covariates:
@@ -27,6 +46,7 @@ def model_card(bundle: Bundle) -> str:
     place = f"voxels of {spacing} mm, MNI152" if config.dims == 3 else "pixels"
     task = f"T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, {bundle.preparation.reference} = 1)"
     lines = [
+        *_header(bundle, licence or str(training.get("licence", "")), dict(scores or {})),
         f"# {bundle.name}",
         "",
         f"DUAL-GLOW model: {training.get('task', task)}.",
@@ -63,3 +83,36 @@ def model_card(bundle: Bundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _header(bundle: Bundle, licence: str, scores: dict[str, float]) -> list[str]:
+    """One line of YAML for each key, its value in JSON, which YAML includes."""
+    is_brain, simulated = bundle.config.dims == 3, bool(bundle.training.get("simulated"))
+    if "validation_pet_bits" in bundle.training:
+        scores["bits_per_dimension"] = round(bundle.training["validation_pet_bits"], 3)
+    header: dict[str, object] = {}
+    if licence:
+        is_name = re.fullmatch(r"[A-Za-z0-9.+-]+", licence)  # or its whole text
+        header["license"] = licence.lower() if is_name else "other"
+    header |= {
+        "library_name": "dualglow",
+        "pipeline_tag": "image-to-image",
+        "tags": [
+            *("dual-glow", "normalizing-flow", "image-synthesis"),
+            *(("medical-imaging", "brain", "mri", "pet", "fdg-pet", "3d-slicer") if is_brain else ()),
+            *(("simulated-data",) if simulated else ()),
+        ],
+    }
+    if scores:
+        header["metrics"] = list(scores)
+        kind = "fdg-pet" if is_brain else "images"
+        result = {
+            "task": {"type": "image-to-image", "name": "T1-weighted MRI to FDG-PET" if is_brain else "image to image"},
+            "dataset": {
+                "type": f"simulated-{kind}" if simulated else kind,
+                "name": f"{'simulated ' if simulated else ''}cases that it was not trained on",
+            },
+            "metrics": [{"type": key, "name": _SCORES[key], "value": value} for key, value in scores.items()],
+        }
+        header["model-index"] = [{"name": bundle.name, "results": [result]}]
+    return ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in header.items()), "---", ""]

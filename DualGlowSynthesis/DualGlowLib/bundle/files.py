@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,9 +135,9 @@ def describe(folder: Path | str) -> dict:
 
     Returns:
         ``name``, ``sha256`` (of the configuration), ``simulated``, ``licence`` (a name such as ``"Apache-2.0"``, a
-        licence's text, or empty if none is stated), ``card`` (Markdown), ``grid`` (``name``, ``shape``, ``affine``:
-        voxels to MNI152 RAS+ millimetres), ``reference`` and ``resolution`` (of its SUVR, in millimetres, see
-        ``Preparation``), ``training``, and ``covariates``: each with ``name``,
+        licence's text, or empty if none is stated), ``card`` (Markdown, without the header for hubs),
+        ``grid`` (``name``, ``shape``, ``affine``: voxels to MNI152 RAS+ millimetres), ``reference`` and ``resolution``
+        (of its SUVR, in millimetres, see ``Preparation``), ``training``, and ``covariates``: each with ``name``,
         ``kind`` and ``range`` (lowest and highest of the training cases, or None) or ``values``.
 
     Raises:
@@ -157,7 +158,7 @@ def describe(folder: Path | str) -> dict:
             "sha256": hash_file(folder / CONFIG),
             "simulated": bool(training.get("simulated", False)),
             "licence": _licence(folder, values),
-            "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+            "card": _page(card.read_text(encoding="utf-8-sig", errors="replace")) if card.is_file() else "",
             "grid": {"name": grid.name, "shape": list(grid.shape), "affine": grid.affine.tolist()},
             "reference": preparation.reference,
             "resolution": preparation.resolution,
@@ -170,6 +171,11 @@ def shipped_bundles() -> list[Path]:
     """Folders of the bundles that come with DualGlow, the default first."""
     folders = sorted(path.parent for path in resource("Models").glob(f"*/{CONFIG}"))
     return sorted(folders, key=lambda folder: folder.name != DEFAULT_BUNDLE)
+
+
+def _page(card: str) -> str:
+    """A card without the header in YAML that model hubs read."""
+    return re.sub(r"\A---\n.*?\n---\n\s*", "", card, flags=re.DOTALL)
 
 
 def _covariate(values: dict) -> dict:

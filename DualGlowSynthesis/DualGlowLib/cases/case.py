@@ -24,6 +24,9 @@ class Case:
         pet_resolution: full width at half maximum of the PET in millimetres, if a table says so.
         columns: what the tables say beyond the covariates.
         person: whom it belongs to where one person has several subjects (``splits``); empty where it is the subject.
+        frames: what the PET's sidecar says of its time frames, by BIDS' keys (``dynamic.times.bids_times``); empty for
+            a static one.
+        pet_to_t1: file of the transform that brings the PET onto the T1, where it is registered but lies elsewhere.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Case:
     pet_resolution: float | None = None
     columns: dict[str, str] = field(default_factory=dict)
     person: str = ""
+    frames: dict[str, object] = field(default_factory=dict)
+    pet_to_t1: Path | None = None
 
     @property
     def fold_group(self) -> str:
@@ -94,7 +99,7 @@ class Findings:
 
     Attributes:
         folder: the directory.
-        layout: ``bids``, ``caps``, ``flat`` or ``plain``.
+        layout: one of ``layouts.LAYOUTS``.
         items: sorted by name.
         notes: about the directory as a whole.
     """

@@ -70,13 +70,14 @@ def unusable_pet(path: Path) -> str:
 
 def pet_label(path: Path) -> str:
     """ "dynamic" for a PET of several time frames; empty for any other."""
-    about = sidecar(path)
+    axes = _axes(path)
+    about = sidecar(path, inherited=not axes)  # a static one may inherit that of the dynamic one beside it
     lists = (about.get("FrameDuration"), about.get("FrameTimesStart"))
     if any(isinstance(frames, list) and len(frames) > 1 for frames in lists):
         return "dynamic"
     if any("dyn" in label.lower() for label in _labels(path, "rec", "acq", "desc")):
         return "dynamic"
-    return "dynamic" if _axes(path) > 3 else ""
+    return "dynamic" if axes > 3 else ""
 
 
 def _axes(path: Path) -> int:

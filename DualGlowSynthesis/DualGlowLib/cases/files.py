@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
 from ..errors import InputError
 from ..volumes.dicom.file import is_dicom_file, is_marked
 from ..volumes.dicom.suv import attenuation_corrected
-from ..volumes.dicom.volume import check_series
+from ..volumes.dicom.volume import check_series, find_series
+from ..volumes.dynamic.pet import check_pet
 from ..volumes.marking import marked_by
 from ..volumes.reading import scan_shape
 
-__all__ = ["IMAGES", "check_header", "entities", "natural", "sidecar", "stem", "synthetic_reason"]
+__all__ = [
+    "IMAGES",
+    "check_header",
+    "check_pet_header",
+    "entities",
+    "frame_keys",
+    "natural",
+    "sidecar",
+    "stem",
+    "synthetic_reason",
+]
 
 IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 """How the names of image files end."""
+_FRAMES = ("FrameTimesStart", "FrameDuration", "InjectionStart", "ImageDecayCorrected")
 _MOST_ENTITIES = 8  # of a name from which something is inherited: there are 2ⁿ names that it can be inherited from
 
 
@@ -38,7 +51,7 @@ def entities(path: Path) -> dict[str, str]:
     return dict(re.findall(r"(?:^|_)([A-Za-z]+)-([A-Za-z0-9]+)", stem(path)))
 
 
-def sidecar(path: Path) -> dict:
+def sidecar(path: Path, inherited: bool = True) -> dict:
     """What JSON says of an image: its sidecar, over what it inherits in BIDS; empty where there is none to be read.
 
     Inherited is from files of the same suffix that name no entity which the image doesn't have, beside it and in the
@@ -47,7 +60,7 @@ def sidecar(path: Path) -> dict:
     """
     own = path.parent / f"{stem(path)}.json"
     values: dict = {}
-    for other in (*_inherited(path), own):
+    for other in (*(_inherited(path) if inherited else ()), own):
         try:
             found = json.loads(other.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
@@ -85,12 +98,15 @@ def synthetic_reason(path: Path) -> str:
     return f"its PET {path.name} is synthetic (by {how})" if how else ""
 
 
-def check_header(path: Path, pet: bool = False) -> list[str]:
-    """Refuse a file, or DICOM series, that is not one 3-D volume, by its headers alone.
+def frame_keys(about: Mapping) -> dict:
+    """What a PET's BIDS sidecar says of its time frames; empty where it doesn't speak of several."""
+    if not any(isinstance(about.get(key), list) and len(about[key]) > 1 for key in _FRAMES[:2]):
+        return {}
+    return {key: about[key] for key in _FRAMES if key in about}
 
-    Args:
-        path: of the scan.
-        pet: whether it is to be a PET, which must not be synthetic.
+
+def check_header(path: Path) -> list[str]:
+    """Refuse a T1 or mask, a file or a DICOM series, that is not one 3-D volume, by its headers alone.
 
     Returns:
         What to know of it: which series was chosen from several.
@@ -102,9 +118,33 @@ def check_header(path: Path, pet: bool = False) -> list[str]:
     if not path.is_dir() and not is_dicom_file(path):
         scan_shape(path)
         return []
-    series = check_series(path, pet=pet)
-    if pet and is_marked(series.header):
+    series = check_series(path)
+    return [f"its T1: {series.choice}"] if series.others else []
+
+
+def check_pet_header(path: Path, window: tuple[float, float], frames: Mapping) -> list[str]:
+    """As ``check_header`` of a PET, which must not be synthetic and may be dynamic.
+
+    Args:
+        path: of the PET.
+        window: minutes after injection whose frames are averaged of a dynamic one.
+        frames: see ``Case``.
+
+    Returns:
+        What to know of it: which series was chosen from several, and which frames are averaged.
+
+    Raises:
+        InputError: as ``check_header``; where the frames' times are not known or don't cover the window.
+    """
+    averaged = check_pet(path, window, frames)
+    said = [f"its PET is {averaged}"] if averaged else []
+    if not path.is_dir() and not is_dicom_file(path):
+        if not averaged:
+            scan_shape(path)
+        return said
+    series = find_series(path, pet=True) if averaged else check_series(path, pet=True)
+    if is_marked(series.header):
         raise InputError(f"{path} is a synthetic PET made from an MRI; synthetic outputs are not accepted as PET.")
-    if pet and attenuation_corrected(series.header) is False:
+    if attenuation_corrected(series.header) is False:
         raise InputError(f"{path} is a PET without correction for attenuation; give the corrected one.")
-    return [f"its {'PET' if pet else 'T1'}: {series.choice}"] if series.others else []
+    return [*([f"its PET: {series.choice}"] if series.others else []), *said]

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import is_unfetched
 from ..spellings import PARSERS, is_missing, number
+from ..volumes.dicom.file import is_dicom_file
 from .ages import about_columns, with_ages
 from .case import Case, Finding
 from .files import IMAGES, stem, synthetic_reason
@@ -26,7 +27,8 @@ def find_flat(table: Path) -> list[Finding]:
     """Every row of a ``cases.csv``.
 
     Columns ``case,t1,pet,age,sex,diagnosis``, and any of ``subject`` (default: the case), ``session``, ``mask`` and
-    ``pet_resolution`` (millimetres); others are kept. Paths are relative to the table and may be DICOM folders.
+    ``pet_resolution`` (millimetres); others are kept. Paths are relative to the table and may be DICOM folders, whose
+    headers give the age and sex that the table leaves out.
 
     Raises:
         InputError: if the table has no column ``t1`` or names a case twice.
@@ -68,7 +70,7 @@ def find_plain(folder: Path) -> list[Finding]:
     """Every sub-folder ``ID/`` with a T1 (``t1.*``, ``t1w.*``, ``mri.*`` or a DICOM folder of that name) or a PET.
 
     PETs are ``pet.*`` or ``fdg.*``, masks ``mask.*``. Covariates come from ``cases.csv``, ``participants.tsv`` or
-    ``participants.csv`` beside the folders, by their names.
+    ``participants.csv`` beside the folders, by their names; age and sex that these leave out, from a DICOM T1's header.
     """
     rows: dict[str, dict[str, str]] = {}
     tables = [folder / name for name in (*TABLES, "participants.tsv", "participants.csv")]
@@ -109,6 +111,15 @@ def scan_in(folder: Path, names: tuple[str, ...], finding: Finding | None = None
     return None
 
 
+def _stated(t1: Path) -> dict[str, str]:
+    """Age and sex in the header of a DICOM T1; nothing of another."""
+    if not t1.is_dir() and not is_dicom_file(t1):
+        return {}
+    from ..volumes.dicom.volume import person_in
+
+    return person_in(t1)
+
+
 def _complete(
     finding: Finding,
     t1: Path | None,
@@ -123,6 +134,11 @@ def _complete(
         value = understand(finding, first(row, columns), PARSERS[key])
         if value:
             covariates[key] = value
+    if t1 is not None and t1.exists() and not {"age", "sex"} <= set(covariates):
+        for key, value in _stated(t1).items():
+            if key not in covariates:
+                covariates[key] = value
+                finding.notes.append(f"its {key} {value} is that of the T1's DICOM header")
     if pet is None:
         finding.no_pet = "no PET"
     elif not (pet.exists() or is_unfetched(pet)):

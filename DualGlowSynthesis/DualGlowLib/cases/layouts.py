@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..files import UNFETCHED, is_unfetched
 from .bids import find_bids
-from .caps import find_caps
 from .case import Case, Finding, Findings
+from .derivatives.caps import find_caps
+from .derivatives.petprep import find_petprep, is_petprep
+from .files import frame_keys, sidecar
 from .flat import TABLES, find_flat, find_plain
 from .records import check_records
 from .splits import keep_doubles_together, name_visits
@@ -20,6 +23,7 @@ __all__ = ["LAYOUTS", "find_cases", "is_simulated", "read_cases"]
 
 LAYOUTS = {
     "bids": "sub-*/[ses-*/]anat/*_T1w.nii.gz, pet/*_trc-18FFDG_pet.nii.gz and participants.tsv",
+    "petprep": "sub-*/[ses-*/]pet/*_space-T1w_*_pet.nii.gz and anat/*_desc-preproc_T1w.nii.gz of PETPrep",
     "caps": "subjects/sub-*/ses-*/t1_linear and pet_linear of Clinica, and participants.tsv",
     "flat": "cases.csv with case,t1,pet,age,sex,diagnosis",
     "plain": "ID/t1.nii.gz and ID/pet.nii.gz",
@@ -56,10 +60,13 @@ def read_cases(folder: Path | str, layout: str | None = None, t1_only: bool = Fa
 
 
 def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
-    """Every person-session of a directory, usable or not; only names, tables and JSON are looked at.
+    """Every person-session of a directory, usable or not.
+
+    Only names, tables and JSON are looked at, and where a table leaves out age or sex the header of a DICOM T1.
 
     The layout is, in this order: ``flat`` if there is a ``cases.csv`` (or ``.tsv``) with a column ``t1``, ``caps`` if
-    there is ``subjects/sub-*``, ``bids`` if there is ``sub-*``, else ``plain``.
+    there is ``subjects/sub-*``, ``petprep`` if its description names PETPrep, ``bids`` if there is ``sub-*``, else
+    ``plain``.
 
     Raises:
         InputError: if the folder does not exist or is a file, other than a table of cases, there is no such layout, or
@@ -82,12 +89,14 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
         if any(path.is_dir() for path in folder.glob("sub-*")):
             notes.append(f"the cases are those of {table.name}; sub-* folders are not searched")
     else:
-        items = {"bids": find_bids, "caps": find_caps, "plain": find_plain}[layout](folder)
+        items = {"bids": find_bids, "petprep": find_petprep, "caps": find_caps, "plain": find_plain}[layout](folder)
     if items and not any(item.case.covariates for item in items if item.case):
         notes.append("no case has age, sex or diagnosis; they would be in participants.tsv (or cases.csv)")
     name_visits(items, whole=layout in ("flat", "plain"))
     for item in items:
         _check_fetched(item)
+        if item.case is not None and item.case.pet is not None and not item.case.frames:
+            item.case = replace(item.case, frames=frame_keys(sidecar(item.case.pet)))
     notes += keep_doubles_together(items)
     check_records(folder, items)
     names = Counter(item.name for item in items)
@@ -117,6 +126,8 @@ def _layout(folder: Path, table: Path | None) -> str:
         return "flat"
     if any(folder.glob("subjects/sub-*")):
         return "caps"
+    if is_petprep(folder):
+        return "petprep"
     return "bids" if any(path.is_dir() for path in folder.glob("sub-*")) and not _is_plain(folder) else "plain"
 
 

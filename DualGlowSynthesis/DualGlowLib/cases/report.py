@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..files import is_unfetched
+from ..volumes.dynamic.times import WINDOW
 from .case import Case, Finding, Findings
-from .files import check_header
+from .files import check_header, check_pet_header
 from .layouts import find_cases
 
 __all__ = ["Report", "validate_cases"]
@@ -122,6 +123,7 @@ def validate_cases(
     deep: bool = False,
     layout: str | None = None,
     progress: Callable[[str, float], None] | None = None,
+    pet_window: tuple[float, float] = WINDOW,
 ) -> Report:
     """Look at every case of a directory.
 
@@ -130,6 +132,7 @@ def validate_cases(
         deep: read all voxels too, which finds files that are cut or hold NaN; else only headers.
         layout: see ``read_cases``.
         progress: called with a case's name and how much of the whole is done.
+        pet_window: minutes after injection whose frames are to be averaged of a dynamic PET.
 
     Raises:
         InputError: if there is no such folder, or a table can't be read at all.
@@ -141,23 +144,54 @@ def validate_cases(
                 reason for path in (item.case.t1, item.case.mask) if (reason := _unreadable(path, deep, item.choices))
             ]
             if not item.no_pet:
-                item.no_pet = _unreadable(item.case.pet, deep, item.choices, pet=True)
+                item.no_pet = _unreadable(item.case.pet, deep, item.choices, pet_window, item.case.frames)
+            if not item.no_pet and item.case.pet_to_t1 is not None:
+                item.no_pet = _no_transform(item.case.pet_to_t1)
         if progress:
             progress(item.name, (index + 1) / len(found.items))
     return Report(found, deep)
 
 
-def _unreadable(path: Path | None, deep: bool, choices: list[str], pet: bool = False) -> str:
-    """Why a scan can't be read; empty if it can. Which series it is of several is added to ``choices``."""
+def _no_transform(path: Path) -> str:
+    """Why the transform from PET to T1 can't be used; empty if it can."""
+    from ..preparation.transforms import read_transform
+
+    try:
+        read_transform(path)
+    except InputError as error:
+        return str(error).rstrip(".")
+    return ""
+
+
+def _unreadable(
+    path: Path | None,
+    deep: bool,
+    choices: list[str],
+    pet_window: tuple[float, float] | None = None,
+    frames: Mapping | None = None,
+) -> str:
+    """Why a scan can't be read, a PET where a window is given; empty if it can.
+
+    Which series or frames it is of several is added to ``choices``.
+    """
+    from ..volumes.dynamic.pet import frame_doubts, read_pet
     from ..volumes.marking import is_synthetic
     from ..volumes.reading import read_scan
 
     if path is None or not path.exists() or is_unfetched(path):  # which is said already
         return ""
     try:
-        choices += check_header(path, pet)
-        if deep and is_synthetic(read_scan(path, pet=pet)) and pet:
-            return f"its PET {path.name} is synthetic"
+        if pet_window is None:
+            choices += check_header(path)
+            if deep:
+                read_scan(path)
+            return ""
+        choices += check_pet_header(path, pet_window, frames or {})
+        if deep:
+            scan = read_pet(path, pet_window, frames)
+            choices += [reason.rstrip(".") for reason in frame_doubts(scan)]
+            if is_synthetic(scan):
+                return f"its PET {path.name} is synthetic"
     except InputError as error:
         return str(error).rstrip(".")
     return ""

@@ -9,14 +9,20 @@ from ..preparation.settings import Preparation
 from .case import Case
 from .files import sidecar
 
-__all__ = ["preparation_of", "t1_keys"]
+__all__ = ["pet_keys", "preparation_of", "t1_keys"]
 
-_BIAS, _DEFORMABLE, _REFERENCE = "BiasCorrected", "Deformable", "ReferenceRegion"
+_BIAS, _DEFORMABLE, _REFERENCE, _WINDOW = "BiasCorrected", "Deformable", "ReferenceRegion", "FrameWindow"
 
 
 def t1_keys(preparation: Preparation) -> dict[str, bool]:
     """What the sidecar of a prepared T1 says of its preparation."""
     return {_BIAS: preparation.bias, **({_DEFORMABLE: True} if preparation.deformable else {})}
+
+
+def pet_keys(preparation: Preparation) -> dict[str, list[float]]:
+    """What the sidecar of a prepared PET says of the window of its frames (minutes), if that isn't the default."""
+    window = preparation.pet_window
+    return {} if window == Preparation().pet_window else {_WINDOW: list(window)}
 
 
 def preparation_of(cases: Sequence[Case]) -> Preparation:
@@ -26,11 +32,14 @@ def preparation_of(cases: Sequence[Case]) -> Preparation:
         InputError: if cases differ in anything but the resolution, since one model can't learn from both; or if a
             sidecar states what can't be used.
     """
-    cases_by_value: dict[str, dict[object, Case]] = {name: {} for name in ("bias", "deformable", "reference")}
+    cases_by_value: dict[str, dict[object, Case]] = {
+        name: {} for name in ("bias", "deformable", "reference", "pet_window")
+    }
     resolutions = {case.pet_resolution for case in cases}
     for case in cases:
         t1, pet = sidecar(case.t1), sidecar(case.pet) if case.pet else {}
         values = {"bias": t1.get(_BIAS), "deformable": t1.get(_DEFORMABLE), "reference": pet.get(_REFERENCE)}
+        values["pet_window"] = tuple(window) if isinstance(window := pet.get(_WINDOW), list) else window
         Preparation.from_dict(values, f"The sidecars of {case.name}")
         for name, value in values.items():
             cases_by_value[name].setdefault(value, case)

@@ -7,7 +7,7 @@ import argparse
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_layout, add_preparation, preparation_chosen
+from .options import add_command, add_layout, add_pet_window, add_preparation, preparation_chosen
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "prepare", "simulate", "validate"]
@@ -34,6 +34,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "say which cases of a directory can be used, and why others can't"
     command = add_command(commands, "validate", validate, text, force=True)
     add_layout(command)
+    add_pet_window(command)
     command.add_argument("--deep", action="store_true", help="read every voxel, not the headers alone")
     command.add_argument(
         "--splits",
@@ -79,6 +80,7 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
     from ..cases.layouts import LAYOUTS
     from ..cases.report import validate_cases
     from ..cases.splits import make_splits, splits_output, write_splits
+    from ..preparation.settings import Preparation
 
     if arguments.splits:
         check(arguments, [splits_output(arguments.splits)], case_inputs(arguments.cases, arguments.layout))
@@ -87,6 +89,7 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
         arguments.deep,
         arguments.layout,
         lambda name, fraction: console.progress("checking", fraction, name),
+        Preparation(pet_window=tuple(arguments.pet_window)).pet_window,
     )
     console.result(report.to_text(), event="report", **report.to_dict())
     if not report.usable:

@@ -13,6 +13,7 @@ __all__ = [
     "add_command",
     "add_device",
     "add_layout",
+    "add_pet_window",
     "add_preparation",
     "add_splits",
     "preparation_chosen",
@@ -50,9 +51,17 @@ def add_command(
 
 def add_layout(command: argparse.ArgumentParser) -> None:
     """``CASES``, a directory in any layout, and ``--layout``."""
-    text = "BIDS, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
+    text = "BIDS, PETPrep, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
     command.add_argument("cases", metavar="CASES", help=text)
-    command.add_argument("--layout", help="bids, caps, flat or plain (default: what the directory looks like)")
+    command.add_argument("--layout", help="bids, petprep, caps, flat or plain (default: what the directory looks like)")
+
+
+def add_pet_window(command: argparse.ArgumentParser) -> None:
+    """``--pet-window``."""
+    usual = Preparation().pet_window
+    shown = " ".join(f"{minutes:g}" for minutes in usual)
+    text = f"minutes after injection whose frames are averaged of a dynamic PET (default: {shown})"
+    command.add_argument("--pet-window", nargs=2, type=float, default=usual, metavar=("FROM", "TO"), help=text)
 
 
 def add_preparation(command: argparse.ArgumentParser) -> None:
@@ -62,6 +71,7 @@ def add_preparation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--reference", default=usual.reference, help=text)
     text = "smooth PETs to this FWHM"
     command.add_argument("--resolution", type=float, default=usual.resolution, metavar="MM", help=text)
+    add_pet_window(command)
     command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
     command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
     command.add_argument("--jobs", type=int, default=1, help="processes")
@@ -73,7 +83,9 @@ def preparation_chosen(arguments: argparse.Namespace) -> Preparation:
     Raises:
         InputError: as ``Preparation``.
     """
-    return Preparation(arguments.bias, arguments.deformable, arguments.reference, arguments.resolution)
+    return Preparation(
+        arguments.bias, arguments.deformable, arguments.reference, arguments.resolution, tuple(arguments.pet_window)
+    )
 
 
 def add_splits(command: argparse.ArgumentParser, text: str) -> None:

@@ -31,4 +31,4 @@ def case_inputs(cases: str | Path, layout: str | None = None) -> Iterator[Path]:
     yield Path(cases)
     for item in find_cases(cases, layout).items:
         if item.case is not None:
-            yield from filter(None, (item.case.t1, item.case.pet, item.case.mask))
+            yield from filter(None, (item.case.t1, item.case.pet, item.case.mask, item.case.pet_to_t1))

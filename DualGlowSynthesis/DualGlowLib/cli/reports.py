@@ -13,8 +13,11 @@ from .options import add_command, add_device, add_splits
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..cases.case import Case
     from ..model import Covariate
+    from ..volumes.grid import Grid
 
 __all__ = ["add_commands", "benchmark", "evaluate"]
 
@@ -28,6 +31,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_splits(command, "evaluate on this fold alone")
     command.add_argument("--output", required=True, metavar="REPORT.json", help="the evaluation, as JSON")
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
+    text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
+    command.add_argument("--atlas", metavar="LABELS", help=text)
+    text = "names of its labels: columns index and name, or lines of a number and a name"
+    command.add_argument("--atlas-table", metavar="TABLE", help=text)
     text = "also probe what the MRI's latents still tell of the covariates"
     command.add_argument("--leakage", action="store_true", help=text)
     command.add_argument("--seed", type=int, default=0, help="of the samples")
@@ -44,12 +51,13 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
+    from ..evaluation.report import report_output, write_report
     from ..evaluation.tables import evaluate as run
-    from ..evaluation.tables import report_output, write_report
     from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
-    inputs = [arguments.bundle, *filter(None, [arguments.splits]), *case_inputs(arguments.cases)]
+    others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
+    inputs = [arguments.bundle, *others, *case_inputs(arguments.cases)]
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
@@ -57,7 +65,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     cases = read_cases(arguments.cases)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
-    _check_covariates(bundle.config.covariates, cases, console)
+    regions = _regions(arguments, bundle.grid, console)
+    cases, left_out = _taken(bundle.config.covariates, cases, console)
     probed = {}
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table
@@ -74,8 +83,9 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         arguments.samples,
         arguments.seed,
         lambda done, total: console.progress("evaluating", done / total),
+        regions,
     )
-    result |= probed
+    result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
     if probed:
         table += "\n\n" + leakage_table(probed["leakage"])
@@ -83,17 +93,41 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _check_covariates(covariates: Sequence[Covariate], cases: Sequence[Case], console: Console) -> None:
-    """Refuse a value that the model can't take before the first case is evaluated; name what no case has."""
-    for covariate in covariates:
-        known = 0
-        for case in cases:
-            try:
-                known += covariate.parse(case.attributes.get(covariate.name)) is not None
-            except InputError as error:
-                raise InputError(f"{case.name}: {error}") from None
-        if not known:
-            console.note(f"no case has {covariate.name}, which the model knows; it counts as unknown")
+def _regions(arguments: argparse.Namespace, grid: Grid, console: Console) -> tuple[list[str], np.ndarray] | None:
+    """The regions of the label map that was given."""
+    if arguments.atlas is None:
+        if arguments.atlas_table is not None:
+            raise InputError("--atlas-table names the labels of --atlas; give both, or neither.")
+        return None
+    from ..atlas.label_maps import read_label_map
+
+    found = read_label_map(arguments.atlas, grid, arguments.atlas_table)
+    if found.missing:
+        console.note(f"regions of {arguments.atlas} without a voxel on the grid: {', '.join(found.missing)}")
+    return found.names, found.weights
+
+
+def _taken(
+    covariates: Sequence[Covariate], cases: Sequence[Case], console: Console
+) -> tuple[list[Case], list[dict[str, str]]]:
+    """The cases whose covariates the model can take, and the others with the reason; what no case has is named."""
+    from ..evaluation.tables import none_left
+
+    taken, left_out, known = [], [], dict.fromkeys((one.name for one in covariates), 0)
+    for case in cases:
+        try:
+            values = {one.name: one.parse(case.attributes.get(one.name)) for one in covariates}
+        except InputError as error:
+            left_out.append({"case": case.name, "reason": str(error)})
+            continue
+        taken.append(case)
+        for name, value in values.items():
+            known[name] += value is not None
+    if left_out and not taken:
+        raise none_left(left_out)
+    for name in (name for name, count in known.items() if not count):
+        console.note(f"no case has {name}, which the model knows; it counts as unknown")
+    return taken, left_out
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..files import make_folder
 from ..synthesis.question import MAX_AGES, Question
 from .console import Console
+from .derivatives import begin_derivative, pet_place, sidecar_keys
 from .options import add_command, add_device
 from .protection import check
 
@@ -92,6 +92,8 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
         _refuse_another(scan, [path], arguments.force)
     prepared = _prepare(arguments, console, session, scan)
     result = session.sample(question, console.progress)
+    if Path(arguments.output).is_dir():
+        begin_derivative(Path(arguments.output), path)
     _write(result, question, path, console, arguments)
     if arguments.dicom:
         from ..volumes.dicom.export import export_dicom
@@ -108,7 +110,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
 
     ages = _ages(arguments.ages)
     folder = Path(arguments.output)
-    paths = {age: folder / output_name(arguments.t1, f"syntheticAge{age:g}") for age in ages}
+    paths = {age: pet_place(folder, output_name(arguments.t1, f"syntheticAge{age:g}")) for age in ages}
     picture, question = folder / "sweep.png", _question(arguments)
     _check_files(arguments, question, list(paths.values()), picture)
     session = _open(arguments, console)
@@ -119,7 +121,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
         _note_extrapolation(session, one, console)
     _refuse_another(scan, paths.values(), arguments.force)
     prepared = _prepare(arguments, console, session, scan)
-    make_folder(folder)
+    begin_derivative(folder, paths[ages[0]])
 
     def step(age: float, made: Synthesis) -> None:
         _write(made, question, paths[age], console, arguments)
@@ -167,12 +169,12 @@ def _ages(text: str) -> list[float]:
 
 
 def _output_file(arguments: argparse.Namespace) -> Path:
-    """The file to write; in a folder it gets a BIDS-derivative name."""
+    """The file to write; in a folder it gets a BIDS-derivative name and place."""
     from ..volumes.marking import output_name
 
     path = Path(arguments.output)
     if path.is_dir():
-        return path / output_name(arguments.t1)
+        return pet_place(path, output_name(arguments.t1))
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(
             f"The output {path} is no folder that exists, and does not end in .nii or .nii.gz; "
@@ -189,7 +191,7 @@ def _check_files(
     Args:
         arguments: of the command.
         question: what they ask.
-        pets: the mean PETs that it will write; their folder is made if a picture goes there too.
+        pets: the mean PETs that it will write; their folder is made if it is in the one that was given.
         picture: of a sweep.
     """
     from ..bundle.files import DEFAULT_BUNDLE
@@ -207,11 +209,13 @@ def _check_files(
         if arguments.below is not None:
             outputs += scan_outputs(_beside(path, "Below"), SYNTHETIC_BELOW)
         if arguments.regions:
-            outputs.append(Output(_beside(path, "Regions", ".tsv"), REGIONS))
+            outputs.append(Output(_regions_beside(path), REGIONS))
     if picture is not None or arguments.qc:
         from ..pictures.drawing import picture_output
     if picture is not None:
-        outputs = [replace(output, makes_folder=True) for output in [*outputs, picture_output(picture)]]
+        outputs.append(picture_output(picture))
+    if picture is not None or Path(arguments.output).is_dir():
+        outputs = [replace(output, makes_folder=True) for output in outputs]
     if arguments.transform:
         outputs.append(transform_output(arguments.transform))
     if arguments.qc:
@@ -318,35 +322,49 @@ def _write(result: Synthesis, question: Question, path: Path, console: Console, 
     from ..volumes.writing import write_scan
 
     force = arguments.force
-    written = [write_scan(result.mean, path, SYNTHETIC, result.provenance, force)]
+    about = {**result.provenance, **sidecar_keys(Path(arguments.t1))}
+    written = [write_scan(result.mean, path, SYNTHETIC, about, force)]
     if result.sd is not None:
-        written.append(write_scan(result.sd, _beside(path, "Sd"), SYNTHETIC_SD, result.provenance, force))
+        written.append(write_scan(result.sd, _beside(path, "Sd"), SYNTHETIC_SD, about, force))
     if result.below is not None:
-        about = {**result.provenance, "Units": "share of samples", "BelowSUVR": question.below}
+        about |= {"Units": "share of samples", "BelowSUVR": question.below}
         written.append(write_scan(result.below, _beside(path, "Below"), SYNTHETIC_BELOW, about, force))
     if arguments.regions:
-        written.append(_write_regions(result.regions, _beside(path, "Regions", ".tsv"), force))
+        written.append(_write_regions(result.regions, _regions_beside(path), force))
     for item in written:
         console.result(str(item), event="output", path=str(item))
 
 
-def _beside(path: Path, what: str, ending: str = "") -> Path:
-    """Where more about a PET goes: another ``desc`` in a BIDS name, ``_sd`` or such at the end of any other."""
+def _beside(path: Path, what: str) -> Path:
+    """Where another image goes: another ``desc`` in a BIDS name, ``_sd`` or such at the end of any other."""
     own = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
     stem = path.name.removesuffix(own)
-    if stem.endswith("_pet") and "_desc-" in stem and own == ".nii.gz":
-        return path.with_name(stem.removesuffix("_pet") + f"{what}_pet" + (ending or own))
-    return path.with_name(f"{stem}_{what.lower()}" + (ending or own))
+    if _is_bids(path):
+        return path.with_name(stem.removesuffix("_pet") + f"{what}_pet{own}")
+    return path.with_name(f"{stem}_{what.lower()}{own}")
+
+
+def _regions_beside(path: Path) -> Path:
+    """Where the table of regions goes: in a BIDS name, ``regions`` in the place of ``pet``."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    return path.with_name((stem.removesuffix("_pet") if _is_bids(path) else stem) + "_regions.tsv")
+
+
+def _is_bids(path: Path) -> bool:
+    return "_desc-" in path.name and path.name.endswith("_pet.nii.gz")
 
 
 def _write_regions(rows: list[dict], path: Path, force: bool) -> Path:
     """A table of the mean SUVR of each region over the samples, with its 90 % interval where there are several.
+
+    Of a calibrated model it also has the interval for all regions at once.
 
     A region that the T1 doesn't show has no values (n/a, as in BIDS).
     """
     from ..files import write_whole
 
     titles = {"region": "region", "mean": "mean", "sd": "sd", "low": "low90", "high": "high90"}
+    titles |= {"low_all": "low90_all", "high_all": "high90_all"}
     shown = [key for key in titles if any(row[key] is not None for row in rows)]
     lines = [[titles[key] for key in shown]]
     lines += [[row["region"], *("n/a" if row[key] is None else f"{row[key]:.4f}" for key in shown[1:])] for row in rows]

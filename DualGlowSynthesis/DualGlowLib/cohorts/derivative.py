@@ -31,6 +31,8 @@ _DESCRIPTIONS = {
     "diagnosis": {"Description": "Diagnosis"},
     "preparation": {"Description": "Verdict on the preparation", "Levels": {"good": "good", "doubtful": "look at it"}},
 }
+_IGNORED = "records\nqc\nmanifest.json\n*_xfm.*\n"  # as names: the validator passes over patterns that end in a slash
+_IGNORED_BEFORE = "records/\nqc/\nlogs/\nmanifest.json\n"
 
 
 def check_folder(out: Path, planned: Iterable[Job]) -> None:
@@ -46,7 +48,7 @@ def check_folder(out: Path, planned: Iterable[Job]) -> None:
     if not _is_prepared(out) and not _is_begun(out):
         raise InputError(f"{out} is not empty and holds no prepared cohort; choose another folder.")
     for job in planned:
-        for path in filter(None, (job.case.t1, job.case.pet, job.case.mask)):
+        for path in filter(None, (job.case.t1, job.case.pet, job.case.mask, job.case.pet_to_t1)):
             if lies_in(path, out):
                 raise InputError(f"{out} holds {path}, which is to be prepared; give another folder for what is made.")
     refuse_links(out)
@@ -96,10 +98,18 @@ def update(path: Path, text: str, force: bool = False) -> None:
     write_whole(path, text, force)
 
 
-def _keep(path: Path, text: str) -> None:
-    """Write a file that people may change, if there is none."""
+def _keep(path: Path, text: str, before: str = "") -> None:
+    """Write a file that people may change, if there is none, or none but what an earlier DualGlow wrote."""
     if not path.exists():
         write_whole(path, text)
+    elif before and path.read_bytes() == before.encode():
+        update(path, text, force=True)
+
+
+def _remove(path: Path, text: str) -> None:
+    """Remove a file that people may change, if nobody has."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        path.unlink()
 
 
 def about_case(case: str, outcome: dict) -> dict:
@@ -122,13 +132,16 @@ def begin(out: Path, settings: Settings, simulated: bool, planned: list[Job]) ->
     }
     update(out / "dataset_description.json", json_text(description))
     _keep(out / "README", _README)
-    _keep(out / ".bidsignore", "records/\nqc/\nlogs/\nmanifest.json\n")
+    _keep(out / ".bidsignore", _IGNORED, _IGNORED_BEFORE)
     # Before the first case, so that a directory that is used unfinished has no case without its covariates.
     write_tables(out, [(job, "n/a") for job in planned])
 
 
 def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
-    """``participants.tsv``, and ``*_sessions.tsv`` for subjects that have sessions; each with the verdict's word."""
+    """``participants.tsv``, and ``*_sessions.tsv`` for subjects that have sessions; each with the verdict's word.
+
+    The columns are described in the JSON files beside them.
+    """
     rows = sorted(rows, key=lambda row: row[0].name)
     extra = sorted({key for job, _ in rows for key in job.case.columns} - {*_COVARIATES, "preparation"})
     columns = [*_COVARIATES, "preparation", *extra]
@@ -137,6 +150,8 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
         known = {**job.case.columns, **job.case.covariates, "preparation": word}
         return [known.get(column, "") for column in columns]
 
+    others = {column: {"Description": "As in the tables of the cohort that was prepared"} for column in extra}
+    described = json_text(_DESCRIPTIONS | others)
     people, sessions = [], set()
     for subject, group in groupby(rows, key=lambda row: row[0].subject):
         visits = list(group)
@@ -144,6 +159,7 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
             path = out / subject / f"{subject}_sessions.tsv"
             table = [[job.session, *cells(job, word)] for job, word in visits]
             update(path, table_text(["session_id", *columns], table))
+            _keep(path.with_suffix(".json"), described)
             sessions.add(path)
             sexes = {job.case.covariates.get("sex", "") for job, _ in visits}
             sex = sexes.pop() if len(sexes) == 1 else ""
@@ -151,10 +167,11 @@ def write_tables(out: Path, rows: Iterable[tuple[Job, str]]) -> None:
         else:
             people.append([subject, *cells(*visits[0])])
     update(out / "participants.tsv", table_text(["participant_id", *columns], people))
-    _keep(out / "participants.json", json_text(_DESCRIPTIONS))
+    _keep(out / "participants.json", described)
     for path in set(out.glob("sub-*/*_sessions.tsv")) - sessions:
         if kind_of_file(path):
             path.unlink()
+            _remove(path.with_suffix(".json"), described)
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
 

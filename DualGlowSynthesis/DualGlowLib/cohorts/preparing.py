@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
+from ..atlas.template import REFERENCE
 from ..cases.case import Case
 from ..cases.records import digest, hash_file, hash_input, is_whole, read_record, record_path, write_record
-from ..cases.sidecars import t1_keys
+from ..cases.sidecars import pet_keys, t1_keys
 from ..errors import InputError
 from ..outputs import kind_of_file
 from ..preparation.settings import Preparation
+from ..volumes.dynamic.pet import frame_note, read_pet
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.scan import Scan
@@ -92,7 +94,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
     """
     inputs = {
         role: {"path": _relative(path, job.source), "sha256": hash_input(path)}
-        for role, path in (("t1", job.case.t1), ("pet", job.case.pet), ("mask", job.case.mask))
+        for role, path in _scans(job.case)
         if path is not None
     }
     how = {
@@ -104,6 +106,7 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
         "preparation": PREPARATION,
         "version": __version__,
         "resources": _resources(),
+        **({"frames": job.case.frames} if job.case.frames else {}),
         **({"notes": list(job.notes)} if job.notes else {}),
     }
     key = digest([{role: value["sha256"] for role, value in inputs.items()}, how])
@@ -121,6 +124,10 @@ def prepare_case(job: Job, progress: Callable[[str, float], None]) -> dict:
     return {**write_record(job.out, job.name, {**record, **found}, outputs), "kept": False}
 
 
+def _scans(case: Case) -> list[tuple[str, Path | None]]:
+    return [("t1", case.t1), ("pet", case.pet), ("mask", case.mask), ("pet_to_t1", case.pet_to_t1)]
+
+
 def case_folder(out: Path, subject: str, session: str) -> Path:
     return out / subject / session if session else out / subject
 
@@ -128,7 +135,7 @@ def case_folder(out: Path, subject: str, session: str) -> Path:
 def case_files(out: Path, name: str, subject: str, session: str) -> list[Path]:
     """The files of a case that are there, under the names that ``prepare_case`` gives them."""
     folder, any_grid = case_folder(out, subject, session), f"{name}_space-{SPACE}_res-*_desc"
-    anat = (f"{any_grid}-preproc_T1w.json", f"{any_grid}-preproc_T1w.nii.gz", f"{any_grid}-brain_mask.nii.gz")
+    anat = [f"{any_grid}-{what}{end}" for what in ("preproc_T1w", "brain_mask") for end in (".json", ".nii.gz")]
     xfm = f"{name}_from-T1w_to-{SPACE}_mode-image_xfm"
     pet = f"{name}_trc-18FFDG_space-{SPACE}_res-*_desc-suvr_pet"
     names = {
@@ -195,6 +202,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     """
     from ..preparation.pet import prepare_pet
     from ..preparation.t1 import prepare
+    from ..preparation.transforms import read_transform
 
     case, settings = job.case, job.settings
     share = 0.9 if case.pet is None else 0.6
@@ -205,7 +213,9 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
     prepared = prepare(t1, settings.grid, mask, lambda stage, done: progress(stage, share * done), **options)
     pet = None
     if case.pet is not None:
-        scan = read_scan(case.pet, pet=True)
+        scan = read_pet(case.pet, chosen.pet_window, case.frames)
+        if case.pet_to_t1 is not None:
+            scan = replace(scan, affine=read_transform(case.pet_to_t1) @ scan.affine)
         pet = prepare_pet(
             scan,
             prepared,
@@ -218,6 +228,7 @@ def _compute(job: Job, progress: Callable[[str, float], None]) -> tuple[Prepared
         pet = _as_delivered(pet, case.suvr, prepared)
     found = {"t1": prepared} | ({"pet": pet} if pet else {})
     series = [f"its {role.upper()}: {choice}" for role, choice in _choices(found).items()]
+    series += [f"its PET is {averaged}"] if pet and (averaged := frame_note(pet.scan)) else []
     order = ("good", "doubtful", "refused")
     about = {
         "status": max((one.verdict.status for one in found.values()), key=order.index),
@@ -274,10 +285,14 @@ def _write_all(
 
     progress("writing", 0.92)
     folder = case_folder(job.out, job.subject, job.session)
-    space = f"space-{SPACE}_res-{job.settings.grid.name}"
+    grid = job.settings.grid
+    space = f"space-{SPACE}_res-{grid.name}"
+    sides, spacing = (" × ".join(f"{value:g}" for value in values) for values in (grid.shape, grid.spacing))
     made = {"Simulated": True} if job.simulated else {}
+    made |= {"SpatialReference": REFERENCE, "Resolution": f"{grid.name}: {sides} voxels of {spacing} mm"}
     about = {
         **made,
+        "Description": "T1-weighted MRI on the grid, without skull",
         "Modality": "MR",
         "SkullStripped": True,
         "IntensityScale": "white matter 1, fluid 0",
@@ -285,9 +300,11 @@ def _write_all(
         "Sources": [inputs[role]["path"] for role in ("t1", "mask") if role in inputs],
         "Preparation": {**prepared.to_dict(), "source": inputs["t1"]["path"]},
     }
+    of_mask = {**made, "Description": "Brain mask of the T1", "Type": "Brain", "Sources": about["Sources"]}
+    stem = f"{job.name}_{space}_desc"
     written = [
-        *_write(job, prepared.t1, folder / "anat" / f"{job.name}_{space}_desc-preproc_T1w.nii.gz", "T1", about),
-        *_write(job, prepared.mask, folder / "anat" / f"{job.name}_{space}_desc-brain_mask.nii.gz", "brain mask", None),
+        *_write(job, prepared.t1, folder / "anat" / f"{stem}-preproc_T1w.nii.gz", "T1", about),
+        *_write(job, prepared.mask, folder / "anat" / f"{stem}-brain_mask.nii.gz", "brain mask", of_mask),
     ]
     transform = folder / "anat" / f"{job.name}_from-T1w_to-{SPACE}_mode-image_xfm"
     transform = transform.with_name(transform.name + (".tfm" if prepared.warp is None else ".h5"))
@@ -295,13 +312,16 @@ def _write_all(
     if pet:
         about = {
             **made,
+            "Description": "FDG-PET on the grid, in SUVR",
+            "SkullStripped": False,
             "Modality": "PT",
             "TracerName": "FDG",
             "TracerRadionuclide": "F18",
             "Units": "SUVR",
             "ReferenceRegion": pet.reference,
             "ResolutionFWHM": pet.resolution,
-            "Sources": [inputs["pet"]["path"]],
+            **pet_keys(job.settings.preparation),
+            "Sources": [inputs[role]["path"] for role in ("pet", "pet_to_t1") if role in inputs],
             "Preparation": {**pet.to_dict(), "source": inputs["pet"]["path"]},
         }
         path = folder / "pet" / f"{job.name}_trc-18FFDG_{space}_desc-suvr_pet.nii.gz"
@@ -312,11 +332,11 @@ def _write_all(
     return [path.relative_to(job.out).as_posix() for path in written]
 
 
-def _write(job: Job, data: np.ndarray, path: Path, what: str, about: dict | None) -> list[Path]:
+def _write(job: Job, data: np.ndarray, path: Path, what: str, about: dict) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scan = Scan(np.asarray(data, np.float32), job.settings.grid.affine, meta={"space": "MNI152"})
     write_scan(scan, path, f"{what}, prepared by DualGlow", about)
-    return [path] if about is None else [path, path.with_name(path.name.removesuffix(".nii.gz") + ".json")]
+    return [path, path.with_name(path.name.removesuffix(".nii.gz") + ".json")]
 
 
 def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
@@ -332,7 +352,9 @@ def _draw(job: Job, prepared: Prepared, pet: PreparedPet | None) -> list[Path]:
     }
     pictures = {"T1w": noted(t1_picture(prepared), told["t1"])}
     if pet is not None:
-        pictures["pet"] = noted(pet_picture(prepared, pet), told["pet"])
+        averaged = frame_note(pet.scan)
+        said = [told["pet"].rstrip("."), f"Its PET is {averaged}." if averaged else ""]
+        pictures["pet"] = noted(pet_picture(prepared, pet), ". ".join(filter(None, said)))
     (job.out / "qc").mkdir(exist_ok=True)
     return [write_png(rgb, job.out / "qc" / f"{job.name}_{suffix}.png") for suffix, rgb in pictures.items()]
 

@@ -1,28 +1,32 @@
-"""How good methods are on cases with an acquired (or simulated) PET: image metrics in the brain, side by side."""
+"""How good methods are on cases with an acquired (or simulated) PET: images, laws and regions, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
-import torch
 
+from ..atlas.regions import REGIONS, weights
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
-from ..files import make_folder, write_json
-from ..metrics.images import image_metrics
-from ..outputs import EVALUATION, Output, check_outputs, generated_by
+from ..metrics.distribution import distribution_metrics, energy_score, rank_fifths, ranks
+from ..metrics.images import image_metrics, whole_volume_metrics
 from ..preparation.t1 import PreparedT1
 from ..simulate.cohort import truth_file
-from ..synthesis.draws import Draws
-from ..synthesis.predictor import Predictor, SamplingPredictor
+from ..synthesis.predictor import DensityPredictor, Predictor, SamplingPredictor
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
+from .regions import agreement, asymmetries
 
-__all__ = ["evaluate", "report_output", "write_report"]
+__all__ = ["case_seed", "draw", "evaluate", "none_left"]
+
+
+_LARGEST = (1 << 31) - 1  # of seeds
 
 
 def evaluate(
@@ -33,11 +37,13 @@ def evaluate(
     samples: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    regions: tuple[Sequence[str], np.ndarray] | None = None,
 ) -> dict:
     """Compare what methods predict with the PETs of cases that lie on a grid.
 
     Where the cases are simulated, their truth gives a further row, the conditional mean: no prediction from the MRI
-    can be better on average.
+    can be better on average. A case that can't be read, or that a method can't take (an age outside its range), is left
+    out for all methods, with the reason.
 
     Args:
         predictors: the methods, a model or a baseline; each with a name of its own. They never see the PETs.
@@ -45,104 +51,179 @@ def evaluate(
         grid: that the cases lie on.
         data_range: of PSNR and SSIM, SUVR; one constant for all methods that are to be compared.
         samples: K > 1 also draws K samples from each method that can (``SamplingPredictor``), and measures their mean
-            and their spread: how many voxels of the brain lie in the central 90 % of a normal law with the samples'
-            mean and standard deviation.
-        seed: of the samples.
+            (a row of its own) and their law. Each case has noise of its own: noise that all cases share would look like
+            a bias of the method.
+        seed: of the samples, see ``case_seed``.
         progress: called with the number done and the number to do.
+        regions: names and weights ``(regions, *grid.shape)`` that sum to 1; by default ``atlas.regions``'.
 
     Returns:
-        ``data_range_suvr``, ``summary`` (means over cases, by method; for samples with ``coverage_90``) and ``cases``
-        (each one's numbers).
+        ``data_range_suvr``; by method ``summary`` (means over cases of ``metrics.images``' and, of samples,
+        ``metrics.distribution``'s numbers, for the voxels of the brain and, as ``region_…``, for regions; ``nll_bits``
+        per voxel of methods that know densities, in SUVR), ``sd`` (over cases), ``regions`` and ``asymmetry`` (see
+        ``regions.agreement``) and ``rank_fifths`` (of region means, see ``metrics.distribution``: ``all`` and by
+        region); ``cases`` (each one's numbers) and ``left_out`` (``case`` and ``reason`` of each that was).
 
     Raises:
-        InputError: if there are no cases or no methods, or two of one name; for a case that does not lie on the grid;
-            and for a method that gives anything but finite numbers on it, or too few samples.
+        InputError: if there are no cases or no methods, or two of one name; if every case is left out; and for a
+            method that gives anything but finite numbers on the grid, or too few samples.
     """
     if not cases or not predictors:
         raise InputError(f"There are {len(predictors)} methods and {len(cases)} cases; give at least one of each.")
-    rows = []
+    names, kernels = (REGIONS, weights(grid)) if regions is None else regions
+    kernels = np.asarray(kernels, np.float64).reshape(len(names), -1)
+    found, left_out = [], []
     for done, case in enumerate(cases):
-        t1, pet, mask = read_on_grid(case, grid)
-        methods: dict[str, dict[str, float]] = {}
-        for name, image, sd in _images(predictors, PreparedT1(grid, t1, mask), case, samples, seed):
-            if name in methods:
-                raise InputError(
-                    f"Two rows of the report would be called {name!r}; give each method a name of its own."
-                )
-            methods[name] = {**vars(image_metrics(image, pet, mask, data_range))}
-            if sd is not None:
-                methods[name]["coverage_90"] = float((np.abs(pet - image) <= 1.645 * sd)[mask].mean())
-        rows.append({"case": case.name, "methods": methods})
+        try:
+            t1, pet, mask = read_on_grid(case, grid)
+            asked = _Asked(PreparedT1(grid, t1, mask), case, samples, case_seed(seed, case))
+            answers = list(_answers(predictors, asked, pet, kernels, data_range))
+        except _MethodError:
+            raise
+        except InputError as error:
+            left_out.append({"case": case.name, "reason": str(error)})
+        else:
+            found.append(_Case(case.name, _by_name(answers), kernels @ pet.ravel()))
         if progress:
             progress(done + 1, len(cases))
-    common = [name for name in rows[0]["methods"] if all(name in row["methods"] for row in rows)]
-    summary = {
-        name: {key: float(np.mean([row["methods"][name][key] for row in rows])) for key in rows[0]["methods"][name]}
-        for name in common  # of a merged cohort only some may be simulated
-    }
-    return {"data_range_suvr": data_range, "summary": summary, "cases": rows}
+    if not found:
+        raise none_left(left_out)
+    common = [name for name in found[0].answers if all(name in one.answers for one in found)]
+    result: dict = {"data_range_suvr": data_range, "summary": {}, "sd": {}}  # of a merged cohort only some have a truth
+    result |= {"regions": {}, "asymmetry": {}, "rank_fifths": {}}
+    for name in common:
+        answers, truth = [one.answers[name] for one in found], np.array([one.regions for one in found])
+        table = {key: [one.numbers[key] for one in answers] for key in answers[0].numbers}
+        result["summary"][name] = {key: float(np.mean(values)) for key, values in table.items()}
+        if len(found) > 1:
+            result["sd"][name] = {key: float(np.std(values, ddof=1)) for key, values in table.items()}
+        predicted = np.array([one.regions for one in answers])
+        result["regions"][name] = agreement(names, predicted, truth)
+        pairs, theirs = asymmetries(names, truth)
+        result["asymmetry"][name] = agreement(pairs, asymmetries(names, predicted)[1], theirs)
+        if answers[0].ranks is not None:
+            placed = np.array([one.ranks for one in answers])
+            by_region = {region: rank_fifths(column, samples) for region, column in zip(names, placed.T, strict=True)}
+            result["rank_fifths"][name] = {"all": rank_fifths(placed, samples), **by_region}
+    rows = [{"case": one.name, "methods": {key: each.numbers for key, each in one.answers.items()}} for one in found]
+    return result | {"cases": rows, "left_out": left_out}
 
 
-def _images(
-    predictors: Sequence[Predictor], prepared: PreparedT1, case: Case, samples: int, seed: int
-) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """What to compare with the PET of a case: name, SUVR on the grid, and the standard deviation of samples."""
+def case_seed(seed: int, case: Case) -> int:
+    """The seed of a case's samples: its own, and the same whichever other cases are evaluated with it."""
+    return zlib.crc32(f"{seed}/{case.name}".encode()) & _LARGEST
 
-    def checked(predictor: Predictor, image: np.ndarray) -> np.ndarray:
-        image, shape = np.asarray(image), tuple(prepared.grid.shape)
-        if image.shape != shape:
-            raise InputError(f"{predictor.name} gives a PET of the shape {image.shape} for {case.name}, not {shape}.")
-        if not np.isfinite(image).all():
-            raise InputError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case.name}.")
-        return image
+
+def none_left(left_out: Sequence[Mapping[str, str]]) -> InputError:
+    """What is said if every case is left out."""
+    count = (
+        f"None of the {len(left_out)} cases can be evaluated" if len(left_out) > 1 else "The case can't be evaluated"
+    )
+    return InputError(f"{count}; {left_out[0]['case']}: {left_out[0]['reason']}")
+
+
+class _MethodError(InputError):
+    """A fault of a method, not of the case."""
+
+
+@dataclass
+class _Asked:
+    """What a method is asked: the T1 on the grid, whose it is, how many samples, from which seed."""
+
+    prepared: PreparedT1
+    case: Case
+    samples: int
+    seed: int
+
+
+@dataclass
+class _Answer:
+    """A row of the report for one case: numbers, region means, and of samples the ranks of the true region means."""
+
+    name: str
+    numbers: dict[str, float]
+    regions: np.ndarray
+    ranks: np.ndarray | None = None
+
+
+@dataclass
+class _Case:
+    name: str
+    answers: dict[str, _Answer]
+    regions: np.ndarray = field(repr=False)
+
+
+def _by_name(answers: Sequence[_Answer]) -> dict[str, _Answer]:
+    named: dict[str, _Answer] = {}
+    for one in answers:
+        if one.name in named:
+            raise InputError(
+                f"Two rows of the report would be called {one.name!r}; give each method a name of its own."
+            )
+        named[one.name] = one
+    return named
+
+
+def _answers(
+    predictors: Sequence[Predictor], asked: _Asked, pet: np.ndarray, kernels: np.ndarray, data_range: float
+) -> Iterator[_Answer]:
+    mask, attributes = asked.prepared.mask, asked.case.attributes
+
+    def answer(name: str, image: np.ndarray) -> _Answer:
+        numbers = {**vars(image_metrics(image, pet, mask, data_range)), **whole_volume_metrics(image, pet, data_range)}
+        return _Answer(name, numbers, kernels @ image.ravel())
 
     for predictor in predictors:
-        try:
-            image = predictor.predict(prepared, case.attributes)
-        except InputError as error:
-            raise InputError(f"{case.name}: {error}") from None
-        yield predictor.name, checked(predictor, image), None
-        if samples > 1 and isinstance(predictor, SamplingPredictor):
-            draws = Draws()
-            for image in islice(predictor.sample(prepared, case.attributes, samples, seed), samples):
-                draws.add(torch.tensor(checked(predictor, image), dtype=torch.float32))
-            if draws.images.count < samples:
-                raise InputError(f"{predictor.name} draws {draws.images.count} PETs for {case.name}, not {samples}.")
-            found = draws.result()
-            yield f"{predictor.name}, mean of {samples}", found.mean, found.sd
-    truth = truth_file(case, "mean")
-    if truth is not None:
-        yield "conditional mean (truth)", read_scan(truth).data, None
+        made = answer(
+            predictor.name,
+            _checked(predictor, predictor.predict(asked.prepared, attributes), asked.prepared, asked.case),
+        )
+        if isinstance(predictor, DensityPredictor):
+            made.numbers["nll_bits"] = -predictor.log_prob(asked.prepared, attributes, pet) / (pet.size * math.log(2))
+        yield made
+        if asked.samples > 1 and isinstance(predictor, SamplingPredictor):
+            mean, voxels, means = draw(predictor, asked.prepared, asked.case, asked.samples, asked.seed, kernels)
+            made = answer(f"{predictor.name}, mean of {asked.samples}", mean)
+            made.numbers |= distribution_metrics(voxels, pet[mask])
+            truth = kernels @ pet.ravel()
+            made.numbers |= {f"region_{key}": value for key, value in distribution_metrics(means, truth).items()}
+            made.numbers["region_energy"] = energy_score(means, truth)
+            made.ranks = ranks(means, truth)
+            yield made
+    truth_of_case = truth_file(asked.case, "mean")
+    if truth_of_case is not None:
+        yield answer("conditional mean (truth)", read_scan(truth_of_case).data)
 
 
-def report_output(path: Path | str) -> Output:
-    """The file that ``write_report`` writes, for ``outputs.check_outputs``."""
-    return Output(Path(path), EVALUATION, makes_folder=True)
-
-
-def write_report(result: dict, path: Path, force: bool = False) -> str:
-    """Write ``result`` as JSON to ``path``; returns the summary as a Markdown table.
+def draw(
+    predictor: SamplingPredictor, prepared: PreparedT1, case: Case, samples: int, seed: int, kernels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples for a case.
 
     Args:
-        result: of ``evaluate``.
-        path: where to; folders that don't exist are made.
-        force: also replace a file that DualGlow did not write.
+        kernels: weights of the regions' voxels, ``(regions, voxels)``.
+
+    Returns:
+        Their mean on the grid, their voxels of the brain ``(K, n)`` and their region means ``(K, regions)``.
 
     Raises:
-        InputError: if the file can't be written, or may not be replaced (``outputs.check_outputs``).
+        InputError: as ``evaluate``.
     """
-    check_outputs([report_output(path)], force=force)
-    make_folder(path.parent)
-    write_json(path, {"GeneratedBy": generated_by(EVALUATION), **result}, force)
-    lines = ["| in the brain mask | PSNR dB | SSIM | MAE SUVR | correlation |", "|---|---|---|---|---|"]
-    for name, row in result["summary"].items():
-        lines.append(
-            f"| {name} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['mae']:.4f} | {row['correlation']:.4f} |"
-        )
-    lines.append(f"\n{len(result['cases'])} cases, data range {result['data_range_suvr']:g} SUVR.")
-    for name, row in result["summary"].items():
-        if "coverage_90" in row:
-            lines.append(
-                f"{name}: {100 * row['coverage_90']:.1f} % of the voxels lie inside the samples' central 90 %."
-            )
-    return "\n".join(lines)
+    total, voxels, means = np.zeros(prepared.grid.shape), [], []
+    for image in islice(predictor.sample(prepared, case.attributes, samples, seed), samples):
+        image = _checked(predictor, image, prepared, case)
+        total += image
+        voxels.append(image[prepared.mask].astype(np.float32))
+        means.append(kernels @ image.ravel())
+    if len(voxels) < samples:
+        raise _MethodError(f"{predictor.name} draws {len(voxels)} PETs for {case.name}, not {samples}.")
+    return (total / samples).astype(np.float32), np.array(voxels), np.array(means)
+
+
+def _checked(predictor: Predictor, image: np.ndarray, prepared: PreparedT1, case: Case) -> np.ndarray:
+    image, shape = np.asarray(image), tuple(prepared.grid.shape)
+    if image.shape != shape:
+        raise _MethodError(f"{predictor.name} gives a PET of the shape {image.shape} for {case.name}, not {shape}.")
+    if not np.isfinite(image).all():
+        raise _MethodError(f"{predictor.name} gives values that are not finite (NaN or infinity) for {case.name}.")
+    return image

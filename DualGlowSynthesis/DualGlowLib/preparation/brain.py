@@ -36,6 +36,7 @@ FINE = 2.0
 WINDOW = 56
 """Coarse voxels along each side of what the coarse network sees at once: 224 mm."""
 _LARGEST = 1000.0  # millimetres; no field of view of a head scan is larger
+_HEAD_LENGTH = 280.0  # millimetres from crown to chin, and some neck: what is longer holds more than a head
 _HEAD_OVER_BRAIN = 1.7  # volumes: below this, there is no skull
 _FOREGROUND = 0.05  # of bright tissue: above it is head; interpolation leaves a fringe of less around a stripped brain
 _MARGIN = 16.0  # millimetres of surroundings that the fine network sees
@@ -215,9 +216,28 @@ def _search(net: nn.Module, image: np.ndarray) -> np.ndarray:
     """Probability of brain in a whole field of view at the coarse voxel size.
 
     The network sees one window of a fixed size, first about the middle of whatever is bright, then about the brain
-    that it found there, until it stays: so the brain lies where it lay in training, however long the neck.
+    that it found there, until it stays: so the brain lies where it lay in training, however long the neck. Where more
+    than a head is bright, each stretch of the body is looked at so, and the surest brain is taken.
     """
-    centre = np.argwhere(image > image.mean()).mean(axis=0)
+    bright = np.argwhere(image > image.mean())
+    starts, along = [bright.mean(axis=0)], int(np.argmax(np.ptp(bright, axis=0)))
+    first, last = bright[:, along].min(), bright[:, along].max()
+    if last - first > _HEAD_LENGTH / COARSE:
+        for middle in np.arange(first + WINDOW / 2, last - WINDOW / 4, WINDOW / 4):
+            near = bright[np.abs(bright[:, along] - middle) <= WINDOW / 2]
+            if len(near):
+                starts.append(near.mean(axis=0))
+    best, surest = np.zeros(image.shape, np.float32), 0.0
+    for start in starts:
+        probability, found = _follow(net, image, start)
+        sure = float(probability[found].mean()) if found.any() else 0.0
+        if sure > surest:
+            best, surest = probability, sure
+    return best
+
+
+def _follow(net: nn.Module, image: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of brain as the window sees it that starts about ``centre``, and the piece that it settles on."""
     for _ in range(4):
         start = np.round(centre).astype(int) - WINDOW // 2
         inner = [slice(max(s, 0), min(s + WINDOW, n)) for s, n in zip(start, image.shape, strict=True)]
@@ -232,7 +252,7 @@ def _search(net: nn.Module, image: np.ndarray) -> np.ndarray:
         previous, centre = centre, np.argwhere(found).mean(axis=0)
         if np.abs(centre - previous).max() < 1:
             break
-    return probability
+    return probability, found
 
 
 def intensity_range(image: np.ndarray) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volumes.contradictions import header_doubts
+from ..volumes.dynamic.pet import frame_doubts
 from ..volumes.marking import is_synthetic
 from ..volumes.morphology import filled
 from ..volumes.resampling import resample
@@ -249,11 +250,11 @@ def voxel_doubts(voxels: dict) -> list[str]:
 
 
 def file_doubts(pet: Scan, t1: Scan, quality: dict) -> list[str]:
-    """Doubts from what the PET's file says of its place, and from how far that is from the T1's.
+    """Doubts from what the PET's file says of its place, and how far that is from the T1's; and from its frames.
 
     Two DICOM series with frames of reference of their own may lie anywhere, but not turned.
     """
-    reasons = [f"{said[:1].upper()}{said[1:]}." for said in header_doubts(pet, "the PET's file")]
+    reasons = [f"{said[:1].upper()}{said[1:]}." for said in header_doubts(pet, "the PET's file")] + frame_doubts(pet)
     frames = {scan.meta.get("frame_of_reference_uid") for scan in (pet, t1)}
     if quality["turned"] > _TURNED:
         reasons.append(

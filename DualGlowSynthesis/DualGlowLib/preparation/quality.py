@@ -146,6 +146,7 @@ def examine(
     view: FieldOfView,
     regions: dict[str, float],
     doubts: list[str],
+    noise: float = 0.0,
     given: bool = False,
 ) -> tuple[dict, Verdict]:
     """Measure a preparation and judge it.
@@ -161,13 +162,14 @@ def examine(
         view: what the scan has measured.
         regions: share that it has measured of each region of which that is too little.
         doubts: what else is in doubt.
+        noise: in the air, as the brain was looked for (``voxels.without_noise``).
         given: whether the mask is the user's.
 
     Returns:
         ``quality``, numbers fit for JSON (see ``prepare``), and the verdict.
     """
     quality = _measure(scan, clean, corrected, brain, mask, fit)
-    quality["covered"] = round(float(covered), 4)
+    quality |= {"covered": round(float(covered), 4), "noisy_air": noise}
     quality["regions_seen"] = regions
     if view.is_cut:
         lost, beyond, sides = view.missing(fit.to_template)
@@ -322,6 +324,11 @@ def _outside(quality: dict, lost: float) -> str:
 def _voxel_doubts(quality: dict, scan: Scan) -> list[str]:
     """Voxels that hold no or a wrong value."""
     found = []
+    if quality["noisy_air"]:
+        found.append(
+            "around the head lies noise as bright as tissue, as in an MP2RAGE's ratio image (UNI), which makes the "
+            "brain's edge uncertain; look at it, or give a brain mask (--mask)"
+        )
     if quality["wrapped"] >= _MIN_WRAPPED:
         found.append(
             f"{quality['wrapped']} voxels of the brain are {'negative' if scan.data.min() < 0 else 'black'} amid the "

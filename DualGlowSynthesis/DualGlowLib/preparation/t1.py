@@ -15,7 +15,7 @@ from ..volumes.morphology import extent, millilitres
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 from ..volumes.splines import CubicSpline
-from ..volumes.voxels import tidied
+from ..volumes.voxels import tidied, without_noise
 from .affine import Fit, degrees, register
 from .bias import correct_bias, darkest
 from .brain import brain_mask, given_mask
@@ -147,7 +147,7 @@ def prepare(
         ``white_over_grey`` and ``fluid_over_grey`` (brightness), ``grey_levels`` (different values in the brain),
         ``flat`` (share of equal neighbours), ``spikes`` and ``nonfinite_voxels`` (how many), ``nonfinite_in_brain``
         and ``wrapped`` (of the brain: how many without a number, and black amid the brightest), ``bias_range`` (see
-        ``correct_bias``) and ``voxel_mm``.
+        ``correct_bias``), ``noisy_air`` (see ``without_noise``; 0 where a mask was given) and ``voxel_mm``.
         A deformable step adds ``min_jacobian``, ``displacement_mean_mm``, ``displacement_max_mm`` and
         ``return_error_mm`` (see ``Warp.stated``); ``dice`` and ``correlation`` are those of the affine.
 
@@ -164,9 +164,10 @@ def prepare(
             progress(stage, done)
 
     where, read = scan.source or "the image", check_scan(scan)
-    clean, doubts = tidied(read), []
+    clean, doubts, noise = tidied(read), [], 0.0
     if mask is None:
-        found = _find_brain(clean, bias, report)
+        quiet = without_noise(clean)
+        found, noise = _find_brain(clean, quiet, bias, report), quiet.meta.get("noisy_air", 0.0)
     else:
         inside, doubts = given_mask(clean, mask)
         found = _place(clean, inside, bias, report)
@@ -182,7 +183,7 @@ def prepare(
     seen = found.view.on_grid(clean, grid, found.fit.to_template, warp)
     quality, verdict = examine(
         read, clean, found.corrected, found.brain, found.mask, found.fit, covered, found.view,
-        _regions_outside(grid, seen), doubts, given=mask is not None,
+        _regions_outside(grid, seen), doubts, noise, given=mask is not None,
     )  # fmt: skip
     if verdict.status == "refused":
         raise InputError(
@@ -226,20 +227,20 @@ class _Found:
         return self.fit is not None and is_brain(self.fit), self.dice
 
 
-def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
-    """Brain mask and registration of a head, upright or not; the fit may be bad or None."""
+def _find_brain(scan: Scan, quiet: Scan, bias: bool, report: Callable[[str, float], None]) -> _Found:
+    """Brain mask and registration of a head, upright or not, seen without noise; the fit may be bad or None."""
     best = None
     for number, pose in enumerate(from_matvec(np.rint(turned(*pose))) for pose in _POSES):
         if number >= _BLIND_POSES and (best.fit is None or best.fit.correlation < _HINT):
             break
-        found = _look(scan, pose, bias, report)
+        found = _look(scan, quiet, pose, bias, report)
         while found.fit is not None and found.fit.correlation > _HINT:
             # The networks are at their best with upright heads: turn this one as far as is known and look again.
             left, _, right = np.linalg.svd(found.fit.to_template[:3, :3])
             upright = from_matvec(left @ right)
             if degrees(upright[:3, :3] @ pose[:3, :3].T) < _TILTED:
                 break
-            again, pose = _look(scan, upright, bias, report, found.fit.to_template), upright
+            again, pose = _look(scan, quiet, upright, bias, report, found.fit.to_template), upright
             if again.dice <= found.dice:
                 break
             found = again
@@ -252,14 +253,15 @@ def _find_brain(scan: Scan, bias: bool, report: Callable[[str, float], None]) ->
 
 def _look(
     scan: Scan,
+    quiet: Scan,
     pose: np.ndarray,
     bias: bool,
     report: Callable[[str, float], None],
     start: np.ndarray | None = None,
 ) -> _Found:
-    """Brain mask of the head turned by ``pose``, and registration of the head as it is."""
+    """Brain mask of the head turned by ``pose``, seen without noise, and registration of the head as it is."""
     report("brain mask", 0.0)
-    posed = Scan(scan.data, pose @ scan.affine, scan.source)
+    posed = Scan(quiet.data, pose @ scan.affine, scan.source)
     mask = brain_mask(posed, lambda fraction: report("brain mask", 0.35 * fraction)).data
     return _place(scan, mask, bias, report, start)
 

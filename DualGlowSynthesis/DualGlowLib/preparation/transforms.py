@@ -9,7 +9,8 @@ grid, which goes from points of the output (template) to points of the input (pa
 gives the T1 in template space; and Slicer, which reads transform files as ITK writes them ("from parent") and shows
 the inverse of what it reads, moves the T1 onto the template when the T1 is put under the loaded transform.
 
-A deformable step comes before the matrix, as a displacement field in a composite transform (.h5 alone can hold it).
+HDF5 holds a composite transform, of the matrix and, before it, the displacement field of a deformable step (which text
+can't hold). Composite also without a deformation: some programs, such as nitransforms, read no bare matrix in HDF5.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def write_transform(prepared: Prepared | np.ndarray, path: str | Path, force: bo
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise ValueError("A transform is an invertible 4×4 matrix.")
     transform = to_itk(matrix)
-    if warp is not None:
-        transform = sitk.CompositeTransform([transform, sitk.DisplacementFieldTransform(_field_to_itk(warp))])
+    if path.suffix.lower() == ".h5":
+        field = [] if warp is None else [sitk.DisplacementFieldTransform(_field_to_itk(warp))]
+        transform = sitk.CompositeTransform([transform, *field])
     beside = path.with_name(f".{secrets.token_hex(6)}{path.suffix.lower()}")
     try:
         sitk.WriteTransform(transform, str(beside))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..atlas.regions import PONS, REGIONS
+from ..atlas.template import REFERENCE
 from ..cases.case import Case
 from ..errors import InputError
 from ..files import TEMPORARY, json_text, remove_temporary, write_json, write_whole
@@ -210,7 +211,7 @@ def _begin(out: Path, settings: dict) -> None:
     description = {
         "Name": "Simulated T1/FDG-PET cohort",
         "BIDSVersion": "1.9.0",
-        "DatasetType": "raw",
+        "DatasetType": "derivative",  # of a raw PET, BIDS wants scanner, dose and times, of which there were none
         "License": "CC0",
         "GeneratedBy": [{"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib simulate"}],
         "Simulated": True,
@@ -219,7 +220,12 @@ def _begin(out: Path, settings: dict) -> None:
         "Simulated by DualGlow; no person was scanned. truth/ holds the law that each PET was drawn from: conditional\n"
         "mean and sd per voxel and per region, and the effect of age. The law is DualGlow's own, not nature's.\n"
     )
-    for name, text in (("dataset_description.json", json_text(description)), ("README", readme)):
+    texts = {
+        "dataset_description.json": json_text(description),
+        "README": readme,
+        ".bidsignore": "truth\n",  # as a name: the validator passes over patterns that end in a slash
+    }
+    for name, text in texts.items():
         if not (out / name).exists():  # a process may have been killed before it wrote them
             write_whole(out / name, text)
 
@@ -345,10 +351,19 @@ def _one_thread() -> Iterator[None]:
 
 
 def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
-    made = {"Simulated": True, "Anatomy": case.anatomy, "Seed": case.seed}
-    t1 = {**made, "Modality": "MR", "SkullStripped": True, "IntensityScale": "white matter 1, fluid 0"}
+    made = {"Simulated": True, "Anatomy": case.anatomy, "Seed": case.seed, "SpatialReference": REFERENCE}
+    t1 = {
+        **made,
+        "Description": "Simulated T1-weighted image without skull",
+        "Modality": "MR",
+        "SkullStripped": True,
+        "IntensityScale": "white matter 1, fluid 0",
+    }
+    mask = {**made, "Description": "Brain mask of the simulated T1", "Type": "Brain"}
     pet = {
         **made,
+        "Description": "Simulated FDG-PET in SUVR",
+        "SkullStripped": False,
         "Modality": "PT",
         "TracerName": "FDG",
         "TracerRadionuclide": "F18",
@@ -356,7 +371,7 @@ def _write_case(out: Path, name: str, case: SimulatedCase, about: dict) -> None:
         "ReferenceRegion": "pons",
         "ResolutionFWHM": PSF_FWHM,
     }
-    sidecars = {"t1": t1, "pet": pet}
+    sidecars = {"t1": t1, "mask": mask, "pet": pet}
     for image, path in _volumes(name).items():
         try:
             (out / path).parent.mkdir(parents=True, exist_ok=True)

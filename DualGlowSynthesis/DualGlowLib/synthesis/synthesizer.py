@@ -14,6 +14,7 @@ import torch
 from .. import __version__
 from ..atlas.regions import weights
 from ..bundle.bundle import Bundle, load_bundle
+from ..bundle.calibration import Calibration
 from ..devices import choose_device
 from ..errors import InputError
 from ..model import Encoding, LinkOutput, encode_covariates
@@ -82,13 +83,15 @@ class Synthesizer(Scoring):
         self.model = bundle.model.to(self.device).eval()
 
     @classmethod
-    def from_bundle(cls, bundle: Path | str | None = None, device: str = "auto") -> Synthesizer:
-        """Load a bundle folder (by default the one that ships with DualGlow) onto a device.
+    def from_bundle(
+        cls, bundle: Path | str | None = None, device: str = "auto", is_calibrated: bool = True
+    ) -> Synthesizer:
+        """Load a bundle folder (by default the one that ships with DualGlow, see ``load_bundle``) onto a device.
 
         Raises:
             InputError: see ``load_bundle`` and ``choose_device``.
         """
-        return cls(load_bundle(bundle), choose_device(device))
+        return cls(load_bundle(bundle, is_calibrated), choose_device(device))
 
     @torch.inference_mode()
     def encode(
@@ -227,9 +230,13 @@ class Synthesizer(Scoring):
             sd=None if found.sd is None else to_patient(found.sd, patient.prepared),
             below=None if found.below is None else to_patient(found.below, patient.prepared),
             distribution=found,
-            regions=region_rows(found, patient.prepared.regions_known),
+            regions=region_rows(found, patient.prepared.regions_known, self._calibration(question)),
             provenance=self.provenance(patient, question),
         )
+
+    def _calibration(self, question: Question) -> Calibration | None:
+        """That of the model, where it holds for what is asked: at temperature 1, where the samples are the law's."""
+        return self.bundle.calibration if set(self.check(question)) == {1.0} and question.drawn > 1 else None
 
     def provenance(self, patient: PatientEncoding, question: Question) -> Provenance:
         """What goes into the PETs that ``sample`` draws; for sidecars and node attributes.
@@ -251,6 +258,7 @@ class Synthesizer(Scoring):
             "Samples": samples,
             "Antithetic": question.antithetic and samples > 1,
             "Seed": question.seed,
+            **({"CalibratedCases": used.certificate["fitted"]} if (used := self._calibration(question)) else {}),
             **({"FirstSample": question.first} if question.first else {}),
             "Bundle": self.bundle.name,
             "BundleSHA256": self.bundle.digest,

@@ -22,13 +22,8 @@ SYNTHETIC_SD = "SYNTHETIC FDG standard deviation DualGlow, research use only"
 SYNTHETIC_BELOW = "SYNTHETIC FDG share below a SUVR DualGlow, research use only"
 """The same for the share of samples below a threshold."""
 
-# Of a T1's name, what tells it from others of its session and so holds for what is made from it, in BIDS' order; its
-# own space and desc, which the PET has others of, go into the label of acq.
-_ENTITIES = (
-    *("sub", "ses", "sample", "task", "acq", "ce", "dir", "rec", "run", "mod", "echo", "flip", "inv", "mt", "part"),
-    *("proc", "hemi", "split", "recording", "chunk", "res", "den", "label", "from", "to", "mode"),
-)
-_OWN = ("space", "desc")
+_SHARED = ("sub", "ses", "run")
+"""Of a T1's name, what may stand in that of a PET and means the same there; the rest goes into the label of desc."""
 
 
 def is_synthetic(scan: Scan) -> bool:
@@ -80,6 +75,8 @@ def output_name(source: str | Path, description: str = "synthetic") -> str:
     'sub-01_ses-M12_trc-18FFDG_space-T1w_desc-synthetic_pet.nii.gz'
     >>> output_name("IXI012 T1.nii", "syntheticAge62.5")
     'sub-IXI012_trc-18FFDG_space-T1w_desc-syntheticAge62p5_pet.nii.gz'
+    >>> output_name("sub-01_acq-mprage_run-2_T1w.nii.gz")
+    'sub-01_trc-18FFDG_run-2_space-T1w_desc-syntheticAcqMprage_pet.nii.gz'
 
     Args:
         source: the T1's path; a name that is not BIDS becomes the subject's label, or its folder's name if it says no
@@ -89,12 +86,11 @@ def output_name(source: str | Path, description: str = "synthetic") -> str:
     name = re.split(r"\.(nii|mgh|mgz|nrrd|nhdr|mha|mhd|dcm)\b", Path(source).name, maxsplit=1, flags=re.IGNORECASE)[0]
     found = dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9]+)", name))
     if "sub" not in found:
-        names = (re.sub(r"[ _.-]*T1w?$", "", name, flags=re.IGNORECASE), Path(source).parent.name, "unknown")
+        names = (re.sub(r"[ _.-]*T1w?$", "", name, flags=re.IGNORECASE), Path(source).absolute().parent.name, "unknown")
         labels = (re.sub(r"[^A-Za-z0-9]", "", name) for name in names)
         found = {"sub": next(filter(None, labels))}
-    if own := "".join(found[key][:1].upper() + found[key][1:] for key in _OWN if key in found):
-        found["acq"] = found.get("acq", "") + own
-    order = [*_ENTITIES, *sorted(found.keys() - {*_ENTITIES, *_OWN, "trc"})]
-    entities = [f"{key}-{found[key]}" for key in order if key in found]
-    label = re.sub(r"[^A-Za-z0-9]", "", description.replace(".", "p"))
-    return "_".join([*entities, "trc-18FFDG", "space-T1w", f"desc-{label}", "pet.nii.gz"])
+    *person, run = (f"{key}-{found[key]}_" if key in found else "" for key in _SHARED)
+    others = "".join(text[:1].upper() + text[1:] for key in found if key not in (*_SHARED, "trc")
+                     for text in (key, found[key]))  # fmt: skip
+    label = re.sub(r"[^A-Za-z0-9]", "", description.replace(".", "p")) + others
+    return f"{''.join(person)}trc-18FFDG_{run}space-T1w_desc-{label}_pet.nii.gz"

@@ -8,8 +8,10 @@ compared with what the file holds first (``headers``); then NIfTI and MGH are de
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +38,7 @@ from .scan import Scan, without_holes
 if TYPE_CHECKING:
     import nibabel as nib
 
-__all__ = ["read_scan", "scan_shape"]
+__all__ = ["checked_scan", "read_scan", "read_volumes", "scan_shape", "volume_count"]
 
 _ROUNDED = 0.01  # how much longer than 1 a unit quaternion may be that was rounded on its way
 _UNITS = {1: 1e3, 3: 1e-3}  # millimetres of NIfTI's codes for metres and micrometres
@@ -90,8 +92,34 @@ def read_scan(path: str | Path, series: str | None = None, pet: bool = False) ->
     if kind in ("nrrd", "metaimage"):
         data, affine, meta = _read_itk(path, kind, head)
     else:
-        data, affine, meta = _read_nibabel(path, kind, head)
-    return _checked(data, affine, meta, path)
+        (data,), affine, meta = _read_nibabel(path, kind, head)
+    return checked_scan(data, affine, meta, path)
+
+
+def volume_count(path: Path) -> int:
+    """How many volumes a NIfTI file holds, by its header; 1 of other formats.
+
+    Raises:
+        InputError: as ``read_scan``, for what a header shows.
+    """
+    path = _beside(path, "img", "hdr") or path
+    kind, head = _opened(path)
+    return math.prod(of_nifti(head, path).shape[3:]) if kind.startswith("nifti") else 1
+
+
+def read_volumes(path: Path, volumes: Sequence[int]) -> list[Scan]:
+    """Some volumes of a NIfTI file of several, by their numbers from 0; each as ``read_scan`` gives one.
+
+    Raises:
+        InputError: as ``read_scan``.
+    """
+    path = _beside(path, "img", "hdr") or path
+    kind, head = _opened(path)
+    found, affine, meta = _read_nibabel(path, kind, head, volumes)
+    return [
+        checked_scan(data, affine, dict(meta), f"{path}, frame {k + 1},")
+        for k, data in zip(volumes, found, strict=True)
+    ]
 
 
 def scan_shape(path: Path) -> tuple[int, ...]:
@@ -132,7 +160,7 @@ def _read_series(path: Path, series: str | None, pet: bool) -> Scan:
 
     data, affine, meta = read_dicom(path, series, pet)
     check_shape(data.shape, path)
-    return _checked(data, affine, meta, path)
+    return checked_scan(data, affine, meta, path)
 
 
 def _kind(head: bytes, path: Path) -> str:
@@ -167,7 +195,10 @@ def _kind(head: bytes, path: Path) -> str:
     raise InputError(f"{path} is not an image that can be read here; give {_FORMATS}.")
 
 
-def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.ndarray, dict]:
+def _read_nibabel(
+    path: Path, kind: str, head: bytes, volumes: Sequence[int] | None = None
+) -> tuple[list[np.ndarray], np.ndarray, dict]:
+    """Voxels, affine and ``meta``: of the one volume that there must be, or of some of several."""
     import nibabel as nib
 
     announced, meta = (of_mgh if kind == "mgh" else of_nifti)(head, path), {}
@@ -186,7 +217,7 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
                 (nib.Nifti2Header if two else nib.Nifti1Header)(head[: 540 if two else 348], check=False)
             )
             _check_dtype(header.get_data_dtype(), path)
-            check_shape(announced.shape, path)
+            check_shape(announced.shape if volumes is None else announced.shape[:3], path)
             content, block = unpacked(place, announced.end), header.binaryblock + b"\0\0\0\0"  # no extensions
             if kind == "nifti-pair":
                 files = {"header": nib.FileHolder(fileobj=BytesIO(block)), "image": nib.FileHolder(fileobj=content)}
@@ -195,7 +226,8 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
                 content.getbuffer()[: len(block)] = block
                 image = (nib.Nifti2Image if two else nib.Nifti1Image).from_stream(content)
         _check_dtype(image.get_data_dtype(), path)
-        data, stored = _some_by_some(image), str(image.get_data_dtype())
+        data = [_some_by_some(image, volume) for volume in volumes or (0,)]
+        stored = str(image.get_data_dtype())
         affine = image.affine
         if kind != "mgh":
             affine = in_millimetres(affine, _UNITS.get(int(image.header["xyzt_units"]) & 7, 1.0))
@@ -209,13 +241,14 @@ def _read_nibabel(path: Path, kind: str, head: bytes) -> tuple[np.ndarray, np.nd
     return data, affine, {"format": {"mgh": "MGH"}.get(kind, "NIfTI"), "stored_dtype": stored, **meta}
 
 
-def _some_by_some(image: nib.spatialimages.SpatialImage) -> np.ndarray:
-    """float32 voxels of the first volume, some slices at once; scaled, all would take eight bytes a voxel more."""
+def _some_by_some(image: nib.spatialimages.SpatialImage, volume: int) -> np.ndarray:
+    """float32 voxels of a volume, some slices at once; scaled, all would take eight bytes a voxel more."""
     data = np.empty(image.shape[:3], np.float32)
+    which = np.unravel_index(volume, image.shape[3:], order="F") if image.shape[3:] else ()
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 becomes infinite and is treated as such
         for k in range(0, data.shape[2], _SLICES):
             some = slice(k, k + _SLICES)
-            data[:, :, some] = image.dataobj[(slice(None), slice(None), some, *[0] * (len(image.shape) - 3))]
+            data[:, :, some] = image.dataobj[(slice(None), slice(None), some, *which)]
     return data
 
 
@@ -305,8 +338,12 @@ def _check_dtype(dtype: np.dtype, path: Path) -> None:
         raise InputError(f"{path} holds voxels of type {dtype}, which are not plain numbers; give a scalar volume.")
 
 
-def _checked(data: np.ndarray, affine: np.ndarray, meta: dict, path: Path) -> Scan:
-    """The scan, after the checks that need its voxels."""
+def checked_scan(data: np.ndarray, affine: np.ndarray, meta: dict, path: Path | str) -> Scan:
+    """The scan, after the checks that need its voxels; ``path`` names it in messages.
+
+    Raises:
+        InputError: as ``read_scan``.
+    """
     while data.ndim > 3:
         data = data[..., 0]
     affine = np.asarray(affine, dtype=np.float64)

@@ -107,9 +107,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Swept:
-    """All steps have been told. ``provenance``: of the montage; its age is the list of all."""
+    """All steps have been told.
 
-    montage: Picture
+    ``montage``: of all ages, RGB, uint8 (rows from the top, columns, 3). ``provenance``: its age is the list of all.
+    """
+
+    montage: Array
     provenance: Provenance
 
 

@@ -17,6 +17,7 @@ from ..devices import check_devices
 from ..errors import InputError
 from ..pictures.drawing import write_png
 from ..provenance import Provenance, over_ages
+from ..startup import usual_priority
 from ..synthesis.question import Question
 from ..synthesis.session import Session
 from ..synthesis.synthesizer import Synthesis
@@ -72,7 +73,8 @@ class Commands:
         except OSError as error:
             where = bundle or "that ships"
             raise InputError(f"The model {where} can't be read ({error.strerror or error}); get it again.") from None
-        return Opened(about, self._session.device, self._session.device_reason)
+        reason = " ".join(filter(None, [self._session.device_reason, usual_priority()]))
+        return Opened(about, self._session.device, reason)
 
     def prepare(
         self,
@@ -132,7 +134,7 @@ class Commands:
             steps.append(made.provenance)
 
         picture = self._session.sweep(Question.of(question), ages, step=step, progress=self._worker.progress)
-        return Swept(self._picture(picture, "montage"), over_ages(steps, ages))
+        return Swept(self._save(picture, "montage"), over_ages(steps, ages))
 
     def change(self, *, question: dict, since: float) -> Changed:
         """What has changed in the PET since an age, in SUVR and in per cent."""
@@ -184,9 +186,12 @@ class Commands:
         return path
 
     def _array(self, array: np.ndarray, what: str) -> str:
+        return self._save(np.asfortranarray(array, np.float32), what)  # as VTK keeps volumes: the window copies nothing
+
+    def _save(self, array: np.ndarray, what: str) -> str:
         path = self._path(what, ".npy")
         try:
-            np.save(path, np.asfortranarray(array, np.float32))  # as VTK keeps volumes: the window copies nothing
+            np.save(path, array)
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror or error}; free some space there.") from None
         return str(path)

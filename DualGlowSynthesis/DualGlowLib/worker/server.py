@@ -49,7 +49,7 @@ from typing import IO, Any
 from .. import InputError, __version__
 from ..errors import Cancelled
 from ..progress import Clock, json_line
-from ..startup import set_up_process
+from ..startup import set_up_process, usual_priority
 from .exchange import Exchange
 
 __all__ = ["Worker", "main"]
@@ -299,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise SystemExit(f"{folder} can't be used: {error.strerror or error}.") from None
     set_up_process()
+    usual_priority()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the window's process
     # Standard output is for the protocol alone: what libraries print there, in C too, is led to standard error.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")

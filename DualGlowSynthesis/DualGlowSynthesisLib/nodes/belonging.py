@@ -52,9 +52,10 @@ def identityOf(volumeNode) -> str:
 
 def claim(node, inputVolume) -> None:
     """Write on a node which input it was made from."""
-    node.SetNodeReferenceID(_INPUT, inputVolume.GetID())
-    node.SetAttribute(_INPUT_IDENTITY, identityOf(inputVolume))
-    node.SetAttribute(_INPUT_NAME, patientTitle(inputVolume))
+    with slicer.util.NodeModify(node):
+        node.SetNodeReferenceID(_INPUT, inputVolume.GetID())
+        node.SetAttribute(_INPUT_IDENTITY, identityOf(inputVolume))
+        node.SetAttribute(_INPUT_NAME, patientTitle(inputVolume))
 
 
 def isClaimed(node) -> bool:

@@ -1,5 +1,8 @@
 """What each slice view says of a synthetic overlay: of whom it is, at which age and temperature, and what it shows."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
 import numpy as np
 import slicer
 import vtk
@@ -10,7 +13,7 @@ from DualGlowSlicerLib import volumes
 
 from . import belonging, display
 
-__all__ = ["Marks", "describe", "install", "layersOf", "shownIn"]
+__all__ = ["Marks", "describe", "held", "install", "layersOf", "shownIn"]
 
 _WIDTH = 44
 """Characters in a line of a mark, which has as many as it needs; longer names are cut in the middle."""
@@ -154,6 +157,8 @@ class Marks:
         self._texts: dict = {}
         self._sizes: dict = {}
         self._isUpdating = False
+        self._holders = 0
+        self._isStale = False
         scene = slicer.mrmlScene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent)
         for event in (*events, scene.EndBatchProcessEvent):
@@ -168,7 +173,10 @@ class Marks:
         return self._texts.get(viewName, "")
 
     def update(self) -> None:
-        """Look at all views; cheap where nothing changed."""
+        """Look at all views, but wait while marks are held."""
+        self._isStale = self._holders > 0
+        if self._isStale:
+            return
         scene, manager = slicer.mrmlScene, slicer.app.layoutManager()
         if self._isUpdating or manager is None or scene.IsBatchProcessing() or scene.IsClosing():
             return
@@ -197,6 +205,17 @@ class Marks:
             self._isUpdating = False
         if changed and self.onShown:
             self.onShown()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Look once, at the end of the block, whatever is written in it; nothing is drawn before that."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if self._isStale:
+                self.update()
 
     def _showLegends(self, made: list) -> None:
         """A view draws the legend of a layer also where its opacity is 0: hide that until the layer is seen."""
@@ -269,3 +288,8 @@ def install() -> Marks:
     if _installed is None:
         _installed = Marks()
     return _installed
+
+
+def held() -> AbstractContextManager:
+    """``Marks.hold`` of the application's marks, if it has any."""
+    return _installed.hold() if _installed is not None else nullcontext()

@@ -224,8 +224,13 @@ def placeBeside(node, inputVolume) -> None:
 
 
 def _writeRegions(outputVolume, regions: list, inputVolume, provenance: dict) -> None:
-    rows = [[row["region"].replace("_", " "), *(row[key] for key in ("mean", "low", "high"))] for row in regions]
-    titles = [_("Region"), _("SUVR"), *BOUNDS.values()]
+    keys, titles = ["mean", "low", "high"], [_("Region"), _("SUVR"), *BOUNDS.values()]
+    if any(row.get("low_all") is not None for row in regions):  # of a calibrated model
+        keys, titles = (
+            [*keys, "low_all", "high_all"],
+            [*titles, *(_("all {bound}").format(bound=b) for b in BOUNDS.values())],
+        )
+    rows = [[row["region"].replace("_", " "), *(row.get(key) for key in keys)] for row in regions]
     _writeTable(outputVolume, "table", _("{name} regions"), titles, rows, inputVolume, provenance)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from vtk.util import numpy_support
 
 from DualGlowLib.provenance import with_covariates
 from DualGlowLib.worker.replies import Step
@@ -45,7 +44,7 @@ def sweepOf(inputVolume) -> SweepNodes | None:
 
 
 def makeSweep(
-    inputVolume, steps: Iterable[Step], provenance: Mapping, montagePath=None, isOwned: bool = False
+    inputVolume, steps: Iterable[Step], provenance: Mapping, montage: np.ndarray | None = None, isOwned: bool = False
 ) -> SweepNodes:
     """Write an age sweep into the scene, into the same nodes as the input's last one.
 
@@ -57,8 +56,8 @@ def makeSweep(
         steps: one for each age (years), its ``mean`` an array on the input's lattice, indexed i, j, k; in Fortran order
             it is read fastest.
         provenance: what holds for all ages.
-        montagePath: PNG of all ages, loaded as the colour volume that the input refers to as ``DualGlow.SweepMontage``.
-
+        montage: of all ages, RGB, uint8 (rows from the top, columns, 3): becomes the colour volume that the input
+            refers to as ``DualGlow.SweepMontage``.
         isOwned: whether the memory of the steps' arrays may become the sequence's, see ``volumes.imageOf``.
 
     Raises:
@@ -68,7 +67,8 @@ def makeSweep(
     shape = inputVolume.GetImageData().GetDimensions()
     if not steps or any(step.mean.shape != shape for step in steps):
         raise ValueError(f"A sweep needs ages, each on the lattice of {inputVolume.GetName()}.")
-    montage = None if montagePath is None else _readPng(montagePath)
+    if montage is not None and (montage.dtype != np.uint8 or montage.ndim != 3 or montage.shape[2] != 3):
+        raise ValueError("The montage is no picture of 8-bit colours.")
     name = belonging.patientTitle(inputVolume)
     sequence = companion(inputVolume, "Sweep", "vtkMRMLSequenceNode", _("{name} age sweep").format(name=name))
     browser = companion(
@@ -80,7 +80,6 @@ def makeSweep(
         age = provenance.get("Age") if shown is None else shown
         nearest = 0 if age is None else int(np.argmin(np.abs(np.array(_ages(steps)) - age)))
         proxy = _showThrough(browser, sequence, inputVolume, nearest)
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     table = companion(inputVolume, "SweepTable", "vtkMRMLTableNode", _("{name} age sweep regions").format(name=name))
     regions = _fillTable(table, steps)
     volumes.markSynthetic(table, {**_atAges(provenance, steps), "Content": "regions"})
@@ -158,7 +157,10 @@ def _fillTable(table, steps: list) -> list[str]:
             values = [row.get(region, {}).get(part) for row in rows]
             if any(value is not None for value in values):
                 columns[_column(region, part)] = values
-    slicer.util.updateTableFromArray(table, [np.array(v, dtype=np.float64) for v in columns.values()], list(columns))
+    with slicer.util.NodeModify(table):
+        slicer.util.updateTableFromArray(
+            table, [np.array(v, dtype=np.float64) for v in columns.values()], list(columns)
+        )
     return regions
 
 
@@ -241,19 +243,6 @@ def _styleSeries(series, table, column: str, color: tuple, isMean: bool) -> None
         series.SetLineStyle(series.LineStyleSolid if isMean else series.LineStyleDash)
         series.SetLineWidth(2.5 if isMean else 1.0)
         series.SetMarkerStyle(series.MarkerStyleCircle if isMean else series.MarkerStyleNone)
-
-
-def _readPng(path) -> np.ndarray:
-    """RGB of a PNG, uint8 (rows from the top, columns, 3)."""
-    reader = vtk.vtkPNGReader()
-    reader.SetFileName(str(path))
-    reader.Update()
-    image = reader.GetOutput()
-    columns, rows, _slices = image.GetDimensions()
-    if image.GetPointData().GetScalars() is None or image.GetScalarTypeAsString() != "unsigned char":
-        raise ValueError(f"{path} is no picture of 8-bit colours.")
-    pixels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)
-    return pixels[::-1, :, :3]  # VTK begins below
 
 
 def _writeMontage(inputVolume, pixels: np.ndarray | None, provenance: Mapping) -> None:

@@ -13,6 +13,7 @@ from DualGlowLib.worker import replies
 from DualGlowSlicerLib import volumes
 from DualGlowSlicerLib.client import WorkerClient
 
+from ..nodes import marks
 from ..parameters import Choices
 
 __all__ = ["Engine", "Job"]
@@ -98,6 +99,10 @@ class Job:
             self._onEvent(replies.loaded(replies.read_event(message), self._engine.client.load))
 
     def _done(self, do: str, heard, message: dict) -> None:
+        with marks.held():  # whatever is written of the reply
+            self._heard(do, heard, message)
+
+    def _heard(self, do: str, heard, message: dict) -> None:
         reply = replies.loaded(replies.read_end(do, message), self._engine.client.load)
         self._before += self._step.seconds
         self._engine.measured(self._step, time.monotonic() - self._begun)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_export", "export_dicom"]
 
-_PET_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
-_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _LARGEST = 32767  # of the stored signed 16-bit values
 _FACTS: dict[str, str] = {
     "Bundle": "bundle",
@@ -45,14 +43,17 @@ _FACTS: dict[str, str] = {
     "Units": "values in",
 }
 _OFF = 0.05  # millimetres that the two lattices may lie apart, more than any file format rounds
-# Modules Patient, General Study, Patient Study and Frame of Reference (PS3.3 C.7.1, C.7.2, C.7.4).
+# Of the modules Patient, General Study, Patient Study, General Series and Frame of Reference (PS3.3 C.7.1 to C.7.4).
+# A PET that has Patient Orientation Codes is to have no Patient Position, but scanners write both, and converters and
+# viewers look for the second alone.
 _COPIED = re.findall(
     r"\w+",
     """
     SpecificCharacterSet TimezoneOffsetFromUTC StudyDate StudyTime AccessionNumber ReferringPhysicianName
     StudyDescription PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex OtherPatientIDs PatientAge
     PatientSize PatientWeight EthnicGroup PatientIdentityRemoved DeidentificationMethod
-    DeidentificationMethodCodeSequence StudyInstanceUID StudyID FrameOfReferenceUID PositionReferenceIndicator
+    DeidentificationMethodCodeSequence StudyInstanceUID StudyID PatientPosition FrameOfReferenceUID
+    PositionReferenceIndicator
     """,
 )
 _MAY_BE_EMPTY = re.findall(
@@ -216,7 +217,7 @@ def _on_series(scan: Scan, source: Path, series: str | None) -> tuple[Series, li
 def _common(origin: Series, frames: list[Frame], description: str, provenance: dict) -> Dataset:
     """Everything that is the same in all files of the new series."""
     from pydicom.dataset import Dataset
-    from pydicom.uid import generate_uid
+    from pydicom.uid import PositronEmissionTomographyImageStorage, generate_uid
 
     t1 = read_dataset(frames[0].file, stop_before_pixels=True)
     common = Dataset()
@@ -227,7 +228,7 @@ def _common(origin: Series, frames: list[Frame], description: str, provenance: d
             setattr(common, keyword, "")
     if not text(common, "FrameOfReferenceUID"):
         common.FrameOfReferenceUID = generate_uid()
-    common.SOPClassUID = _PET_IMAGE_STORAGE
+    common.SOPClassUID = PositronEmissionTomographyImageStorage
     common.Modality = "PT"
     common.SeriesInstanceUID = generate_uid()
     common.SeriesNumber = 9000 + (origin.number or 0)
@@ -244,9 +245,9 @@ def _common(origin: Series, frames: list[Frame], description: str, provenance: d
     # programs that look for PRIMARY, to measure acquired PET, shall not take it for one.
     common.ImageType = ["DERIVED", "SECONDARY"]
     common.DerivationDescription = _derivation(provenance)
-    common.DerivationCodeSequence = [_code("123110", "DCM", "Artificial Intelligence")]
+    common.DerivationCodeSequence = [_code("DCM", "ArtificialIntelligence")]
     common.ImageComments = "SYNTHETIC, computed from an MRI. Research use only, NOT FOR DIAGNOSIS."
-    common.ContributingEquipmentSequence = _equipment(t1)
+    common.ContributingEquipmentSequence = [_equipment()]
     common.BurnedInAnnotation = "NO"
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if text(t1, "LossyImageCompression") == "01" and keyword in t1:
@@ -278,12 +279,12 @@ def _common(origin: Series, frames: list[Frame], description: str, provenance: d
 def _image(common: Dataset, frame: Frame, k: int, stored: np.ndarray, slope: str, window: float) -> Dataset:
     """The file of one slice; ``stored`` is int16 (rows, columns)."""
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import UID, generate_uid
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     file_meta = FileMetaDataset()
-    file_meta.MediaStorageSOPClassUID = _PET_IMAGE_STORAGE
+    file_meta.MediaStorageSOPClassUID = common.SOPClassUID
     file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    file_meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE_ENDIAN)
+    file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image = FileDataset("", {}, file_meta=file_meta, preamble=b"\0" * 128)
     image.update(common)
     image.SOPInstanceUID = file_meta.MediaStorageSOPInstanceUID
@@ -300,7 +301,7 @@ def _image(common: Dataset, frame: Frame, k: int, stored: np.ndarray, slope: str
     mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped = -_LARGEST, _LARGEST
     mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, float(slope)
     mapping.LUTExplanation, mapping.LUTLabel = "Synthetic SUVR", "SUVR"
-    mapping.MeasurementUnitsCodeSequence = [_code("{ratio}", "UCUM", "ratio")]
+    mapping.MeasurementUnitsCodeSequence = [_code("UCUM", "Ratio")]
     image.RealWorldValueMappingSequence = [mapping]
 
     reference = _reference(frame)
@@ -309,7 +310,7 @@ def _image(common: Dataset, frame: Frame, k: int, stored: np.ndarray, slope: str
     whole.ReferencedInstanceSequence = [_reference(frame)]
     image.ReferencedSeriesSequence = [whole]
     reference.SpatialLocationsPreserved = "YES"
-    reference.PurposeOfReferenceCodeSequence = [_code("121322", "DCM", "Source image for image processing operation")]
+    reference.PurposeOfReferenceCodeSequence = [_code("DCM", "SourceImageForImageProcessingOperation")]
     image.SourceImageSequence = [reference]
     image.add_new(0x7FE00010, "OW", stored.tobytes())
     return image
@@ -326,22 +327,19 @@ def _reference(frame: Frame) -> Dataset:
     return reference
 
 
-def _equipment(t1: Dataset) -> list[Dataset]:
-    """DualGlow, and the scanner that acquired the T1 (PS3.3 C.12.1, CID 7005)."""
+def _equipment() -> Dataset:
+    """DualGlow as Contributing Equipment (PS3.3 C.12.1, CID 7005).
+
+    Not the scanner of the T1: converters lift a nested manufacturer, serial number and software to the top, where they
+    would say that this scanner acquired a PET. The T1 is referred to, and says by what it was acquired.
+    """
     from pydicom.dataset import Dataset
 
     ours = Dataset()
-    ours.PurposeOfReferenceCodeSequence = [_code("109100", "DCM", "Synthesizing Equipment")]
+    ours.PurposeOfReferenceCodeSequence = [_code("DCM", "SynthesizingEquipment")]
     ours.Manufacturer, ours.ManufacturerModelName, ours.SoftwareVersions = "DualGlow", "DualGlow", __version__
     ours.ContributionDescription = "Synthesized an FDG-PET from a T1-weighted MRI"
-    scanner = Dataset()
-    scanner.PurposeOfReferenceCodeSequence = [_code("109101", "DCM", "Acquisition Equipment")]
-    scanner.Manufacturer = text(t1, "Manufacturer")
-    for keyword in ("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"):
-        if text(t1, keyword):
-            scanner[keyword] = t1[keyword]
-    scanner.ContributionDescription = "Acquired the MRI"
-    return [ours, scanner] if scanner.Manufacturer else [ours]
+    return ours
 
 
 def _derivation(provenance: dict) -> str:
@@ -357,11 +355,13 @@ def _derivation(provenance: dict) -> str:
     )[:1024]
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
+def _code(scheme: str, keyword: str) -> Dataset:
+    """A code of pydicom's dictionary, which is made from the standard."""
     from pydicom.dataset import Dataset
+    from pydicom.sr.codedict import codes
 
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    found, code = getattr(getattr(codes, scheme), keyword), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = found.value, found.scheme_designator, found.meaning
     return code
 
 

@@ -93,6 +93,8 @@ class Frame:
         echo: echo time in milliseconds, or None.
         kind: Image Type, and what else says that an image is no magnitude.
         time: Frame Reference DateTime, which frames of enhanced files have; else empty.
+        begun: Frame Acquisition DateTime, of enhanced files; else empty.
+        lasted: milliseconds of the time frame that it belongs to, or None.
     """
 
     file: Path
@@ -106,6 +108,8 @@ class Frame:
     echo: float | None
     kind: tuple[str, ...]
     time: str = ""
+    begun: str = ""
+    lasted: float | None = None
 
     @property
     def depth(self) -> float:
@@ -450,8 +454,11 @@ def _frame(path: Path, index: int, header: Dataset, places: list[Dataset]) -> Fr
     component = next((text(place, "ComplexImageComponent") for place in places if "ComplexImageComponent" in place), "")
     if not component and text(header, "Manufacturer").upper().startswith("GE"):
         component = _GE_IMAGE_TYPES.get(int(number(header, 0x0043102F) or 0), "")
-    moment = next((text(place, "FrameReferenceDateTime") for place in places if "FrameReferenceDateTime" in place), "")
-    echo = first("EffectiveEchoTime")
+
+    def moment(keyword: str) -> str:
+        return next((text(place, keyword) for place in places if keyword in place), "")
+
+    lasted, echo = first("FrameAcquisitionDuration"), first("EffectiveEchoTime")
     return Frame(
         file=path,
         index=index,
@@ -463,7 +470,9 @@ def _frame(path: Path, index: int, header: Dataset, places: list[Dataset]) -> Fr
         intercept=intercept or 0.0,
         echo=first("EchoTime") if echo is None else echo,
         kind=tuple(value.upper() for value in (*kind, *([component] if component in _NOT_MAGNITUDE else []))),
-        time=moment,
+        time=moment("FrameReferenceDateTime"),
+        begun=moment("FrameAcquisitionDateTime"),
+        lasted=number(header, "ActualFrameDuration") if lasted is None else lasted,
     )
 
 

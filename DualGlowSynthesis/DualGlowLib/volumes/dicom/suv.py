@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from .series import Frame
 
-__all__ = ["attenuation_corrected", "stated_units", "suv_factor", "suv_factors"]
+__all__ = [
+    "attenuation_corrected",
+    "falls_with_decay",
+    "injection_to_frame",
+    "seconds_of_frame",
+    "stated_units",
+    "suv_factor",
+    "suv_factors",
+]
 
 _UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "NONE": "ratio", "PCNT": "%", "CM2ML": "SUVbsa"}
 _SUV_TYPES = {"": "SUVbw", "BW": "SUVbw", "BSA": "SUVbsa", "LBM": "SUVlbm", "LBMJAMES128": "SUVlbm", "IBW": "SUVibw"}
@@ -60,13 +68,17 @@ def attenuation_corrected(dataset: Dataset) -> bool | None:
     return False if text(dataset, "AttenuationCorrectionMethod").upper() in ("NONE", "NO") else None
 
 
-def suv_factors(frames: Sequence[Frame]) -> tuple[np.ndarray | None, str]:
+def suv_factors(frames: Sequence[Frame], acquired: Sequence[Frame] | None = None) -> tuple[np.ndarray | None, str]:
     """The factor of each slice that turns its rescaled values into SUVbw, or None and the reason why there is none.
+
+    Args:
+        frames: the slices.
+        acquired: all slices of the series that they are a part of; by default themselves.
 
     Where values are not corrected for decay, every slice has the factor of the time when it was acquired: bed positions
     follow each other. Otherwise all were corrected to one time, which the slice that was acquired first tells best.
     """
-    earliest = min(frames, key=_order)
+    earliest = min(acquired or frames, key=_order)
     how = _decay_correction(earliest.header)
     if how == "NONE" or _unit_code(earliest.header) == "CNTS":
         known: dict[tuple[int, str], tuple[float | None, str]] = {}
@@ -139,6 +151,26 @@ def suv_factor(dataset: Dataset, frame_time: str = "") -> tuple[float | None, st
     if waited is None:
         return None, reason
     return scale * weight * 1000 / (becquerels * 2 ** (-waited / half_life)), ""
+
+
+def injection_to_frame(frame: Frame) -> tuple[float | None, str]:
+    """Seconds from the injection to the start of a slice's time frame, or None and why they are unknown."""
+    header = frame.header
+    tracers = header.get("RadiopharmaceuticalInformationSequence") or []
+    begun = _moment(frame.begun, _zone(header)) or _acquired(header)
+    if begun is None or not len(tracers):
+        return None, "the times of injection and scan are missing or not plausible"
+    return _since_injection(tracers[0], begun, _LONGEST * _F18, _zone(header))
+
+
+def falls_with_decay(frames: Sequence[Frame]) -> bool:
+    """Whether slices stay as they decayed: they are not corrected for it, and SUV, which would be, can't be had."""
+    return _decay_correction(frames[0].header) == "NONE" and suv_factors(frames)[0] is None
+
+
+def seconds_of_frame(frame: Frame) -> float:
+    """How long a slice's time frame was acquired, in seconds; 0 if it isn't said."""
+    return (frame.lasted or 0.0) / 1000
 
 
 def _is_f18(tracer: Dataset) -> bool:

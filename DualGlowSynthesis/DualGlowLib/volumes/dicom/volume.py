@@ -7,6 +7,7 @@ import re
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from .suv import attenuation_corrected, stated_units, suv_factors
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["check_series", "find_series", "read_dicom", "stack"]
+__all__ = ["check_series", "find_series", "person_in", "read_dicom", "read_series", "stack"]
 
 _PIXELS = re.findall(
     r"\w+",
@@ -49,14 +50,22 @@ def read_dicom(path: Path, series: str | None = None, pet: bool = False) -> tupl
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that break a rule of the standard
-        chosen = find_series(path, series, pet)
+        return read_series(find_series(path, series, pet), path)
+
+
+def read_series(
+    chosen: Series, path: Path, acquired: Sequence[Frame] | None = None
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """``read_dicom`` of a series that is known; ``acquired`` is what it is a part of (``suv_factors``)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         frames, affine = stack(chosen, path)
         data = _values(frames)
         meta = _meta(chosen, frames)
         if chosen.modality == "PT":
             meta["units"] = stated_units(frames[0].header)
             if "synthetic" not in meta:
-                factors, reason = suv_factors(frames)
+                factors, reason = suv_factors(frames, acquired)
                 if factors is None:
                     meta["no_suv"] = reason
                 else:
@@ -76,6 +85,25 @@ def check_series(path: Path, series: str | None = None, pet: bool = False) -> Se
         chosen = find_series(path, series, pet)
         stack(chosen, path)
     return chosen
+
+
+def person_in(folder: Path) -> dict[str, str]:
+    """Age in years and sex (F or M) as the first DICOM file in a folder states them; what it doesn't is left out.
+
+    Args:
+        folder: searched with the folders inside it; or a DICOM file.
+    """
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        try:
+            if path.is_file() and is_dicom(head := first_bytes(path, HEAD)) and DICOMDIR not in head:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    header = read_dataset(path, stop_before_pixels=True)
+                    age, sex = _age(header), text(header, "PatientSex")
+                return ({} if age is None else {"age": f"{age:g}"}) | ({"sex": sex} if sex in ("F", "M") else {})
+        except Exception:  # whatever pydicom makes of garbage; the checks of the series say what is wrong
+            continue
+    return {}
 
 
 def find_series(path: Path, series: str | None = None, pet: bool = False) -> Series:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .bids import choose_pet, choose_t1, images, is_fdg, session_folders
-from .case import Case, Finding
-from .files import entities
-from .people import People
+from ..bids import choose_pet, choose_t1, images, is_fdg, session_folders
+from ..case import Case, Finding
+from ..files import entities
+from ..people import People
 
 __all__ = ["find_caps"]
 

@@ -1,0 +1,1 @@
+"""Cases among what other programs make of a BIDS directory."""

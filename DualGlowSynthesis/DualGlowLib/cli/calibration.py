@@ -1,0 +1,88 @@
+"""The command that measures what a model's intervals hold, and makes them hold it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from .console import Console
+from .options import add_command, add_device
+from .protection import case_inputs, check
+
+__all__ = ["add_commands", "calibrate"]
+
+_FEW = 400  # cases, below which the realised coverage may be several per cent off
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare ``calibrate``."""
+    text = "make a model's intervals hold what they promise, by cases that it was not trained on"
+    command = add_command(commands, "calibrate", calibrate, text, force=True)
+    command.add_argument(
+        "bundle", metavar="BUNDLE", help="the trained model, such as run/bundle; gets calibration.json"
+    )
+    command.add_argument(
+        "cases", metavar="CASES", help="directory that prepare or simulate wrote, to fit the factors to"
+    )
+    text = "another such directory, to test them on (default: a third of the persons in CASES)"
+    command.add_argument("--test", metavar="CASES", help=text)
+    command.add_argument("--level", type=float, default=0.9, help="of the intervals (default 0.9)")
+    command.add_argument("--samples", type=int, default=20, metavar="K", help="for each case (default 20)")
+    command.add_argument("--seed", type=int, default=0, help="of the samples, and of the third")
+    add_device(command)
+
+
+def calibrate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..bundle.calibration import CALIBRATION_FILE, write_calibration
+    from ..cases.layouts import read_cases
+    from ..evaluation import calibrating
+    from ..outputs import CALIBRATION, Output
+    from ..synthesis.predictor import ModelPredictor
+    from ..synthesis.synthesizer import Synthesizer
+    from ..training.data import split_subjects
+
+    level, samples = arguments.level, arguments.samples
+    if not 0.5 <= level <= 0.99:
+        raise InputError(f"The level is {level:g}; give one from 0.5 to 0.99, such as 0.9.")
+    if samples < 2:
+        raise InputError(f"{samples} samples have no spread; give at least 2, better 20.")
+    output = Path(arguments.bundle) / CALIBRATION_FILE
+    inputs = [path for folder in filter(None, (arguments.cases, arguments.test)) for path in case_inputs(folder)]
+    check(arguments, [Output(output, CALIBRATION)], inputs)
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device, is_calibrated=False)
+    cases = read_cases(arguments.cases)
+    if arguments.test:
+        fitting, testing = cases, read_cases(arguments.test)
+        if both := {case.fold_group for case in fitting} & {case.fold_group for case in testing}:
+            console.note(f"{len(both)} persons have the same name in both directories, such as {min(both)}")
+    else:
+        fitting, testing = ([cases[i] for i in side] for side in split_subjects(cases, 1 / 3, arguments.seed))
+    if len(fitting) < calibrating.least_cases(level) or not testing:
+        raise InputError(
+            f"{arguments.cases} has {len(fitting)} cases to fit the factors to and {len(testing)} to test them on; a "
+            f"{100 * level:g} % interval needs {calibrating.least_cases(level)}, and better {_FEW}."
+        )
+    if len(fitting) < _FEW:
+        console.note(
+            f"{len(fitting)} cases to fit to are few; with {_FEW}, intervals hold what they promise within 3 %"
+        )
+    predictor, grid, total = ModelPredictor(synthesizer), synthesizer.bundle.grid, len(fitting) + len(testing)
+    parts, left_out, before = [], [], 0
+    for side in (fitting, testing):
+        found, out = calibrating.residuals(
+            predictor, side, grid, samples, arguments.seed,
+            lambda done, _, before=before: console.progress("calibrating", (before + done) / total),
+        )  # fmt: skip
+        parts.append(found)
+        left_out += out
+        before += len(side)
+    for one in left_out:
+        console.note(f"left out: {one['case']}: {one['reason']}")
+    made = calibrating.calibrate(parts[0], synthesizer.bundle.digest, level, samples)
+    certificate = calibrating.measure(made, parts[1], len(parts[0].cases), arguments.seed)
+    made = replace(made, certificate={**certificate, "left_out": len(left_out)})
+    write_calibration(made, arguments.bundle)
+    console.result(calibrating.text_of(made), event="done", path=str(output), **made.certificate)
+    return 0
