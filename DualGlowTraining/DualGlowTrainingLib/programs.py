@@ -26,8 +26,9 @@ def command(module: str, arguments: Sequence[str]) -> list[str]:
     """How to run ``main`` of one of the library's modules; ``PythonSlicer`` is Slicer's own Python."""
     library = Path(DualGlowLib.__file__).resolve().parent.parent
     start = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.startup import set_up_process; "
-        f"set_up_process(); from {module} import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.startup import set_up_process, "
+        "usual_priority; set_up_process(); low = usual_priority(); low and print(low, file=sys.stderr); "
+        f"from {module} import main; sys.exit(main(sys.argv[1:]))"
     )
     return [shutil.which("PythonSlicer") or sys.executable, "-u", "-c", start, str(library), *map(str, arguments)]
 

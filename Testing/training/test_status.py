@@ -171,13 +171,27 @@ def test_a_status_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
             "checkpoint",
         ],
         ["--config", "x.json", "--layout", "bids", "--splits", "s.json", "--fold", "1", "--device", "cpu"],
-        ["--reference", "brain", "--resolution", "6", "--no-bias", "--deformable", "--jobs", "3"],
+        [
+            "--reference",
+            "brain",
+            "--resolution",
+            "6",
+            "--no-bias",
+            "--deformable",
+            "--jobs",
+            "3",
+            "--pet-window",
+            "40",
+            "60",
+        ],
     ],
 )
 def test_the_arguments_of_a_run_make_the_same_run(options: list[str], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = vars(_parser().parse_args(["train", "cases", "--output", "run", *options]))
-    preparation = Preparation(*(given[name] for name in ("bias", "deformable", "reference", "resolution")))
+    preparation = Preparation(
+        *(given[name] for name in ("bias", "deformable", "reference", "resolution", "pet_window"))
+    )
     changes = {name: given[name] for name in ("steps", "seed", "batch", "memory") if given[name] is not None}
     files = [given[name] for name in ("preset", "config")]
     plan = Plan("cases", "run", *files, changes, *(given[n] for n in ("grid", "layout", "splits", "fold")))

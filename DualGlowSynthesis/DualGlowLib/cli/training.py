@@ -124,8 +124,12 @@ def _again(plan: Plan, device: str) -> list[str]:
         "device": device,
         "reference": None if chosen.reference == usual.reference else chosen.reference,
         "resolution": None if chosen.resolution == usual.resolution else chosen.resolution,
+        "pet-window": None if chosen.pet_window == usual.pet_window else chosen.pet_window,
         "jobs": plan.jobs,
     }
     flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
-    said = [[f"--{name}", str(value)] for name, value in options.items() if value is not None]
+    given = {
+        name: value if isinstance(value, tuple) else [value] for name, value in options.items() if value is not None
+    }
+    said = [[f"--{name}", *map(str, values)] for name, values in given.items()]
     return [str(Path(plan.cases).resolve()), *(word for words in said for word in words), *flags]
