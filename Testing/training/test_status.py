@@ -27,6 +27,7 @@ from DualGlowLib.training.pace import Pace
 from DualGlowLib.training.run import Plan, prospect
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.training.status import ASK, STATUS, StatusWriter, ask, read_status
+from raw_cohort import make_cohort
 from tiny_training import make_simulated, write_settings
 from toy_runs import STEPS, content, toy_trainer
 
@@ -93,6 +94,21 @@ def test_a_run_is_followed_paused_killed_and_said_to_be_dead(cases: Path, tmp_pa
         assert "\n" not in found.message
     arguments = found.arguments
     assert main(["train", *arguments, "--steps", str(found.step + 200), "--estimate"]) == 0  # they can be parsed
+
+
+def test_a_run_that_prepares_its_cases_says_so_waits_and_is_killed(tmp_path: Path) -> None:
+    scans, run = make_cohort(tmp_path / "scans", ["sub-1", "sub-2"]), tmp_path / "run"
+    with running(scans, tmp_path, "--grid", "small", "--no-bias") as process:
+        until(lambda: read_status(run).state == "preparing", process)
+        assert read_status(run).holder.pid == process.pid
+        ask(run, "pause")
+        until(lambda: read_status(run).state == "paused", process)
+        ask(run, "")
+        until(lambda: read_status(run).state == "preparing", process)
+        process.kill()
+        process.wait()
+    assert read_status(run).state == "dead"
+    assert "has died at the preparation of its cases" in read_status(run).message
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(cases: Path, tmp_path: Path) -> None:

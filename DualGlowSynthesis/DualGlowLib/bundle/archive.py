@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import hash_file
 from ..progress import json_line
-from .files import CARD, CONFIG, WEIGHTS, check_weights, read_config
+from .files import check_weights, read_config
 
 __all__ = ["export_bundle", "main"]
 
@@ -34,9 +34,9 @@ def export_bundle(folder: Path | str, path: Path | str) -> str:
     part = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:  # weights can't be made smaller
-            for file in (CONFIG, WEIGHTS, CARD):
-                if (folder / file).is_file():
-                    archive.write(folder / file, f"{name or 'model'}/{file}")
+            for file in sorted(folder.iterdir()):  # a licence too
+                if file.is_file() and not file.name.startswith("."):
+                    archive.write(file, f"{name or 'model'}/{file.name}")
         os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}; give another place.") from None

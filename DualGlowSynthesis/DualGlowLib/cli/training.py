@@ -128,8 +128,8 @@ def _again(plan: Plan, device: str) -> list[str]:
         "jobs": plan.jobs,
     }
     flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
-    given = {
-        name: value if isinstance(value, tuple) else [value] for name, value in options.items() if value is not None
-    }
-    said = [[f"--{name}", *map(str, values)] for name, values in given.items()]
-    return [str(Path(plan.cases).resolve()), *(word for words in said for word in words), *flags]
+    words = [str(Path(plan.cases).resolve())]
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        words += [f"--{name}", *map(str, values)] if values else []
+    return [*words, *flags]
