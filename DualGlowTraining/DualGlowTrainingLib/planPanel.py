@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from DualGlowLib.training.pace import spoken
+from DualGlowLib.training.pace import size_of, spoken
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import showingErrors
 
@@ -10,14 +10,12 @@ from .programs import COMMAND_LINE, Program
 
 __all__ = ["PlanPanel"]
 
-_GIB = 1 << 30
-
 
 class PlanPanel:
     def __init__(self, window) -> None:
         self._window, self._ui = window, window.ui
         self._program = None
-        self._found, self._tried, self._stage = {}, [], ""
+        self._found, self._tried = {}, []
         ui = self._ui
         self._device = Chooser(ui.deviceBox, lambda _value: window.onChoices())
         titles = ((_("automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA GPU"), "cuda"), (_("Apple GPU"), "mps"))
@@ -99,17 +97,15 @@ class PlanPanel:
 
     def _words(self) -> str:
         found = self._found
-        free = found["free"]
+        free, pace = found["free"], found["pace"]
         lines = [
-            _("Memory: {used} of {free} GiB that are free").format(
-                used=f"{found['memory'] / _GIB:.1f}", free="?" if free is None else f"{free / _GIB:.1f}"
+            _("Memory: {used} of {free} that are free").format(
+                used=size_of(found["memory"]), free="?" if free is None else size_of(free)
             ),
-            _("Disk: {used} of {free} GiB that are free").format(
-                used=f"{found['disk'] / _GIB:.1f}", free=f"{found['disk_free'] / _GIB:.1f}"
+            _("Disk: {used} of {free} that are free").format(
+                used=size_of(found["disk"]), free=size_of(found["disk_free"])
             ),
-            _("A step: {seconds} s, on {device}").format(
-                seconds=f"{found['pace']['joint']:.3g}", device=found["device"]
-            ),
+            _("A step: {seconds} s, on {device}").format(seconds=f"{pace['joint']:.3g}", device=found["device"]),
             _("In all: about {time} for {steps} steps").format(time=spoken(found["seconds"]), steps=found["steps"]),
         ]
         if found["to_prepare"]:

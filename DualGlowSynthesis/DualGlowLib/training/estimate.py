@@ -20,7 +20,7 @@ from ..model import DualGlow, ModelConfig
 from ..volumes.grid import GRIDS, Grid
 from .data import Cohort
 from .loop import Trainer
-from .pace import Pace, spoken
+from .pace import Pace, size_of, spoken
 from .run import Plan, Prospect, prospect
 
 __all__ = ["Estimate", "estimate"]
@@ -79,8 +79,9 @@ class Estimate:
             pace = f"{self.pace.alone:.3g} s a step at first, {pace} later"
         lines = [
             f"{first}.",
-            f"Memory     {_size(self.memory)}" + ("" if self.free is None else f" of {_size(self.free)} that are free"),
-            f"Disk       {_size(self.disk)} of {_size(self.disk_free)} that are free",
+            f"Memory     {size_of(self.memory)}"
+            + ("" if self.free is None else f" of {size_of(self.free)} that are free"),
+            f"Disk       {size_of(self.disk)} of {size_of(self.disk_free)} that are free",
             f"Time       about {spoken(self.seconds)} for {self.steps} steps ({pace})",
         ]
         return "\n".join(lines)
@@ -112,7 +113,7 @@ def estimate(
             words = " ".join(f"--{name} {value}" for name, value in changes.items())
             one = _tried(plan, other, device, progress, words)
             if not one.refusal:
-                fits = f"it needs {_size(one.memory)} with {words}, and takes about {spoken(one.seconds)}"
+                fits = f"it needs {size_of(one.memory)} with {words}, and takes about {spoken(one.seconds)}"
                 return replace(found, refusal=f"{found.refusal.rstrip('.')}; {fits}.", proposal=changes)
         hint = "choose another preset, such as standard, or a computer with more memory"
         return replace(found, refusal=f"{found.refusal.rstrip('.')}; {hint}.", proposal={})
@@ -163,12 +164,12 @@ def _tried(
         steps=settings.steps,
     )
     if found.disk > disk_free:
-        words = f"The run needs {_size(found.disk)} on the disk of {place}, where {_size(disk_free)} are free"
+        words = f"The run needs {size_of(found.disk)} on the disk of {place}, where {size_of(disk_free)} are free"
         return replace(found, refusal=f"{words}; free some, or give another folder.")
     cohort = 2 * 2 * 2 * cases * ahead.config.voxels  # bytes: T1 and PET in float16, read and then divided
     refusal = "The run needs {least} of memory on {device}, where {free} are free."
     if free is not None and found.memory + cohort > free:
-        words = refusal.format(least=_size(found.memory + cohort), device=device, free=_size(free))
+        words = refusal.format(least=size_of(found.memory + cohort), device=device, free=size_of(free))
         return replace(found, memory=found.memory + cohort, refusal=words)
     try:
         with _limited(device, free):
@@ -177,13 +178,15 @@ def _tried(
         if isinstance(error, RuntimeError) and "allocate" not in str(error) and not fault_of_device(error):
             raise
         free_memory()
-        words = refusal.format(least=f"more than {_size(free or found.memory)}", device=device, free=_size(free or 0))
+        words = refusal.format(
+            least=f"more than {size_of(free or found.memory)}", device=device, free=size_of(free or 0)
+        )
         return replace(found, refusal=words)
     memory += cohort if device.type == "cpu" else 0
     alone_until = round(settings.image_share * settings.steps) if pace.alone else 0
     found = replace(found, memory=memory, pace=pace, seconds=pace.seconds(settings, 0, alone_until))
     if free is not None and memory > free:
-        words = refusal.format(least=_size(memory), device=device, free=_size(free))
+        words = refusal.format(least=size_of(memory), device=device, free=size_of(free))
         return replace(found, refusal=words)
     return found
 
@@ -300,7 +303,3 @@ def _peak(device: torch.device) -> int:
         return 0
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest if sys.platform == "darwin" else highest << 10
-
-
-def _size(count: float) -> str:
-    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"

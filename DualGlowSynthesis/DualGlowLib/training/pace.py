@@ -1,4 +1,4 @@
-"""How fast a run goes, and how long it will take."""
+"""How fast a run goes, and how long it will take; times and sizes as people say them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .settings import TrainingSettings
 
-__all__ = ["Pace", "spoken"]
+__all__ = ["Pace", "size_of", "spoken"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,12 @@ def spoken(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} days {hours} h" if hours else f"{days} days"
+
+
+def size_of(count: float) -> str:
+    """Bytes as people say them.
+
+    >>> size_of(3 << 30), size_of(5 << 20)
+    ('3.0 GiB', '5 MiB')
+    """
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
