@@ -126,7 +126,9 @@ class RunPanel:
             "paused": _("Paused, and saved."),
             "stopped": _("Stopped at step {step} of {steps}, and saved; Resume goes on.").format(
                 step=status.step, steps=status.steps
-            ),
+            )
+            if status.steps
+            else _("Stopped before the training; Resume goes on."),
             "done": _("Done: {steps} steps.").format(steps=status.steps),
         }
         text = texts.get(status.state, status.message)
