@@ -133,6 +133,17 @@ def test_a_transform_that_itk_can_use(reference: Prepared, tmp_path: Path, suffi
     np.testing.assert_allclose(Scan.from_sitk(theirs).data, ours, atol=1e-3 * ours.max())
 
 
+@pytest.mark.parametrize("key", ["Parameters", "FixedParameters"])
+@pytest.mark.parametrize("how", ["missing", "misspelt"])
+def test_a_transform_without_its_numbers_is_no_identity(tmp_path: Path, key: str, how: str) -> None:
+    """ITK reads such a file as the identity, and a PET that it should move would stay where it is."""
+    path = write_transform(np.diag([1.1, 1, 1, 1]), tmp_path / "a.tfm")
+    text = path.read_text()
+    path.write_text(text.replace(f"\n{key}:", f"\n{key.lower()}:" if how == "misspelt" else "\n#"))
+    with pytest.raises(InputError, match=f"no line {key}:"):
+        read_transform(path)
+
+
 def test_a_transform_of_another_kind_or_none(tmp_path: Path) -> None:
     euler = sitk.Euler3DTransform((10.0, 5.0, -3.0), 0.1, -0.2, 0.3, (4.0, 5.0, 6.0))
     sitk.WriteTransform(euler, str(tmp_path / "rigid.tfm"))
@@ -142,6 +153,8 @@ def test_a_transform_of_another_kind_or_none(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         (found @ [*point, 1])[:3], lps @ euler.GetInverse().TransformPoint((lps @ point).tolist()), atol=1e-9
     )
+    sitk.WriteTransform(sitk.CompositeTransform([euler, euler]), str(tmp_path / "both.tfm"))
+    np.testing.assert_allclose(read_transform(tmp_path / "both.tfm"), found @ found, atol=1e-9)
     (tmp_path / "text.tfm").write_text("no transform")
     with pytest.raises(InputError, match="not a transform"):
         read_transform(tmp_path / "text.tfm")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..cases.case import Case
     from ..model import Covariate
+    from ..synthesis.predictor import Predictor
     from ..volumes.grid import Grid
 
 __all__ = ["add_commands", "benchmark", "evaluate"]
@@ -31,6 +32,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_splits(command, "evaluate on this fold alone")
     command.add_argument("--output", required=True, metavar="REPORT.json", help="the evaluation, as JSON")
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
+    text = "also compare with regressions fitted to these cases, those that the model was trained on"
+    command.add_argument("--baselines", metavar="CASES", help=text)
     text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
     command.add_argument("--atlas", metavar="LABELS", help=text)
     text = "names of its labels: columns index and name, or lines of a number and a name"
@@ -58,10 +61,12 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
 
     others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
     inputs = [arguments.bundle, *others, *case_inputs(arguments.cases)]
+    inputs += case_inputs(arguments.baselines) if arguments.baselines else []
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
     predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
+    predictors += _baselines(arguments, bundle.grid, console)
     cases = read_cases(arguments.cases)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
@@ -91,6 +96,22 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         table += "\n\n" + leakage_table(probed["leakage"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
     return 0
+
+
+def _baselines(arguments: argparse.Namespace, grid: Grid, console: Console) -> list[Predictor]:
+    """Regressions fitted to the cases that were given; with folds, to those outside the fold that is evaluated."""
+    if arguments.baselines is None:
+        return []
+    from ..baselines.regression import RegressedPET
+    from ..cases.layouts import read_cases
+    from ..cases.splits import sides_of
+    from ..training.data import Cohort
+
+    cases = read_cases(arguments.baselines)
+    if sides := sides_of(arguments.splits, arguments.fold, cases):
+        cases = sides[0]
+    cohort = Cohort.load(cases, grid, progress=lambda done, total: console.progress("baselines", done / total))
+    return [RegressedPET.fit(cohort, with_tissue) for with_tissue in (False, True)]
 
 
 def _regions(arguments: argparse.Namespace, grid: Grid, console: Console) -> tuple[list[str], np.ndarray] | None:

@@ -123,13 +123,15 @@ def read_transform(path: str | Path) -> np.ndarray:
         4×4, patient RAS millimetres to template RAS millimetres.
 
     Raises:
-        InputError: if the file is missing, is no transform, or holds one that is not linear or can't be inverted.
+        InputError: if the file is missing, is no transform, lacks its numbers, or holds one that is not linear or
+            can't be inverted.
     """
     import SimpleITK as sitk
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name.")
+    _check_whole(path)
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError:
@@ -143,3 +145,13 @@ def read_transform(path: str | Path) -> np.ndarray:
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"{path} holds a transform that can't be inverted; give the affine to the template.")
     return np.linalg.inv(LPS @ matrix @ LPS)
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a text file in which a transform lacks its numbers: ITK reads it as the identity and says nothing."""
+    with suppress(OSError, UnicodeDecodeError):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.suffix.lower() in (".tfm", ".txt") else []
+        kinds = [line for line in lines if line.startswith("Transform:") and "CompositeTransform" not in line]
+        for key in ("Parameters", "FixedParameters"):
+            if sum(line.startswith(f"{key}:") for line in lines) < len(kinds):
+                raise InputError(f"{path} has no line {key}: for each of its transforms; write it again.")
