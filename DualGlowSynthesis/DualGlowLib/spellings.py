@@ -8,6 +8,8 @@ from collections.abc import Callable
 from .errors import InputError
 
 __all__ = [
+    "BROADER",
+    "DIAGNOSES",
     "PARSERS",
     "YEARS_PER_UNIT",
     "is_missing",
@@ -32,9 +34,22 @@ _DIAGNOSIS = {
         ),
         "CN",
     ),
-    **dict.fromkeys(("mci", "emci", "lmci", "amci", "mild cognitive impairment"), "MCI"),
+    **dict.fromkeys(
+        (
+            *("smc", "significant memory concern", "significant memory concerns", "subjective memory concern"),
+            "subjective memory concerns",
+        ),
+        "SMC",
+    ),
+    **dict.fromkeys(("emci", "early mci", "early mild cognitive impairment"), "EMCI"),
+    **dict.fromkeys(("mci", "amci", "mild cognitive impairment"), "MCI"),
+    **dict.fromkeys(("lmci", "late mci", "late mild cognitive impairment"), "LMCI"),
     **dict.fromkeys(("ad", "dat", "alzheimer", "alzheimers", "alzheimers disease", "dementia"), "AD"),
 }
+DIAGNOSES = ("CN", "SMC", "EMCI", "MCI", "LMCI", "AD")
+"""Diagnoses in our spelling, in their order."""
+BROADER = {"EMCI": "MCI", "LMCI": "MCI"}
+"""What a diagnosis is a part of."""
 _OLDEST = 120.0
 _AGE = re.compile(r"(>=?|≥)?\s*(\d{1,5}(?:[.,]\d+)?)\s*(\+)?\s*([a-z]+)?(?: old)?", re.IGNORECASE)
 YEARS_PER_UNIT = {"years": 1.0, "months": 1 / 12, "weeks": 7 / 365.25, "days": 1 / 365.25}
@@ -109,7 +124,7 @@ def parse_sex(text: str) -> tuple[str, str]:
 
 
 def parse_diagnosis(text: str) -> tuple[str, str]:
-    """``CN``, ``MCI`` or ``AD`` for their usual spellings, any other word as it is, and a note.
+    """One of ``DIAGNOSES`` for its usual spellings, any other word as it is, and a note.
 
     Raises:
         InputError: for a number, which only its makers understand.
@@ -121,7 +136,7 @@ def parse_diagnosis(text: str) -> tuple[str, str]:
         raise InputError(
             f"diagnosis {text!r} is a number; write CN, MCI, AD or a word, or explain it in participants.json."
         )
-    return text.strip(), f"diagnosis {text.strip()!r} is none of CN, MCI, AD"
+    return text.strip(), f"diagnosis {text.strip()!r} is none of {', '.join(DIAGNOSES)}"
 
 
 PARSERS: dict[str, Callable[[str], tuple[str, str]]] = {

@@ -27,7 +27,7 @@ from DualGlowLib.baselines.mean import MeanPET
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
 from DualGlowLib.evaluation.report import write_report
-from DualGlowLib.evaluation.tables import evaluate
+from DualGlowLib.evaluation.tables import case_seed, evaluate
 from DualGlowLib.simulate.cohort import truth_file
 from DualGlowLib.synthesis.predictor import ModelPredictor
 from DualGlowLib.synthesis.question import Question
@@ -57,7 +57,9 @@ def region_study(synthesizer: Synthesizer, cases: list, samples: int) -> dict:
             return means(synthesizer.distribution(encoding, question).mean)
 
         rows["mode"].append(image(asked))
-        drawn = np.array([image(replace(asked, temperature=1.0, seed=s)) for s in range(samples)])
+        # Noise of the case's own: noise that all cases share would look like a bias of the model.
+        own = replace(asked, temperature=1.0, seed=case_seed(0, case), samples=samples)
+        drawn = synthesizer.distribution(encoding, own, regions=kernels.reshape(-1, *t1.shape)).regions
         rows["mean"].append(drawn.mean(0))
         rows["sd"].append(drawn.std(0, ddof=1))
         # Normal quantiles: 32 samples have no 5th and 95th percentile of their own.

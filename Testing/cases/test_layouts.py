@@ -434,3 +434,22 @@ def test_age_and_sex_of_a_dicom_t1_in_plain_folders(tmp_path: Path, table: str) 
     assert first.case.covariates == {"age": "70" if table else "71", "sex": "F"}
     assert "its sex F is that of the T1's DICOM header" in first.notes
     assert second.case.covariates == {}
+
+
+def test_an_export_like_oasis_3_through_a_table(tmp_path: Path) -> None:
+    """Its folders are no BIDS (``anat2``, ``pet1``; T1 and PET in sessions of their own); a table says what belongs."""
+    rows = ["case,subject,session,t1,pet,age,sex,diagnosis"]
+    for person, t1_day, pet_day in (("1", "d0129", "d0150"), ("1", "d2340", "d2340"), ("2", "d0001", "d0010")):
+        name = f"sub-OAS3000{person}"
+        t1 = f"{name}/ses-{t1_day}/anat2/{name}_ses-{t1_day}_run-01_T1w.nii.gz"
+        pet = f"{name}/ses-{pet_day}/pet1/{name}_ses-{pet_day}_acq-FDG_pet.nii.gz"
+        tree(tmp_path, t1, pet)
+        rows.append(f"OAS3000{person}_{pet_day},OAS3000{person},{pet_day},{t1},{pet},65.1,F,CN")
+    write(tmp_path / "cases.csv", "\n".join(rows) + "\n")
+    assert find_cases(tmp_path).layout == "flat"
+    cases = read_cases(tmp_path)
+    assert [(case.subject, case.session) for case in cases] == [
+        ("OAS30001", "d0150"), ("OAS30001", "d2340"), ("OAS30002", "d0010"),
+    ]  # fmt: skip
+    assert cases[0].t1.parent.parent.name == "ses-d0129"
+    assert all(case.t1.is_file() and case.pet.is_file() for case in cases)

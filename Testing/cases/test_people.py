@@ -50,7 +50,8 @@ def test_ambiguous_sexes_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value", "noted"),
     [
-        ("cn", "CN", False), ("Healthy Control", "CN", False), ("EMCI", "MCI", False), ("Dementia", "AD", False),
+        ("cn", "CN", False), ("Healthy Control", "CN", False), ("EMCI", "EMCI", False), ("Dementia", "AD", False),
+        ("late MCI", "LMCI", False), ("Significant memory concern", "SMC", False), ("aMCI", "MCI", False),
         ("Alzheimer's disease", "AD", False), ("mild_cognitive_impairment", "MCI", False), ("FTD", "FTD", True),
     ],
 )  # fmt: skip

@@ -132,6 +132,24 @@ def test_synthetic_volume_is_neither_chosen_nor_taken() -> None:
     SYNTHESIS.close(widget)
 
 
+def test_a_diagnosis_that_a_model_knows_as_a_part_of_another(ui, module) -> None:
+    def offer(values: list[str], **more: object) -> None:
+        about = {"name": "diagnosis", "kind": "categorical", "values": values, **more}
+        module.window.patient.setModel({"covariates": [about]})
+        module.window.onParametersChanged()
+
+    offer(["CN", "EMCI", "SMC"])
+    module._parameterNode.diagnosis = "EMCI"
+    offer(["CN", "MCI"])
+    assert module._parameterNode.diagnosis == "MCI"
+    assert "EMCI counts as MCI" in ui.statusLabel.text
+    for groups, kept in (({"SMC": "CN"}, "CN"), ({}, "unknown")):
+        offer(["CN", "EMCI", "SMC"])
+        module._parameterNode.diagnosis = "SMC"
+        offer(["CN", "MCI"], groups=groups)
+        assert module._parameterNode.diagnosis == kept
+
+
 def test_patient_section_offers_what_the_model_knows(ui, module) -> None:
     assert (ui.ageSlider.minimum, ui.ageSlider.maximum) == (40, 100)
     assert "ages 40 to 100" in ui.trainedLabel.text

@@ -35,6 +35,7 @@ from places import LIBRARY
 __all__ = [
     "GRID",
     "case_without_torch",
+    "coarse_template",
     "content",
     "group_is_gone",
     "job_of_many_kinds",
@@ -51,7 +52,7 @@ def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
 
     Both images name one space, so that the PET needs no registration, and cover the whole grid.
     """
-    coarse, maps = _coarse_template()
+    coarse, maps = coarse_template()
     rows = ["participant_id\tage\tsex\tdiagnosis\tsite"]
     for number, name in enumerate(names):
         angle, shape = np.deg2rad(3 * number - 4), (46, 54, 40)
@@ -76,7 +77,7 @@ def make_cohort(folder: Path, names: list[str], size: float = 5.0) -> Path:
 
 
 @lru_cache(maxsize=1)  # takes far longer than all that is made of it
-def _coarse_template() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def coarse_template() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """The template at 4 mm: affine; T1, brain, grey and white matter."""
     template, coarse = load_template(), np.diag([4.0, 4.0, 4.0, 1.0])
     coarse[:3, 3] = (-90, -126, -72)

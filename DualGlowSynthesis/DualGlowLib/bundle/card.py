@@ -24,6 +24,12 @@ _SCORES = {
 }
 
 
+def _category(value: str, groups: dict[str, str]) -> str:
+    """A category, and what is counted as it."""
+    members = [member for member, group in groups.items() if group == value]
+    return f"{value} (of {', '.join(members)})" if members and members != [value] else value
+
+
 def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | None = None) -> str:
     """Markdown text: what the model is, what it was trained on, what it is for and what it is not for.
 
@@ -40,7 +46,8 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
         if covariate.kind == "numeric":
             covariates.append(f"{covariate.name} {covariate.minimum:g} to {covariate.maximum:g}")
         else:
-            covariates.append(f"{covariate.name} {', '.join(covariate.values)}")
+            named = [_category(value, covariate.groups) for value in covariate.values]
+            covariates.append(f"{covariate.name} {', '.join(named)}")
     millions = sum(parameter.numel() for parameter in bundle.model.parameters()) / 1e6
     spacing = "×".join(f"{side:g}" for side in grid.spacing)
     place = f"voxels of {spacing} mm, MNI152" if config.dims == 3 else "pixels"

@@ -138,7 +138,8 @@ def describe(folder: Path | str) -> dict:
         licence's text, or empty if none is stated), ``card`` (Markdown, without the header for hubs),
         ``grid`` (``name``, ``shape``, ``affine``: voxels to MNI152 RAS+ millimetres), ``reference`` and ``resolution``
         (of its SUVR, in millimetres, see ``Preparation``), ``training``, and ``covariates``: each with ``name``,
-        ``kind`` and ``range`` (lowest and highest of the training cases, or None) or ``values``.
+        ``kind`` and ``range`` (lowest and highest of the training cases, or None) or ``values``, and
+        ``groups`` where some values count as others.
 
     Raises:
         InputError: as ``read_config``, and for a model of photos. The weights are not read.
@@ -181,7 +182,8 @@ def _page(card: str) -> str:
 def _covariate(values: dict) -> dict:
     found = {"name": str(values["name"]), "kind": str(values["kind"])}
     if found["kind"] == "categorical":
-        return {**found, "values": list(map(str, values["values"]))}
+        groups = {"groups": dict(values["groups"])} if values.get("groups") else {}
+        return {**found, "values": list(map(str, values["values"])), **groups}
     known = "minimum" in values and "maximum" in values
     return {**found, "range": [float(values["minimum"]), float(values["maximum"])] if known else None}
 

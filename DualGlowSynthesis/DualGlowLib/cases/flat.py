@@ -14,7 +14,7 @@ from .files import IMAGES, stem, synthetic_reason
 from .people import first, understand
 from .tables import read_table
 
-__all__ = ["TABLES", "find_flat", "find_plain", "scan_in"]
+__all__ = ["TABLES", "find_flat", "find_plain", "person_in_header", "scan_in"]
 
 TABLES = ("cases.csv", "cases.tsv")
 _NAME = ("case", "name", "case_id", "id", "participant_id", "subject_id", "subject")
@@ -111,7 +111,7 @@ def scan_in(folder: Path, names: tuple[str, ...], finding: Finding | None = None
     return None
 
 
-def _stated(t1: Path) -> dict[str, str]:
+def person_in_header(t1: Path) -> dict[str, str]:
     """Age and sex in the header of a DICOM T1; nothing of another."""
     if not t1.is_dir() and not is_dicom_file(t1):
         return {}
@@ -135,7 +135,7 @@ def _complete(
         if value:
             covariates[key] = value
     if t1 is not None and t1.exists() and not {"age", "sex"} <= set(covariates):
-        for key, value in _stated(t1).items():
+        for key, value in person_in_header(t1).items():
             if key not in covariates:
                 covariates[key] = value
                 finding.notes.append(f"its {key} {value} is that of the T1's DICOM header")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import UNFETCHED, is_unfetched
+from .adni.archive import is_archive
+from .adni.pairs import find_adni
 from .bids import find_bids
 from .case import Case, Finding, Findings
 from .derivatives.caps import find_caps
@@ -25,6 +27,7 @@ LAYOUTS = {
     "bids": "sub-*/[ses-*/]anat/*_T1w.nii.gz, pet/*_trc-18FFDG_pet.nii.gz and participants.tsv",
     "petprep": "sub-*/[ses-*/]pet/*_space-T1w_*_pet.nii.gz and anat/*_desc-preproc_T1w.nii.gz of PETPrep",
     "caps": "subjects/sub-*/ses-*/t1_linear and pet_linear of Clinica, and participants.tsv",
+    "adni": "[ADNI/]SUBJECT/DESCRIPTION/DATE/IMAGEID/ of the Image Data Archive, and the CSV of its search",
     "flat": "cases.csv with case,t1,pet,age,sex,diagnosis",
     "plain": "ID/t1.nii.gz and ID/pet.nii.gz",
 }
@@ -65,8 +68,8 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
     Only names, tables and JSON are looked at, and where a table leaves out age or sex the header of a DICOM T1.
 
     The layout is, in this order: ``flat`` if there is a ``cases.csv`` (or ``.tsv``) with a column ``t1``, ``caps`` if
-    there is ``subjects/sub-*``, ``petprep`` if its description names PETPrep, ``bids`` if there is ``sub-*``, else
-    ``plain``.
+    there is ``subjects/sub-*``, ``petprep`` if its description names PETPrep, ``bids`` if there is ``sub-*``,
+    ``adni`` if there is ``SUBJECT/*/DATE`` with ADNI's names of subjects, else ``plain``.
 
     Raises:
         InputError: if the folder does not exist or is a file, other than a table of cases, there is no such layout, or
@@ -88,9 +91,11 @@ def find_cases(folder: Path | str, layout: str | None = None) -> Findings:
         items = find_flat(table)
         if any(path.is_dir() for path in folder.glob("sub-*")):
             notes.append(f"the cases are those of {table.name}; sub-* folders are not searched")
+    elif layout == "adni":
+        items, notes = find_adni(folder)
     else:
         items = {"bids": find_bids, "petprep": find_petprep, "caps": find_caps, "plain": find_plain}[layout](folder)
-    if items and not any(item.case.covariates for item in items if item.case):
+    if layout != "adni" and items and not any(item.case.covariates for item in items if item.case):
         notes.append("no case has age, sex or diagnosis; they would be in participants.tsv (or cases.csv)")
     name_visits(items, whole=layout in ("flat", "plain"))
     for item in items:
@@ -128,7 +133,9 @@ def _layout(folder: Path, table: Path | None) -> str:
         return "caps"
     if is_petprep(folder):
         return "petprep"
-    return "bids" if any(path.is_dir() for path in folder.glob("sub-*")) and not _is_plain(folder) else "plain"
+    if any(path.is_dir() for path in folder.glob("sub-*")) and not _is_plain(folder):
+        return "bids"
+    return "adni" if is_archive(folder) else "plain"
 
 
 def _is_plain(folder: Path) -> bool:

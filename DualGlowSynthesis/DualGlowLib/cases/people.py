@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import UNFETCHED, is_unfetched
-from ..spellings import is_missing, parse_age, parse_diagnosis, parse_sex
+from ..spellings import BROADER, is_missing, parse_age, parse_diagnosis, parse_sex
 from .ages import (
     AGE,
     BASELINE_AGE,
@@ -216,7 +216,7 @@ class People:
             return found
         quiet = Finding("", "")  # what is odd about other sessions is theirs to say
         stated = {self._coded(quiet, first(row, _DIAGNOSIS), columns, parse_diagnosis) for row in rows.values()}
-        if stated - {"", found}:
+        if {BROADER.get(one, one) for one in stated} - {"", BROADER.get(found, found)}:
             words = ", ".join(sorted(stated - {""} | {found}))
             finding.notes.append(f"diagnosis is missing: it changes between sessions ({words}), and this one has none")
             return ""

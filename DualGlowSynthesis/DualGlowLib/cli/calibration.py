@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .console import Console
-from .options import add_command, add_device
+from .options import add_command, add_device, add_groups
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "calibrate"]
@@ -31,11 +31,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--level", type=float, default=0.9, help="of the intervals (default 0.9)")
     command.add_argument("--samples", type=int, default=20, metavar="K", help="for each case (default 20)")
     command.add_argument("--seed", type=int, default=0, help="of the samples, and of the third")
+    add_groups(command)
     add_device(command)
 
 
 def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     from ..bundle.calibration import CALIBRATION_FILE, write_calibration
+    from ..cases.groups import grouped, in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..evaluation import calibrating
     from ..outputs import CALIBRATION, Output
@@ -43,7 +45,7 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     from ..synthesis.synthesizer import Synthesizer
     from ..training.data import split_subjects
 
-    level, samples = arguments.level, arguments.samples
+    level, samples, groups = arguments.level, arguments.samples, read_groups(arguments.groups)
     if not 0.5 <= level <= 0.99:
         raise InputError(f"The level is {level:g}; give one from 0.5 to 0.99, such as 0.9.")
     if samples < 2:
@@ -52,9 +54,9 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     inputs = [path for folder in filter(None, (arguments.cases, arguments.test)) for path in case_inputs(folder)]
     check(arguments, [Output(output, CALIBRATION)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device, is_calibrated=False)
-    cases = read_cases(arguments.cases)
+    cases = in_groups(read_cases(arguments.cases), groups)
     if arguments.test:
-        fitting, testing = cases, read_cases(arguments.test)
+        fitting, testing = cases, [grouped(case, groups) for case in read_cases(arguments.test)]
         if both := {case.fold_group for case in fitting} & {case.fold_group for case in testing}:
             console.note(f"{len(both)} persons have the same name in both directories, such as {min(both)}")
     else:

@@ -7,7 +7,7 @@ import argparse
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_layout, add_pet_window, add_preparation, preparation_chosen
+from .options import add_command, add_groups, add_layout, add_pet_window, add_preparation, preparation_chosen
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "prepare", "simulate", "validate"]
@@ -41,6 +41,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="also divide the subjects into folds and write them here (.json, or .tsv for a table)",
     )
+    add_groups(command)
     command.add_argument("--folds", type=int, default=5, metavar="K", help="how many folds")
     command.add_argument("--seed", type=int, default=0, help="of the folds")
 
@@ -77,11 +78,13 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def validate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..cases.groups import check_groups, grouped, read_groups
     from ..cases.layouts import LAYOUTS
     from ..cases.report import validate_cases
     from ..cases.splits import make_splits, splits_output, write_splits
     from ..preparation.settings import Preparation
 
+    groups = read_groups(arguments.groups)
     if arguments.splits:
         check(arguments, [splits_output(arguments.splits)], case_inputs(arguments.cases, arguments.layout))
     report = validate_cases(
@@ -91,6 +94,9 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
         lambda name, fraction: console.progress("checking", fraction, name),
         Preparation(pet_window=tuple(arguments.pet_window)).pet_window,
     )
+    check_groups(groups, [item.case for item in report.findings.items if item.case])
+    for item in report.findings.items:
+        item.case = item.case and grouped(item.case, groups)
     console.result(report.to_text(), event="report", **report.to_dict())
     if not report.usable:
         found, layout = report.findings, report.findings.layout

@@ -12,6 +12,7 @@ from .console import Console
 __all__ = [
     "add_command",
     "add_device",
+    "add_groups",
     "add_layout",
     "add_pet_window",
     "add_preparation",
@@ -51,9 +52,9 @@ def add_command(
 
 def add_layout(command: argparse.ArgumentParser) -> None:
     """``CASES``, a directory in any layout, and ``--layout``."""
-    text = "BIDS, PETPrep, Clinica CAPS, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
+    text = "BIDS, PETPrep, Clinica CAPS, ADNI as downloaded, a folder with cases.csv, or one of ID/t1.* and ID/pet.*"
     command.add_argument("cases", metavar="CASES", help=text)
-    command.add_argument("--layout", help="bids, petprep, caps, flat or plain (default: what the directory looks like)")
+    command.add_argument("--layout", help="bids, petprep, caps, adni, flat or plain (default: what it looks like)")
 
 
 def add_pet_window(command: argparse.ArgumentParser) -> None:
@@ -92,6 +93,12 @@ def add_splits(command: argparse.ArgumentParser, text: str) -> None:
     """``--splits`` and ``--fold``; the text says what the fold is for."""
     command.add_argument("--splits", metavar="FILE", help="folds that validate --splits wrote")
     command.add_argument("--fold", type=int, metavar="I", help=text)
+
+
+def add_groups(command: argparse.ArgumentParser) -> None:
+    """``--groups``, see ``cases.groups.read_groups``."""
+    text = "diagnoses to take together, e.g. CN=CN,SMC MCI=EMCI,MCI,LMCI (default: each by itself)"
+    command.add_argument("--groups", nargs="+", metavar="GROUP=DIAGNOSES", help=text)
 
 
 def add_device(command: argparse.ArgumentParser) -> None:

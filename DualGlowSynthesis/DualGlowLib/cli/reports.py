@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
-from .options import add_command, add_device, add_splits
+from .options import add_command, add_device, add_groups, add_splits
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="the trained model, such as run/bundle")
     command.add_argument("cases", metavar="CASES", help="directory that prepare or simulate wrote")
     add_splits(command, "evaluate on this fold alone")
+    add_groups(command)
     command.add_argument("--output", required=True, metavar="REPORT.json", help="the evaluation, as JSON")
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
     text = "also compare with regressions fitted to these cases, those that the model was trained on"
@@ -52,6 +54,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
+    from ..cases.groups import in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
     from ..evaluation.report import report_output, write_report
@@ -59,6 +62,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..synthesis.predictor import ModelPredictor
     from ..synthesis.synthesizer import Synthesizer
 
+    groups = read_groups(arguments.groups)
     others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
     inputs = [arguments.bundle, *others, *case_inputs(arguments.cases)]
     inputs += case_inputs(arguments.baselines) if arguments.baselines else []
@@ -66,8 +70,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
     predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
-    predictors += _baselines(arguments, bundle.grid, console)
-    cases = read_cases(arguments.cases)
+    predictors += _baselines(arguments, groups, bundle.grid, console)
+    cases = in_groups(read_cases(arguments.cases), groups)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
     regions = _regions(arguments, bundle.grid, console)
@@ -98,16 +102,17 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _baselines(arguments: argparse.Namespace, grid: Grid, console: Console) -> list[Predictor]:
+def _baselines(arguments: argparse.Namespace, groups: dict[str, str], grid: Grid, console: Console) -> list[Predictor]:
     """Regressions fitted to the cases that were given; with folds, to those outside the fold that is evaluated."""
     if arguments.baselines is None:
         return []
     from ..baselines.regression import RegressedPET
+    from ..cases.groups import grouped
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
     from ..training.data import Cohort
 
-    cases = read_cases(arguments.baselines)
+    cases = [grouped(case, groups) for case in read_cases(arguments.baselines)]
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[0]
     cohort = Cohort.load(cases, grid, progress=lambda done, total: console.progress("baselines", done / total))
@@ -135,6 +140,7 @@ def _taken(
     from ..evaluation.tables import none_left
 
     taken, left_out, known = [], [], dict.fromkeys((one.name for one in covariates), 0)
+    merged: Counter[tuple[str, str, str]] = Counter()
     for case in cases:
         try:
             values = {one.name: one.parse(case.attributes.get(one.name)) for one in covariates}
@@ -144,8 +150,13 @@ def _taken(
         taken.append(case)
         for name, value in values.items():
             known[name] += value is not None
+        for one in covariates:
+            if stated := one.merged(case.attributes.get(one.name)):
+                merged[one.name, stated, str(values[one.name])] += 1
     if left_out and not taken:
         raise none_left(left_out)
+    for (name, stated, value), count in sorted(merged.items()):
+        console.note(f"{name} {stated} counts as {value} for this model ({count} {'case' if count == 1 else 'cases'})")
     for name in (name for name, count in known.items() if not count):
         console.note(f"no case has {name}, which the model knows; it counts as unknown")
     return taken, left_out

@@ -52,7 +52,8 @@ def _add_t1(command: argparse.ArgumentParser) -> None:
 def _add_question(command: argparse.ArgumentParser) -> None:
     """What both commands take, but the age; and what they write besides PETs."""
     command.add_argument("--sex", help="F or M; if left out what DICOM says, else unknown")
-    command.add_argument("--diagnosis", help="one that the model knows, e.g. CN, MCI, AD; unknown if left out")
+    text = "one that the model knows, or a part of one, e.g. CN, EMCI, AD; unknown if left out"
+    command.add_argument("--diagnosis", help=text)
     command.add_argument("--covariate", action="append", metavar="NAME=VALUE", help="any other that the model knows")
     command.add_argument(
         "--temperature", type=_temperatures, default=[0.0], metavar="T[,T…]",
@@ -87,7 +88,7 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
     session.check(question)
     _note_single(question, console)
     scan, question = _read(arguments, console, session, question)
-    _note_extrapolation(session, question, console)
+    _note_values(session, question, console)
     if Path(arguments.output).is_dir():
         _refuse_another(scan, [path], arguments.force)
     prepared = _prepare(arguments, console, session, scan)
@@ -118,7 +119,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     _note_single(question, console)
     scan, question = _read(arguments, console, session, question)
     for one in session.check_sweep(question, ages):
-        _note_extrapolation(session, one, console)
+        _note_values(session, one, console)
     _refuse_another(scan, paths.values(), arguments.force)
     prepared = _prepare(arguments, console, session, scan)
     begin_derivative(folder, paths[ages[0]])
@@ -292,10 +293,12 @@ def _note_single(question: Question, console: Console) -> None:
         )
 
 
-def _note_extrapolation(session: Session, question: Question, console: Console) -> None:
+def _note_values(session: Session, question: Question, console: Console) -> None:
     for name in session.untrained(question):
         value = question.covariates[name]
         console.note(f"{name} {value} lies outside the training range; the model extrapolates")
+    for name, (stated, category) in session.merged(question).items():
+        console.note(f"{name} {stated} counts as {category} for this model")
 
 
 def _prepare(arguments: argparse.Namespace, console: Console, session: Session, scan: Scan) -> Prepared:

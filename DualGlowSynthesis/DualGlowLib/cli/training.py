@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..preparation.settings import Preparation
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_device, add_layout, add_preparation, add_splits, preparation_chosen
+from .options import add_command, add_device, add_groups, add_layout, add_preparation, add_splits, preparation_chosen
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "train", train, text)
     add_layout(command)
     add_splits(command, "train on all folds but this one, and validate on it")
+    add_groups(command)
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
@@ -48,6 +49,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
+    from ..cases.groups import read_groups
     from ..devices import choose_device
     from ..training.loop import Interrupted
     from ..training.run import Plan
@@ -65,6 +67,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         arguments.fold,
         preparation_chosen(arguments),
         arguments.jobs,
+        read_groups(arguments.groups),
     )
 
     if arguments.estimate:
@@ -111,6 +114,8 @@ def _estimate(plan: Plan, device: torch.device, console: Console) -> int:
 
 def _again(plan: Plan, device: str) -> list[str]:
     """The arguments of ``train`` for the same run, wherever they are given."""
+    from ..cases.groups import as_texts
+
     usual, chosen = Preparation(), plan.preparation
     options = {
         "output": Path(plan.folder).resolve(),
@@ -121,6 +126,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "splits": plan.splits and Path(plan.splits).resolve(),
         "fold": plan.fold,
         **{name: plan.changes.get(name) for name in _SETTINGS},
+        "groups": as_texts(plan.groups) or None,
         "device": device,
         "reference": None if chosen.reference == usual.reference else chosen.reference,
         "resolution": None if chosen.resolution == usual.resolution else chosen.resolution,

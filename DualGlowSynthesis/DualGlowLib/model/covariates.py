@@ -6,14 +6,14 @@ import math
 import reprlib
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..spellings import PARSERS, is_missing, number
+from ..spellings import BROADER, DIAGNOSES, PARSERS, is_missing, number
 
 __all__ = ["DEFAULT_COVARIATES", "Covariate", "columns", "encode_covariates", "fit_covariates", "hide_covariates"]
 
@@ -30,6 +30,7 @@ class Covariate:
         minimum, maximum: of the training cases, for numeric ones; values more than a twentieth of that range outside
             it are refused.
         values: the categories, for categorical ones; none given: those that occur in the training cases.
+        groups: category to count a value as, for categorical ones, such as ``{"SMC": "CN"}``.
     """
 
     name: str
@@ -39,11 +40,17 @@ class Covariate:
     minimum: float = -math.inf
     maximum: float = math.inf
     values: tuple[str | int, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(map(str, self.values)))
+        if not isinstance(self.groups, Mapping):
+            raise ValueError(f"The groups of {self.name} must be an object of categories, not {self.groups!r}.")
+        object.__setattr__(self, "groups", {str(value): str(group) for value, group in self.groups.items()})
         if self.kind not in ("numeric", "categorical"):
             raise ValueError(f"A covariate is numeric or categorical, not {self.kind!r}.")
+        if self.kind == "numeric" and self.groups:
+            raise ValueError(f"{self.name} is numeric and has no groups.")
         if not (math.isfinite(self.mean) and 0 < self.sd < math.inf and self.minimum <= self.maximum):
             raise ValueError(
                 f"{self.name} has the mean {self.mean}, the spread {self.sd} and the range {self.minimum} to "
@@ -57,7 +64,8 @@ class Covariate:
     def parse(self, value: object) -> float | str | None:
         """The value in this covariate's own terms; None when it is missing.
 
-        Age, sex and diagnosis are understood in every spelling that tables of cases may have (``spellings``).
+        Age, sex and diagnosis are understood in every spelling that tables of cases may have (``spellings``). A
+        diagnosis that is no category counts as the one that it is a part of, such as EMCI as MCI.
 
         Raises:
             InputError: for a value that is not a number, not one of the categories, or outside the training range.
@@ -67,11 +75,14 @@ class Covariate:
         return self._category(str(value).strip()) if self.kind == "categorical" else self._number(value)
 
     def _category(self, text: str) -> str | None:
-        for spelt in (text, self._spelt(text)):
-            if not spelt:
-                return None  # a sex that models know nothing of
+        spelt = self._spelt(text)
+        if not spelt:
+            return None  # a sex that models know nothing of
+        group = self.group(spelt)
+        broader = self.group(BROADER.get(spelt, spelt)) if self.name == "diagnosis" else group
+        for said in (text, group, broader) if group == spelt else (group,):
             for known in self.values:
-                if known.lower() == spelt.lower():
+                if known.lower() == said.lower():
                     return known
         raise InputError(
             f"{self.name} is {reprlib.repr(text)}; this model knows {', '.join(self.values)} (or leave it out)."
@@ -99,6 +110,19 @@ class Covariate:
         except InputError:
             return text
 
+    def group(self, text: str) -> str:
+        """The group of a category's text, in our spelling; the text itself where it is in none."""
+        spelt = self._spelt(text)
+        return next((group for one, group in self.groups.items() if self._spelt(one).lower() == spelt.lower()), spelt)
+
+    def merged(self, value: object) -> str:
+        """What is stated, in our spelling, if it counts as another category here; else empty."""
+        category = self.parse(value)
+        if self.kind == "numeric" or category is None:
+            return ""
+        text = str(value).strip()
+        return "" if category.lower() in (text.lower(), self._spelt(text).lower()) else self._spelt(text)
+
     def is_trained(self, value: object) -> bool:
         """Whether a usable value lies among those of the training cases; unknown counts as such."""
         value = self.parse(value)
@@ -111,20 +135,22 @@ class Covariate:
         return [1.0 if value == known else 0.0 for known in self.values]
 
     def to_dict(self) -> dict:
-        return {key: value for key, value in asdict(self).items() if value not in ((), math.inf, -math.inf)}
+        return {key: value for key, value in asdict(self).items() if value not in ((), {}, math.inf, -math.inf)}
 
 
+_DIAGNOSIS = Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD"))
 DEFAULT_COVARIATES = (
     Covariate("age", "numeric", mean=70.0, sd=12.0, minimum=40.0, maximum=100.0),
     Covariate("sex", "categorical", values=("F", "M")),
-    Covariate("diagnosis", "categorical", values=("CN", "MCI", "AD")),
+    _DIAGNOSIS,
 )
 
 
 def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str, object]]) -> tuple[Covariate, ...]:
     """The same covariates with the numbers of a training cohort: range, mean and sd, or the categories that occur.
 
-    One that no case has is left out.
+    One that no case has is left out. The usual diagnosis (that of ``DEFAULT_COVARIATES``) has the categories that
+    occur, whatever they are; one of somebody's own has those that it was given, be they the usual ones.
 
     Raises:
         InputError: for a value that is no number or, where categories were given, none of them.
@@ -132,9 +158,9 @@ def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str,
     fitted = []
     for covariate in covariates:
         free = replace(covariate, minimum=-math.inf, maximum=math.inf) if covariate.kind == "numeric" else covariate
-        if covariate.kind == "categorical" and not covariate.values:
-            found = {str(value).strip() for case in cases if not is_missing(value := case.get(covariate.name))}
-            free = replace(covariate, values=tuple(sorted(found)))
+        if covariate.kind == "categorical" and (covariate is _DIAGNOSIS or not covariate.values):
+            said = {str(value).strip() for case in cases if not is_missing(value := case.get(covariate.name))}
+            free = replace(covariate, values=tuple(sorted({covariate.group(text) for text in said}, key=_in_order)))
         values = [value for case in cases if (value := free.parse(case.get(covariate.name))) is not None]
         if not values:
             continue
@@ -145,6 +171,11 @@ def fit_covariates(covariates: Sequence[Covariate], cases: Sequence[Mapping[str,
             numbers = {"minimum": min(values), "maximum": max(values), "mean": round(mean, 4), "sd": round(sd, 4)}
             fitted.append(replace(covariate, **numbers))
     return tuple(fitted)
+
+
+def _in_order(category: str) -> tuple[int, str]:
+    """Sorting key: diagnoses as they follow each other, other words after them by the alphabet."""
+    return (DIAGNOSES.index(category) if category in DIAGNOSES else len(DIAGNOSES), category)
 
 
 def encode_covariates(

@@ -168,6 +168,15 @@ class Session:
         known = self._model().bundle.config.covariates
         return [one.name for one in known if not one.is_trained(question.covariates.get(one.name))]
 
+    def merged(self, question: Question) -> dict[str, tuple[str, str]]:
+        """Covariates whose value counts as another category for this model: what is stated, and what it counts as."""
+        found = {}
+        for one in self._model().bundle.config.covariates:
+            value = question.covariates.get(one.name)
+            if stated := one.merged(value):
+                found[one.name] = (stated, str(one.parse(value)))
+        return found
+
     def sample(self, question: Question, progress: Progress | None = None) -> Synthesis:
         """Draw PETs and bring their mean, spread and share below a SUVR to the T1's lattice.
 

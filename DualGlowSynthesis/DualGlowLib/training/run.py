@@ -11,6 +11,7 @@ import torch
 
 from ..bundle.bundle import Bundle
 from ..cases.case import Case
+from ..cases.groups import check_groups
 from ..cases.layouts import is_simulated, read_cases
 from ..cases.ongrid import grid_of
 from ..cases.records import digest
@@ -48,6 +49,8 @@ class Plan:
         fold: the one to validate on; goes with ``splits``.
         preparation: of cases that lie on no grid.
         jobs: processes that prepare.
+        groups: diagnoses that the model takes together, by diagnosis (``read_groups``); others stay as the cases have
+            them. The model knows the groups: it takes each of their diagnoses.
     """
 
     cases: Path | str
@@ -61,6 +64,7 @@ class Plan:
     fold: int | None = None
     preparation: Preparation = field(default_factory=Preparation)
     jobs: int = 1
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepared_folder(plan: Plan, grid: Grid) -> Path:
@@ -107,6 +111,7 @@ def prospect(plan: Plan) -> Prospect:
     grid = asked or lies_on or GRIDS["medium"]
     config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
     sides = _sides(plan, found, settings)
+    check_groups(plan.groups, found)
     _fitted(config, found, plan)
     return Prospect(settings, config, grid, lies_on, sides)
 
@@ -228,13 +233,16 @@ def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tup
 
 
 def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Covariate, ...]:
-    """The model's covariates as these cases have them; an error names the case."""
+    """The model's covariates as these cases have them, diagnoses in the plan's groups; an error names the case."""
+    covariates = tuple(
+        _in_groups(one, plan) if plan.groups and one.name == "diagnosis" else one for one in config.covariates
+    )
     for case in cases:
         try:
-            fit_covariates(config.covariates, [case.attributes])
+            fit_covariates(covariates, [case.attributes])
         except InputError as error:
             raise InputError(f"{case.name} in {plan.cases}: {error}") from None
-    fitted = fit_covariates(config.covariates, [case.attributes for case in cases])
+    fitted = fit_covariates(covariates, [case.attributes for case in cases])
     usual, found = {one.name for one in DEFAULT_COVARIATES}, {one.name for one in fitted}
     for one in config.covariates:
         if one.name not in usual | found:  # the usual ones may be absent: nobody asked for them by name
@@ -244,6 +252,13 @@ def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Cov
                 "settings or take it out."
             )
     return fitted
+
+
+def _in_groups(covariate: Covariate, plan: Plan) -> Covariate:
+    """The diagnosis in the plan's groups."""
+    if covariate.groups:
+        raise InputError(f"--groups and {plan.settings_file} both group the diagnoses; leave one of them out.")
+    return replace(covariate, values=(), groups=dict(plan.groups))
 
 
 def _prepared(

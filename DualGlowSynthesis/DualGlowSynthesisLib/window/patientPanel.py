@@ -6,6 +6,7 @@ import math
 import vtk
 from slicer.i18n import tr as _
 
+from DualGlowLib.spellings import BROADER
 from DualGlowSlicerLib.choosers import Chooser, dicomFacts, instancesOf
 
 from ..nodes import belonging
@@ -20,7 +21,10 @@ _TITLES = {
     "F": lambda: _("female"),
     "M": lambda: _("male"),
     "CN": lambda: _("cognitively normal (CN)"),
+    "SMC": lambda: _("significant memory concern (SMC)"),
+    "EMCI": lambda: _("early mild cognitive impairment (EMCI)"),
     "MCI": lambda: _("mild cognitive impairment (MCI)"),
+    "LMCI": lambda: _("late mild cognitive impairment (LMCI)"),
     "AD": lambda: _("Alzheimer's disease (AD)"),
 }
 
@@ -31,7 +35,7 @@ class PatientPanel:
         self._sex = Chooser(self._ui.sexBox, lambda value: window.choose("sex", value))
         self._diagnosis = Chooser(self._ui.diagnosisBox, lambda value: window.choose("diagnosis", value))
         self._others = CovariateRows(self._ui.patientCollapsibleButton.layout(), self._sayOther)
-        self._range = None
+        self._range, self._groups = None, {}
         self._inputVolume = self._age = None  # as last seen
         self._observer = None
 
@@ -39,6 +43,7 @@ class PatientPanel:
         """Offer what this model knows: ``facts`` as ``models.modelFacts`` gives them."""
         known = {covariate["name"]: covariate for covariate in facts.get("covariates", ())}
         age = known.get("age")
+        self._groups = {**BROADER, **known.get("diagnosis", {}).get("groups", {})}
         for widget in (self._ui.ageLabel, self._ui.ageSlider, self._ui.ageKnownBox, self._ui.trainedLabel):
             widget.visible = age is not None
         low, high = age["range"] if age and age.get("range") else (0, 0)
@@ -122,9 +127,12 @@ class PatientPanel:
     def show(self, parameters) -> None:
         for name, chooser in (("sex", self._sex), ("diagnosis", self._diagnosis)):
             value = getattr(parameters, name)
-            if value not in chooser.values:  # this model doesn't know it
-                setattr(parameters, name, UNKNOWN)
-                value = UNKNOWN
+            if value not in chooser.values:  # this model doesn't know it, or as a part of another
+                other = self._groups.get(value) if name == "diagnosis" else None
+                if other in chooser.values:
+                    self._window.say(_("{one} counts as {other} for this model.").format(one=value, other=other))
+                value = other if other in chooser.values else UNKNOWN
+                setattr(parameters, name, value)
             chooser.show(value)
         said = otherCovariates(parameters)
         known = self._others.accepted(said)
