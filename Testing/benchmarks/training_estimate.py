@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 SETTINGS = {
-    "standard, small": ["--steps", "60"],
-    "standard, small, one case a step, checkpoint": ["--steps", "60", "--batch", "1", "--memory", "checkpoint"],
-    "standard, small, four cases a step, invertible": ["--steps", "30", "--batch", "4", "--memory", "invertible"],
+    "standard, small": ["--steps", "40"],
+    "standard, small, one case a step, checkpoint": ["--steps", "40", "--batch", "1", "--memory", "checkpoint"],
+    "standard, small, four cases a step, invertible": ["--steps", "16", "--batch", "4", "--memory", "invertible"],
 }
 
 
