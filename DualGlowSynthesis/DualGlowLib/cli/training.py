@@ -33,7 +33,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
-    choice.add_argument("--config", metavar="FILE", help='JSON: {"preset": …, "model": {…}, "training": {…}}')
+    choice.add_argument("--config", metavar="FILE", help='JSON or TOML: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
     command.add_argument("--grid", help=text)
     command.add_argument("--steps", type=int, help="optimiser steps (default: what the settings say)")
@@ -43,6 +43,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--memory", help=text)
     text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
     command.add_argument("--estimate", action="store_true", help=text)
+    text = "print all settings of the run as JSON that --config takes, and don't begin"
+    command.add_argument("--print-config", action="store_true", help=text)
     command.add_argument("--resume", action="store_true", help="go on with the run that was begun in RUN")
     add_device(command)
     add_preparation(command)
@@ -70,6 +72,8 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         read_groups(arguments.groups),
     )
 
+    if arguments.print_config:
+        return _print_config(plan, console)
     if arguments.estimate:
         return _estimate(plan, choose_device(arguments.device), console)
     with Stop() as stop:
@@ -100,6 +104,17 @@ def _tell_step(console: Console, event: dict) -> None:
     console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
     if "validation_loss" in event and not console.machine:
         console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
+
+
+def _print_config(plan: Plan, console: Console) -> int:
+    from ..files import json_text
+    from ..training.run import prospect
+
+    ahead = prospect(plan)
+    model = {key: value for key, value in ahead.config.to_dict().items() if key not in ("preset", "shape")}
+    values = {"preset": ahead.config.preset, "model": model, "training": ahead.settings.to_dict()}
+    console.result(json_text(values).rstrip(), event="config", **values)
+    return 0
 
 
 def _estimate(plan: Plan, device: torch.device, console: Console) -> int:
