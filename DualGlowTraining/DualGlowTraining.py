@@ -1,9 +1,11 @@
-"""The module DualGlow Training: prepares the command that trains a model on a folder of T1/PET pairs."""
+"""The module DualGlow Training: from a folder of T1/PET pairs to a trained model."""
 
 import os
 import shlex
 import subprocess
 import sys
+import unittest
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
@@ -25,8 +27,9 @@ class DualGlowTraining(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The DualGlow contributors"]
         self.parent.helpText = _("""
-Gives the command that trains a DUAL-GLOW model on your own pairs of T1-weighted MRI and FDG-PET. It prepares the scans
-first, where they aren't, and runs without a window, on this computer or on a server.
+Trains a DUAL-GLOW model on your own pairs of T1-weighted MRI and FDG-PET. It says which cases can be used and what the
+training will need, prepares the scans where they aren't, and trains in a process that goes on when Slicer is closed; or
+gives the command that does the same on a server.
 See the <a href="https://github.com/DualGlow/SlicerDualGlow/blob/main/Documentation/training-module.md">user guide</a>.
 If you use it, cite: Sun H., Mehta R., Zhou H.H., Huang Z., Johnson S.C., Prabhakaran V., Singh V.,
 <i>DUAL-GLOW: Conditional flow-based generative model for modality transfer</i>, ICCV 2019, pages 10611-10620.
@@ -45,52 +48,26 @@ def _findSharedPackages() -> None:
 
 
 class DualGlowTrainingWidget(ScriptedLoadableModuleWidget):
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        self.logic = None
+        self.window = None
+
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         _findSharedPackages()
+        from DualGlowTrainingLib.window import Window
+
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/DualGlowTraining.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = DualGlowTrainingLogic()
-        self.ui.casesPath.connect("currentPathChanged(QString)", self.updateCommand)
-        self.ui.outputPath.connect("currentPathChanged(QString)", self.updateCommand)
-        self.ui.presetBox.connect("currentIndexChanged(int)", self.updateCommand)
-        self.ui.gridBox.connect("currentIndexChanged(int)", self.updateCommand)
-        self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
-        self.ui.installButton.connect("clicked(bool)", self.onInstallButton)
-        self.updateCommand()
-        self._showMissingPackages()
+        self.window = Window(self.ui, self.logic.commandLine)
 
-    def updateCommand(self, *unused) -> None:
-        cases, output = self.ui.casesPath.currentPath, self.ui.outputPath.currentPath
-        grid = self.ui.gridBox.currentText if self.ui.gridBox.currentIndex > 0 else ""
-        command = self.logic.commandLine(cases or "CASES", output or "RUN", self.ui.presetBox.currentText, grid)
-        self.ui.commandText.plainText = command
-        self.ui.copyButton.enabled = bool(cases and output)
-        tip = _("Copy the command, to run it in a terminal.")
-        self.ui.copyButton.toolTip = tip if cases and output else _("Choose the folder of cases and the output folder.")
-
-    def onCopyButton(self) -> None:
-        slicer.app.clipboard().setText(self.ui.commandText.plainText)
-        self.ui.casesPath.addCurrentPathToHistory()  # offered again next time
-        self.ui.outputPath.addCurrentPathToHistory()
-
-    def onInstallButton(self) -> None:
-        from DualGlowSlicerLib import dependencies
-        from DualGlowSlicerLib.messages import showingErrors
-
-        with showingErrors(_("The installation failed.")):
-            dependencies.ensurePackages()
-        self._showMissingPackages()
-
-    def _showMissingPackages(self) -> None:
-        from DualGlowSlicerLib import dependencies
-
-        text = dependencies.missingText(dependencies.missingPackages())
-        self.ui.missingLabel.text = text
-        self.ui.missingLabel.visible = bool(text)
-        self.ui.installButton.visible = bool(text)
+    def cleanup(self) -> None:
+        if self.window is not None:  # else setup failed
+            self.window.close()
 
 
 class DualGlowTrainingLogic(ScriptedLoadableModuleLogic):
@@ -99,30 +76,44 @@ class DualGlowTrainingLogic(ScriptedLoadableModuleLogic):
     def trainingScript(self) -> str:
         return str(Path(__file__).resolve().parent / "Scripts" / "train.py")
 
-    def commandLine(self, cases: str, output: str, preset: str, grid: str = "") -> str:
+    def commandLine(self, cases: str, output: str, options: Sequence[str] = ()) -> str:
         """The command that trains without a window, quoted for this computer's shell.
 
         :param cases: folder of T1/PET pairs.
         :param output: folder of the run: log, checkpoints and the trained model.
-        :param preset: name of a model.
-        :param grid: name of a grid; empty for the one that the cases lie on, medium for scans.
+        :param options: of ``DualGlowLib train``.
         """
         slicerArguments = ["--no-splash", "--no-main-window", "--python-script", self.trainingScript()]
         arguments = [slicer.app.launcherExecutableFilePath, *slicerArguments]
-        arguments += ["--", cases, "--output", output, "--preset", preset]
-        arguments += ["--grid", grid] if grid else []
+        arguments += ["--", cases, "--output", output, *options]
         return subprocess.list2cmdline(arguments) if os.name == "nt" else shlex.join(arguments)
 
 
 class DualGlowTrainingTest(ScriptedLoadableModuleTest):
+    """Slicer's test driver calls each ``test_``; the button "Reload and Test" calls ``runTest``."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
     def runTest(self):
-        self.test_commandLine()
+        for case in (self.test_commandLine, self.test_trainFromTheWindow):
+            self.setUp()
+            try:
+                case()
+            except unittest.SkipTest as reason:
+                self.delayDisplay(f"{case.__name__} was skipped: {reason}")
 
     def test_commandLine(self):
         """The command names an existing script and keeps a path with a space in one piece."""
         logic = DualGlowTrainingLogic()
         assert os.path.isfile(logic.trainingScript())
-        command = logic.commandLine("/data/my cases", "/data/run", "standard")
+        command = logic.commandLine("/data/my cases", "/data/run", ["--preset", "standard"])
         if os.name != "nt":
             expected = ["--", "/data/my cases", "--output", "/data/run", "--preset", "standard"]
             assert shlex.split(command)[-6:] == expected
+
+    def test_trainFromTheWindow(self):
+        _findSharedPackages()
+        from DualGlowTrainingLib import selfTests
+
+        selfTests.trainFromTheWindow()

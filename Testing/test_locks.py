@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.locks import only_one
+from DualGlowLib.locks import holder_of, only_one
 
 HOLD = """
 import sys
 from pathlib import Path
-from DualGlowLib.locks import only_one
+from DualGlowLib.locks import holder_of, only_one
 with only_one(Path(sys.argv[1]), "working"):
     print("held", flush=True)
     sys.stdin.read()
@@ -105,6 +105,28 @@ def test_a_lock_that_was_deleted_and_taken_by_another_is_left_to_it(tmp_path: Pa
         assert json.loads(lock.read_text())["pid"] == process.pid
         process.stdin.close()
     assert not lock.exists()
+
+
+def test_who_looks_sees_the_holder_and_whether_it_lives_and_disturbs_nobody(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert holder_of(lock) is None
+    with holder(lock) as process:
+        found = holder_of(lock)
+        assert (found.host, found.pid, found.alive) == (platform.node(), process.pid, True)
+        process.kill()
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, though its parent has not noticed
+        assert holder_of(lock).alive is False
+    assert holder_of(lock).pid == process.pid
+    assert holder_of(lock).alive is False
+    left_by(lock, "another", 1)
+    assert holder_of(lock).alive is None
+    with only_one(tmp_path / "other", "working"):
+        assert holder_of(tmp_path / "other").alive is True
+    assert holder_of(tmp_path / "other") is None
+    (lock).write_text("somebody's")
+    assert holder_of(lock) is None
+    assert lock.read_text() == "somebody's"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has locks on every file system")

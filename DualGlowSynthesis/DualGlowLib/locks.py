@@ -9,16 +9,55 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import InputError
 
-__all__ = ["only_one", "try_lock"]
+__all__ = ["Holder", "holder_of", "only_one", "try_lock"]
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
 _BEGINNING = b'{"host": "'  # of what is written into the file
 _FAR = 1 << 30  # Windows keeps others from reading the byte that is locked: one that the file doesn't reach
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that has a lock, or died while it had it.
+
+    Attributes:
+        host, pid, since: the computer, the process there, and when it took the lock (local time, as text).
+        alive: whether it still has it; None on another computer, where nobody can tell.
+    """
+
+    host: str
+    pid: int
+    since: str
+    alive: bool | None
+
+
+def holder_of(lock: Path) -> Holder | None:
+    """Who holds a lock of ``only_one``, or died with it; None if nobody does. Nothing is changed.
+
+    A process that has ended and is still remembered by the one that started it counts as dead.
+    """
+    try:
+        with lock.open("rb") as file:
+            found = _holder(file)
+            if not found:
+                return None
+            if found["host"] != platform.node():
+                return Holder(**found, alive=None)
+            # Not asked of a file without a living owner: one that is about to take it over would be refused.
+            if not _is_alive(found["pid"]):
+                return Holder(**found, alive=False)
+            free = try_lock(file.fileno())
+            if free and _holder(file) != found:  # it has just ended in good order
+                return None
+            return Holder(**found, alive=not free)
+    except (OSError, InputError):
+        return None
 
 
 @contextmanager

@@ -27,7 +27,7 @@ IN_SLICER = {
     "slicer",
     "vtk",
 }  # what Slicer itself brings along
-OURS = {"DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib"}
+OURS = {"DualGlowLib", "DualGlowSlicerLib", "DualGlowSynthesisLib", "DualGlowTrainingLib"}
 NO_TEXT = {".gz", ".mrb", ".npz", ".png", ".safetensors"}
 
 

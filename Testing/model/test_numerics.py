@@ -328,7 +328,7 @@ def test_the_flow_begins_after_the_image_law(tmp_path: Path) -> None:
 
 def test_large_gradients_that_stay_are_taken_as_usual(tmp_path: Path) -> None:
     run = trainer(tmp_path, cohort(6), steps=40, image_share=0.0, learning_rate=1e-4)
-    run._start(False)
+    run.begin(False)
     run.usual = 1e-6  # as if everything had been far easier so far
     for _ in range(40):
         run._take_step()
@@ -338,7 +338,7 @@ def test_large_gradients_that_stay_are_taken_as_usual(tmp_path: Path) -> None:
 
 def test_weights_that_are_lost_come_back_from_their_average(tmp_path: Path) -> None:
     run = trainer(tmp_path, cohort(6), steps=60, image_share=0.0, learning_rate=1e-4)
-    run._start(False)
+    run.begin(False)
     for _ in range(4):
         run._take_step()
         run.step += 1

@@ -2,12 +2,14 @@
 
     python Testing/support/screenshots.py [OUT]
 
-makes those of the README (by default in their place), in the test host, from the T1 that ships with DualGlow.
+makes those of README and manual (by default in their place), in the test host, from the T1 that ships with DualGlow and
+from simulated cases.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ import host
 from host import gestures, views
 from host.pythonqt import unwrap
 
-__all__ = ["grab", "pictures", "shot"]
+__all__ = ["grab", "pictures", "shot", "training_picture"]
 
+from DualGlowLib.training import status
 from places import ROOT
+from tiny_training import make_simulated, write_settings
 
 WAIT = 600  # seconds; far more than any step takes
 
@@ -124,6 +128,45 @@ def pictures(folder: Path) -> list[Path]:
         module.close(widget)
 
 
+def training_picture(folder: Path) -> Path:
+    """The Training window while a small run goes on, with the cases checked.
+
+    Args:
+        folder: to write to.
+
+    Raises:
+        RuntimeError: if a step fails.
+    """
+    host.start()
+    module = host.load(ROOT / "DualGlowTraining" / "DualGlowTraining.py")
+    with tempfile.TemporaryDirectory() as place:
+        cases, run = make_simulated(Path(place) / "cases", 24), Path(place) / "run"
+        widget = module.open()
+        ui, window = widget.ui, widget.window
+        try:
+            ui.casesPath.currentPath, ui.outputPath.currentPath = str(cases), str(run)
+            ui.settingsPath.currentPath = str(write_settings(Path(place) / "s.json", steps=4000, validate_every=20))
+            gestures.click(ui.checkCasesButton)
+            gestures.click(ui.estimateButton)
+            checked = host.pump(lambda: window.cases.report and ui.estimateButton.text == "Estimate", WAIT)
+            gestures.click(ui.startButton)
+            if not (checked and host.pump(lambda: window.run.status.step > 60, WAIT)) or host.slot_errors:
+                raise RuntimeError(f"{ui.foundLabel.text} {ui.runLabel.text} {host.slot_errors}")
+            ui.casesTable.selectRow(1)
+            shown = {ui.casesPath: "/data/cohort", ui.outputPath: "/data/models/first"}
+            for path, words in shown.items():  # what a user would see, not this folder
+                unwrap(path).blockSignals(True)
+                path.currentPath = words
+            path = folder / "training.png"
+            if not grab(widget.parent).save(str(path), "PNG"):
+                raise OSError(f"{path} can't be written.")
+            status.ask(run, "stop")
+            host.pump(lambda: not status.read_status(run).is_running, WAIT)
+        finally:
+            module.close(widget)
+    return _small(path)
+
+
 def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
     ui, window = widget.ui, widget.window
 
@@ -185,5 +228,6 @@ def _small(path: Path) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "Screenshots")
-    for path in pictures(parser.parse_args().out):
+    out = parser.parse_args().out
+    for path in [training_picture(out), *pictures(out)]:
         print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from DualGlowLib import InputError
+from DualGlowLib.__main__ import main
 from DualGlowLib.model import ModelConfig, preset
+from DualGlowLib.simulate.cohort import simulate_cohort
 from DualGlowLib.training.settings import TrainingSettings
 
 SHAPE = (16, 16, 16)
@@ -80,3 +83,45 @@ def test_files_that_are_no_settings(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match=r"settings\.json"):
         TrainingSettings.read(path)
+
+
+def test_settings_as_toml(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('preset = "authors"\n[model]\ncovariates = ["age"]\n[training]\nsteps = 7\nlearning_rate = 1e-3\n')
+    if sys.version_info < (3, 11):
+        with pytest.raises(InputError, match="write the settings as JSON"):
+            TrainingSettings.read(path)
+        return
+    settings, rest = TrainingSettings.read(path)
+    assert (settings.steps, settings.learning_rate) == (7, 1e-3)
+    assert rest == {"preset": "authors", "model": {"covariates": ["age"]}}
+    path.write_text("preset = ")
+    with pytest.raises(InputError, match=r"settings\.toml is no TOML"):
+        TrainingSettings.read(path)
+
+
+@pytest.mark.parametrize("options", [["--preset", "paper-conditional"], ["--config", "own.json"], ["--batch", "3"]])
+def test_printed_settings_are_those_of_the_run(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cases = simulate_cohort(tmp_path / "cases", 3, "small", seed=3)
+    own = {
+        "preset": "standard",
+        "model": {"covariates": ["age"], "pet": {"depths": [1, 1, 1]}},
+        "training": {"clip": 3},
+    }
+    Path("own.json").write_text(json.dumps(own))
+    command = ["train", str(cases), "--output", "run", "--steps", "9", *options]
+    assert main([*command, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    Path("printed.json").write_text(printed)
+    assert not Path("run").exists()
+    assert main(["train", str(cases), "--output", "run", "--config", "printed.json", "--print-config"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(printed)
+    values = json.loads(printed)
+    assert values["training"]["steps"] == 9
+    assert values["training"]["batch"] == (3 if "--batch" in options else TrainingSettings().batch)
+    if "--config" in options:
+        assert values["model"]["pet"]["depths"] == [1, 1, 1]
+        assert [one["name"] for one in values["model"]["covariates"]] == ["age"]

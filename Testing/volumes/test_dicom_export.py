@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,17 @@ from DualGlowLib.volumes.marking import is_synthetic
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
+
+
+@pytest.fixture(autouse=True)
+def strict_values() -> Iterator[None]:
+    """pydicom raises for each value, read or written, that its representation doesn't allow."""
+    settings = pydicom.config.settings
+    before = settings.reading_validation_mode, settings.writing_validation_mode
+    settings.reading_validation_mode = settings.writing_validation_mode = pydicom.config.RAISE
+    yield
+    settings.reading_validation_mode, settings.writing_validation_mode = before
+
 
 LATTICES = {
     "axial": from_matvec(np.diag([-1.0, -1.0, 2.0]), [5.0, 6.0, -7.0]),
@@ -181,6 +193,7 @@ def test_it_belongs_to_the_patient_and_says_what_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:The value length")
 def test_what_breaks_the_standard_in_the_t1_is_no_obstacle(tmp_path: Path) -> None:
+    pydicom.config.settings.reading_validation_mode = pydicom.config.WARN  # as by default
     tags = {"AccessionNumber": "more than sixteen characters", "StudyID": "7", "ManufacturerModelName": "x" * 80}
     with pydicom.config.disable_value_validation():
         source = t1(tmp_path / "t1", **tags, StudyDate="2020.03.10", SeriesDate="10 March", PatientAge="71")
@@ -332,19 +345,12 @@ def test_the_standard_is_obeyed(tmp_path: Path) -> None:
 def test_every_value_is_one_that_its_representation_allows(tmp_path: Path) -> None:
     """pydicom's strict checks, of the elements that are ours and, with a T1 in order, of those that were copied."""
     files = export_dicom(pet_on(read_scan(t1(tmp_path / "t1"))), tmp_path / "t1", tmp_path / "pet", "", PROVENANCE)
-    strict, settings = pydicom.config.RAISE, pydicom.config.settings
-    before = settings.reading_validation_mode, settings.writing_validation_mode
-    settings.reading_validation_mode = settings.writing_validation_mode = strict
-    try:
-        for path in (files[0], files[-1]):
-            dataset = pydicom.dcmread(path)
-            values = [element.value for element in dataset.iterall()]
-            assert len(values) > 80
-            dataset.save_as(tmp_path / "again.dcm", enforce_file_format=True)
-        with pytest.raises(ValueError, match="exceeds the maximum length"):
-            dataset.SeriesDescription = 80 * "x"  # the check can fail
-    finally:
-        settings.reading_validation_mode, settings.writing_validation_mode = before
+    for path in (files[0], files[-1]):
+        dataset = pydicom.dcmread(path)
+        assert len([element.value for element in dataset.iterall()]) > 80
+        dataset.save_as(tmp_path / "again.dcm", enforce_file_format=True)
+    with pytest.raises(ValueError, match="exceeds the maximum length"):
+        dataset.SeriesDescription = 80 * "x"  # the check can fail
 
 
 @pytest.mark.parametrize("name", ["decubitus_left_t1_thick", "philips_adni_mprage_41M"])

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..spellings import DIAGNOSES, parse_diagnosis
 from .case import Case
 
-__all__ = ["check_groups", "grouped", "in_groups", "read_groups"]
+__all__ = ["as_texts", "check_groups", "grouped", "in_groups", "read_groups"]
 
 
 def read_groups(texts: Sequence[str] | None) -> dict[str, str]:
@@ -31,6 +31,18 @@ def read_groups(texts: Sequence[str] | None) -> dict[str, str]:
             if found.setdefault(diagnosis, group) != group:
                 raise InputError(f"--groups puts {diagnosis} into {found[diagnosis]} and {group}; put it into one.")
     return found
+
+
+def as_texts(groups: Mapping[str, str]) -> tuple[str, ...]:
+    """The texts that ``read_groups`` reads.
+
+    >>> as_texts({"CN": "CN", "SMC": "CN", "AD": "AD"})
+    ('CN=CN,SMC', 'AD=AD')
+    """
+    members: dict[str, list[str]] = {}
+    for diagnosis, group in groups.items():
+        members.setdefault(group, []).append(diagnosis)
+    return tuple(f"{group}={','.join(diagnoses)}" for group, diagnoses in members.items())
 
 
 def check_groups(groups: Mapping[str, str], cases: Sequence[Case]) -> None:

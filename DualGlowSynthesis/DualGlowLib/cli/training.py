@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import InputError
+from ..preparation.settings import Preparation
 from .console import Console
 from .interruption import Stop
 from .options import add_command, add_device, add_groups, add_layout, add_preparation, add_splits, preparation_chosen
 
+if TYPE_CHECKING:
+    import torch
+
+    from ..training.run import Plan
+
 __all__ = ["add_commands", "train"]
+
+_SETTINGS = ("steps", "seed", "batch", "memory")
+"""Options that stand for settings of the same name."""
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -22,11 +33,18 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
-    choice.add_argument("--config", metavar="FILE", help='JSON: {"preset": …, "model": {…}, "training": {…}}')
+    choice.add_argument("--config", metavar="FILE", help='JSON or TOML: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
     command.add_argument("--grid", help=text)
     command.add_argument("--steps", type=int, help="optimiser steps (default: what the settings say)")
     command.add_argument("--seed", type=int, help="of the run (default: what the settings say)")
+    command.add_argument("--batch", type=int, help="cases a step (default: what the settings say)")
+    text = "plain, checkpoint or invertible: the last two take less memory, more time (default: as the settings say)"
+    command.add_argument("--memory", help=text)
+    text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
+    command.add_argument("--estimate", action="store_true", help=text)
+    text = "print all settings of the run as JSON that --config takes, and don't begin"
+    command.add_argument("--print-config", action="store_true", help=text)
     command.add_argument("--resume", action="store_true", help="go on with the run that was begun in RUN")
     add_device(command)
     add_preparation(command)
@@ -44,7 +62,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         arguments.output,
         arguments.preset,
         arguments.config,
-        {name: value for name in ("steps", "seed") if (value := getattr(arguments, name)) is not None},
+        {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None},
         arguments.grid,
         arguments.layout,
         arguments.splits,
@@ -54,12 +72,17 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         read_groups(arguments.groups),
     )
 
+    if arguments.print_config:
+        return _print_config(plan, console)
+    if arguments.estimate:
+        return _estimate(plan, choose_device(arguments.device), console)
     with Stop() as stop:
         try:
             run(
                 plan,
                 choose_device(arguments.device),
                 arguments.resume,
+                arguments=_again(plan, arguments.device),
                 progress=console.progress,
                 report=lambda event: _tell_step(console, event),
                 note=console.note,
@@ -81,3 +104,53 @@ def _tell_step(console: Console, event: dict) -> None:
     console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
     if "validation_loss" in event and not console.machine:
         console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
+
+
+def _print_config(plan: Plan, console: Console) -> int:
+    from ..files import json_text
+    from ..training.run import prospect
+
+    ahead = prospect(plan)
+    model = {key: value for key, value in ahead.config.to_dict().items() if key not in ("preset", "shape")}
+    values = {"preset": ahead.config.preset, "model": model, "training": ahead.settings.to_dict()}
+    console.result(json_text(values).rstrip(), event="config", **values)
+    return 0
+
+
+def _estimate(plan: Plan, device: torch.device, console: Console) -> int:
+    from ..training.estimate import estimate
+
+    found = estimate(plan, device, console.progress)
+    console.result(found.to_text(), event="estimate", **found.to_dict())
+    if found.refusal:
+        raise InputError(found.refusal)
+    return 0
+
+
+def _again(plan: Plan, device: str) -> list[str]:
+    """The arguments of ``train`` for the same run, wherever they are given."""
+    from ..cases.groups import as_texts
+
+    usual, chosen = Preparation(), plan.preparation
+    options = {
+        "output": Path(plan.folder).resolve(),
+        "preset": plan.preset,
+        "config": plan.settings_file and Path(plan.settings_file).resolve(),
+        "grid": plan.grid,
+        "layout": plan.layout,
+        "splits": plan.splits and Path(plan.splits).resolve(),
+        "fold": plan.fold,
+        **{name: plan.changes.get(name) for name in _SETTINGS},
+        "groups": as_texts(plan.groups) or None,
+        "device": device,
+        "reference": None if chosen.reference == usual.reference else chosen.reference,
+        "resolution": None if chosen.resolution == usual.resolution else chosen.resolution,
+        "pet-window": None if chosen.pet_window == usual.pet_window else chosen.pet_window,
+        "jobs": plan.jobs,
+    }
+    flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
+    words = [str(Path(plan.cases).resolve())]
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        words += [f"--{name}", *map(str, values)] if values else []
+    return [*words, *flags]

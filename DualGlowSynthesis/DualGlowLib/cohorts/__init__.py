@@ -1,1 +1,1 @@
-"""The preparation of whole cohorts, in processes that may be killed at any time."""
+"""Whole cohorts: who is in them, and their preparation, in processes that may be killed at any time."""

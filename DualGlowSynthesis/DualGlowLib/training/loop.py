@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -25,13 +25,18 @@ from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
 from .data import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
+from .pace import Pace, spoken
 from .settings import TrainingSettings
+from .status import HISTORY, LOCK, Interrupted
 
-__all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run"]
+__all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run", "hold_run"]
 
 _OUTLIER = 20.0
+_TIMED = 3  # steps after which a run says how long it will take
+_SHORT = 30.0  # seconds; of a shorter run nothing is said
+_PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
-_LOCK, _HISTORY, _BUNDLE = "run.lock", "history.jsonl", "bundle"
+_BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
 _FREE = {"checkpoint_every", "validate_every", "steps", "memory"}  # settings that a run may be resumed with others of
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
@@ -50,7 +55,7 @@ def check_run(folder: Path | str, resume: bool) -> None:
     bundle = folder / _BUNDLE
     has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
     is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
-    history = folder / _HISTORY
+    history = folder / HISTORY
     if foreign := Checkpoints(folder).foreign() or (None if is_saved else _foreign_history(history)):
         raise InputError(
             f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
@@ -83,12 +88,17 @@ def check_free(folder: Path | str) -> None:
         InputError: if one does, or the folder can't be written.
     """
     if Path(folder).is_dir():
-        with _locked(Path(folder)):
+        with hold_run(folder):
             pass
 
 
-def _locked(folder: Path) -> AbstractContextManager[None]:
-    return only_one(folder / _LOCK, f"training into {folder}")
+def hold_run(folder: Path | str) -> AbstractContextManager[None]:
+    """Keep all other processes from training into a folder, which is made.
+
+    Raises:
+        InputError: if one does, or the folder can't be written.
+    """
+    return only_one(Path(folder) / LOCK, f"training into {folder}")
 
 
 def begin_run(folder: Path | str) -> None:
@@ -98,20 +108,8 @@ def begin_run(folder: Path | str) -> None:
         InputError: if the folder can't be written.
     """
     make_folder(Path(folder))
-    if not (history := Path(folder) / _HISTORY).exists():
+    if not (history := Path(folder) / HISTORY).exists():
         write_whole(history, "", force=True)
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; a checkpoint of the last step was written.
-
-    Attributes:
-        step: that step, 0 before the first.
-    """
-
-    def __init__(self, message: str, step: int = 0) -> None:
-        super().__init__(message)
-        self.step = step
 
 
 def _parts(objective: Objective) -> dict[str, torch.Tensor]:
@@ -157,7 +155,12 @@ class Trainer:
         report: called with a dict for every step and validation (``step``, ``loss``, ``pet_bits``, …).
         stop: asked before every step; when it returns True the run is saved and ``Interrupted`` raised.
         about: what the bundle should say of its cases besides their number (``simulated``, ``notes``).
-        note: called with a sentence where a run that is resumed goes on otherwise than one would think.
+        note: called with what the user should know: how long the run will take, or where one that is resumed goes on
+            otherwise than one would think.
+        pause: asked before every step; while it returns True the run, which is saved, waits.
+
+    Attributes:
+        pace: what steps take here; None before the first of them were timed.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class Trainer:
         stop: Callable[[], bool] | None = None,
         about: dict | None = None,
         note: Callable[[str], None] | None = None,
+        pause: Callable[[], bool] | None = None,
     ) -> None:
         self.folder, self.config, self.settings, self.grid = Path(folder), config, settings, grid
         self.train_cases, self.validation_cases = train, validation
@@ -181,6 +185,9 @@ class Trainer:
         self.stop = stop or (lambda: False)
         self.about = dict(about or {})
         self.note = note or (lambda sentence: None)
+        self.pause = pause or (lambda: False)
+        self.pace: Pace | None = None
+        self._durations: list[float] = []  # of steps that this process has taken, the first left out
         self.step = self.skipped = 0
         self.joint = True  # whether the PET's flow is trained
         self.since = 0  # the step at which the learning rate began to rise
@@ -234,16 +241,21 @@ class Trainer:
         done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
         return settings.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
-    def _take_step(self) -> dict:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step)
+    def _gradients(self, joint: bool) -> Objective:
+        """The objective of the present step, and its gradients at the weights."""
         pet, mri, known = self._tensors(self.train_cases, self._indices(self.step), self.step, augment=True)
         share, stream = self.settings.covariate_dropout, self._generator(self.step, 4)
         visible = hide_covariates(self.config.covariates, known, share, stream)
-        objective = self.model(pet, mri, visible, known, self.step / self.settings.steps, not self.joint)
-        loss = objective.loss.mean()
+        objective = self.model(pet, mri, visible, known, self.step / self.settings.steps, not joint)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        objective.loss.mean().backward()
+        return objective
+
+    def _take_step(self) -> dict:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(self.step)
+        objective = self._gradients(self.joint)
+        loss = objective.loss.mean()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
         # points nowhere good.
@@ -269,17 +281,59 @@ class Trainer:
         sums: dict[str, float] = {}
         count, batch = len(self.validation_cases), self.settings.batch
         for start in range(0, count, batch):
-            indices = list(range(start, min(count, start + batch)))
-            pet, mri, covariates = self._tensors(self.validation_cases, indices, start, augment=False)
-            objective = self.average.model(pet, mri, covariates, image_only=not self.joint)
+            objective = self._validation(list(range(start, min(count, start + batch))))
             for key, value in _parts(objective).items():
                 sums[key] = sums.get(key, 0.0) + value.sum().item()
         return {f"validation_{key}": value / count for key, value in sums.items()}
 
+    @torch.no_grad()
+    def _validation(self, indices: list[int]) -> Objective:
+        pet, mri, covariates = self._tensors(self.validation_cases, indices, indices[0], augment=False)
+        return self.average.model(pet, mri, covariates, image_only=not self.joint)
+
+    def measure(self) -> Pace:
+        """What the steps that are to come take, from trials that change nothing of the run.
+
+        To be called after some steps, whose time beyond their gradients is added.
+        """
+        kinds = [True] if self.joint else [False, True]
+        gradients = {
+            joint: min(self._timed(lambda joint=joint: self._gradients(joint)) for _ in "12") for joint in kinds
+        }
+        self.optimizer.zero_grad(set_to_none=True)
+        rest = max(0.0, min(self._durations, default=0.0) - gradients[self.joint])
+        held_out = 0.0
+        if count := len(self.validation_cases):
+            first = list(range(min(count, self.settings.batch)))
+            held_out = self._timed(lambda: self._validation(first)) * count / len(first)
+        steps = {joint: seconds + rest for joint, seconds in gradients.items()}
+        return Pace(steps.get(False, 0.0), steps[True], held_out)
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        began = time.monotonic()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic() - began
+
+    def seconds_left(self) -> float | None:
+        """How long the rest of the run takes; None before the first steps were timed."""
+        if self.pace is None:
+            return None
+        return self.pace.seconds(self.settings, self.step, 0 if self.joint else self._alone_until())
+
+    def _alone_until(self) -> int:
+        """The first step that trains the PET's flow too."""
+        return math.ceil(self.settings.image_share * self.settings.steps)
+
     # ---- the run
 
-    def run(self, resume: bool = False) -> Bundle:
+    def run(self, resume: bool = False, holding: bool = False) -> Bundle:
         """Train to the last step and write the bundle.
+
+        Args:
+            resume: go on with the run in the folder.
+            holding: whether the caller has the folder already (``hold_run``).
 
         Raises:
             InputError: if the folder holds another run and ``resume`` is off, or none and it is on; if another process
@@ -287,8 +341,8 @@ class Trainer:
                 weights have become infinite.
             Interrupted: if ``stop`` said so.
         """
-        with _locked(self.folder):
-            self._start(resume)
+        with nullcontext() if holding else hold_run(self.folder):
+            self.begin(resume)
             self._train()
             return self._bundle()
 
@@ -296,13 +350,20 @@ class Trainer:
         last = time.monotonic()
         while self.step < self.settings.steps:
             if self.stop():
-                self._save()
+                self.save()
                 text = f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume."
                 raise Interrupted(text, self.step)
-            if not self.joint and self.step >= self.settings.image_share * self.settings.steps:
-                self._begin_joint()
-            event = self._take_step()
-            self.step += 1
+            if self.pause():
+                self.save()
+                while self.pause() and not self.stop():
+                    time.sleep(_PATIENCE)
+                last = time.monotonic()
+                continue
+            if not self.joint and self.step >= self._alone_until():
+                self.begin_joint()
+            event = self.advance()
+            if self.pace is None and len(self._durations) == _TIMED:
+                self._tell_pace()
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
             due = self.step % self.settings.validate_every == 0 or self.step == self.settings.steps
@@ -311,10 +372,28 @@ class Trainer:
             self.bits = _bits(event)
             self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
             if self.step % self.settings.checkpoint_every == 0:
-                self._save()
-        self._save()
+                self.save()
+        self.save()
 
-    def _start(self, resume: bool) -> None:
+    def advance(self) -> dict:
+        """Take the next step."""
+        began, first = time.monotonic(), self._durations
+        event = self._take_step()
+        self._durations = [*first[-_TIMED:], time.monotonic() - began]
+        self.step += 1
+        return event
+
+    def _tell_pace(self) -> None:
+        """Say how long it will take, where that is long."""
+        if (self.settings.steps - self.step) * min(self._durations) < _SHORT:
+            return
+        self.pace = self.measure()
+        pieces = f"{self.pace.joint:.3g} s a step"
+        if not self.joint and self.step < self._alone_until():
+            pieces = f"{self.pace.alone:.3g} s a step to step {self._alone_until()}, then {self.pace.joint:.3g} s"
+        self.note(f"About {spoken(self.seconds_left())} to go: {pieces}.")
+
+    def begin(self, resume: bool = False) -> None:
         check_run(self.folder, resume)
         make_folder(self.folder)
         remove_temporary(self.folder)
@@ -324,7 +403,7 @@ class Trainer:
             return
         if resume:
             self.note(f"{self.folder} has no checkpoint yet; the run begins anew.")
-        write_whole(self.folder / _HISTORY, "", force=True)  # from now on there is a run to resume
+        write_whole(self.folder / HISTORY, "", force=True)  # from now on there is a run to resume
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
@@ -339,7 +418,7 @@ class Trainer:
             self.train_cases, indices[: self.settings.initialize_with].tolist(), self.step, augment=True
         )
 
-    def _begin_joint(self) -> None:
+    def begin_joint(self) -> None:
         """From now on with the PET's flow, set from what the link, as averaged so far, leaves over."""
         self.joint = True
         self._begin_anew()
@@ -353,7 +432,7 @@ class Trainer:
         self.usual, self.since, self.lost = math.inf, self.step, 0
 
     def _record(self, event: dict) -> None:
-        history = self.folder / _HISTORY
+        history = self.folder / HISTORY
         try:
             with history.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
@@ -365,7 +444,7 @@ class Trainer:
 
     # ---- checkpoints
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint of this step, unless there is one or it would be of no use."""
         if self._checkpoints.last == self.step:
             return
@@ -388,7 +467,7 @@ class Trainer:
             "settings": self.settings.to_dict(),
         }
         try:
-            with (self.folder / _HISTORY).open("ab") as file:
+            with (self.folder / HISTORY).open("ab") as file:
                 os.fsync(file.fileno())  # no checkpoint without the history that leads to it
         except OSError as error:
             raise InputError(f"{unusable(error, self.folder)}; mend that and go on with --resume.") from None
@@ -423,7 +502,7 @@ class Trainer:
         reached, last = self._cut_history()
         self.bits = values["bits"] if "bits" in values else _bits(last)
         if from_old:
-            self._save()
+            self.save()
             old.unlink()
         if problems:
             self.note(f"{'; '.join(problems)}: the run goes on from step {self.step}.")
@@ -432,7 +511,7 @@ class Trainer:
 
     def _cut_history(self) -> tuple[int, dict]:
         """Take away what came after this step, and lines that are not whole; gives the last step and the last line."""
-        history = self.folder / _HISTORY
+        history = self.folder / HISTORY
         reached, kept, last = 0, [], {"step": 0}
         for line in history.read_text(encoding="utf-8", errors="replace").splitlines() if history.is_file() else []:
             try:

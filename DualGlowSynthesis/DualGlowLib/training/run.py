@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +23,14 @@ from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, 
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
 from .data import Cohort, split_subjects
-from .loop import Interrupted, Trainer, begin_run, check_free, check_run
+from .loop import Interrupted, Trainer, begin_run, check_free, check_run, hold_run
 from .settings import TrainingSettings
+from .status import StatusWriter
 
-__all__ = ["Plan", "prepared_folder", "train"]
+__all__ = ["Plan", "Prospect", "prepared_folder", "prospect", "train"]
+
+
+_PATIENCE = 0.2  # seconds between looks at the wish to go on
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,54 @@ def prepared_folder(plan: Plan, grid: Grid) -> Path:
     return Path(plan.folder).resolve().parent / f"{source.stem or 'cases'}-{grid.name}-{key[:8]}"
 
 
+@dataclass(frozen=True)
+class Prospect:
+    """What a plan comes to, before a scan is prepared or read.
+
+    Attributes:
+        settings: of the training.
+        config: the model, with the covariates of its preset.
+        grid: that the model works on.
+        lies_on: the grid that the cases lie on; None for scans that are to be prepared.
+        sides: cases to train and to validate on.
+    """
+
+    settings: TrainingSettings
+    config: ModelConfig
+    grid: Grid
+    lies_on: Grid | None
+    sides: tuple[list[Case], list[Case]]
+
+    @property
+    def cases(self) -> list[Case]:
+        return sorted([*self.sides[0], *self.sides[1]], key=lambda case: case.name)
+
+
+def prospect(plan: Plan) -> Prospect:
+    """Look at all that can be wrong with settings, tables and folds; reads the first scan's header alone.
+
+    Raises:
+        InputError: if anything given can't be used.
+    """
+    settings, rest = TrainingSettings.read(plan.settings_file) if plan.settings_file else (TrainingSettings(), {})
+    settings = settings.updated(dict(plan.changes), "command line")
+    asked = None if plan.grid is None else grid_named(plan.grid)
+    found = read_cases(plan.cases, plan.layout)
+    lies_on = grid_of(found)
+    grid = asked or lies_on or GRIDS["medium"]
+    config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
+    sides = _sides(plan, found, settings)
+    check_groups(plan.groups, found)
+    _fitted(config, found, plan)
+    return Prospect(settings, config, grid, lies_on, sides)
+
+
 def train(
     plan: Plan,
     device: torch.device | str = "cpu",
     resume: bool = False,
     *,
+    arguments: list[str] | None = None,
     progress: Callable[[str, float, str], None] | None = None,
     report: Callable[[dict], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -88,10 +136,12 @@ def train(
         plan: what to do.
         device: where to compute.
         resume: go on with the run in the folder.
+        arguments: of the command line, for whoever resumes the run; see ``Status``.
         progress: called with a stage ("preparing", "reading"), how much of it is done, 0 to 1, and a detail.
         report: see ``Trainer``.
         note: called with what the user should know.
-        stop: asked several times a second while cases are prepared, and before every step.
+        stop: asked several times a second while cases are prepared, and before every step. The run can also be asked
+            through its folder, see ``training.status``, which tells too how far it is.
 
     Raises:
         InputError: if anything given can't be used; as ``Trainer.run``; if a case failed in its preparation.
@@ -102,48 +152,77 @@ def train(
         raise InputError(f"{plan.folder} holds the cases themselves; give another folder for the run.")
     check_run(plan.folder, resume)
     check_free(plan.folder)
-    settings, rest = TrainingSettings.read(plan.settings_file) if plan.settings_file else (TrainingSettings(), {})
-    settings = settings.updated(dict(plan.changes), "command line")
-    asked = None if plan.grid is None else grid_named(plan.grid)
-    found = read_cases(plan.cases, plan.layout)
-    theirs = grid_of(found)
-    grid = asked or theirs or GRIDS["medium"]
-    config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
-    sides = _sides(plan, found, settings)
-    check_groups(plan.groups, found)
-    _fitted(config, found, plan)
-    if theirs is None:
-        prepared, how = _prepared(plan, found, grid, progress, note, stop), plan.preparation
-        sides = tuple([prepared[case.name] for case in side if case.name in prepared] for side in sides)
-    else:
-        how = preparation_of(found)
-        if plan.preparation not in (how, Preparation()):
+    ahead = prospect(plan)
+    _check_preparation(plan, ahead)
+    with hold_run(plan.folder), StatusWriter(plan.folder, arguments) as status:
+        check_run(plan.folder, resume)  # another process may have begun one there meanwhile
+
+        def tell(stage: str, fraction: float, detail: str) -> None:
+            status.progress(stage, fraction, detail)
+            progress(stage, fraction, detail)
+
+        def asked_to_stop() -> bool:
+            return status.stop() or bool(stop and stop())
+
+        def stop_or_wait() -> bool:
+            while status.pause() and not asked_to_stop():
+                time.sleep(_PATIENCE)
+            return asked_to_stop()
+
+        sides = ahead.sides
+        if ahead.lies_on is None:
+            prepared = _prepared(plan, ahead, tell, note, stop_or_wait)
+            how = plan.preparation
+            sides = tuple([prepared[case.name] for case in side if case.name in prepared] for side in sides)
+        else:
+            how = preparation_of(ahead.cases)
+        training, validation = sides
+        if not training:
+            raise InputError(f"{plan.cases} has no case left to train on; give more cases, or another fold.")
+        cases = [*training, *validation]
+        config = replace(ahead.config, covariates=_fitted(ahead.config, cases, plan))
+        cohort = Cohort.load(
+            cases, ahead.grid, progress=lambda done, total: tell("reading", done / total, f"{done} of {total} cases")
+        )
+        trainer = Trainer(
+            Path(plan.folder),
+            config,
+            ahead.settings,
+            ahead.grid,
+            cohort.subset(range(len(training))),
+            cohort.subset(range(len(training), len(cases))),
+            device,
+            stop=asked_to_stop,
+            about={"simulated": is_simulated(plan.cases), "preparation": how.to_dict()},
+            note=note,
+            pause=status.pause,
+        )
+
+        def tell_step(event: dict) -> None:
+            status.step(event, trainer.seconds_left())
+            if report:
+                report(event)
+
+        trainer.report = tell_step
+        return trainer.run(resume, holding=True)
+
+
+def _check_preparation(plan: Plan, ahead: Prospect) -> None:
+    """Refuse a plan to prepare cases among the cases, or otherwise that are prepared already."""
+    if ahead.lies_on is None:
+        out, source = prepared_folder(plan, ahead.grid), Path(plan.cases).resolve()
+        if out.is_relative_to(source) and out.relative_to(source).parts[0] != "derivatives":
             raise InputError(
-                f"{plan.cases} is prepared already, with other settings than are asked for ({how.to_dict()}); leave "
-                "the options of the preparation out, or give the scans as they were acquired."
+                f"{plan.folder} lies inside {plan.cases}, where the prepared scans would be taken for cases; give a "
+                "folder outside it, or one in its derivatives/."
             )
-    training, validation = sides
-    if not training:
-        raise InputError(f"{plan.cases} has no case left to train on; give more cases, or another fold.")
-    cases = [*training, *validation]
-    config = replace(config, covariates=_fitted(config, cases, plan))
-    cohort = Cohort.load(
-        cases, grid, progress=lambda done, total: progress("reading", done / total, f"{done} of {total} cases")
-    )
-    trainer = Trainer(
-        Path(plan.folder),
-        config,
-        settings,
-        grid,
-        cohort.subset(range(len(training))),
-        cohort.subset(range(len(training), len(cases))),
-        device,
-        report,
-        stop,
-        {"simulated": is_simulated(plan.cases), "preparation": how.to_dict()},
-        note,
-    )
-    return trainer.run(resume)
+        return
+    how = preparation_of(ahead.cases)
+    if plan.preparation not in (how, Preparation()):
+        raise InputError(
+            f"{plan.cases} is prepared already, with other settings than are asked for ({how.to_dict()}); leave "
+            "the options of the preparation out, or give the scans as they were acquired."
+        )
 
 
 def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tuple[list[Case], list[Case]]:
@@ -184,19 +263,14 @@ def _in_groups(covariate: Covariate, plan: Plan) -> Covariate:
 
 def _prepared(
     plan: Plan,
-    cases: Sequence[Case],
-    grid: Grid,
+    ahead: Prospect,
     progress: Callable[[str, float, str], None],
     note: Callable[[str], None],
     stop: Callable[[], bool] | None,
 ) -> dict[str, Case]:
     """The prepared cases by their names in the source; as persons they are those of the source."""
-    out, source = prepared_folder(plan, grid), Path(plan.cases).resolve()
-    if out.is_relative_to(source) and out.relative_to(source).parts[0] != "derivatives":
-        raise InputError(
-            f"{plan.folder} lies inside {plan.cases}, where the prepared scans would be taken for cases; give a folder "
-            "outside it, or one in its derivatives/."
-        )
+    grid = ahead.grid
+    out = prepared_folder(plan, grid)
     begin_run(plan.folder)
     note(f"{plan.cases} is prepared first, into {out}.")
     result = prepare_cohort(
@@ -219,7 +293,7 @@ def _prepared(
             f"{plan.cases}, and go on with --resume."
         )
     result.check_any(plan.cases)
-    sources = {case.name: case for case in cases}
+    sources = {case.name: case for case in ahead.cases}
     prepared = {result.cases[case.name]["case"]: case for case in read_cases(out)}
     return {
         name: replace(case, name=name, subject=sources[name].subject, person=sources[name].person)

@@ -74,20 +74,32 @@ class TrainingSettings:
     def read(cls, path: Path | str) -> tuple[TrainingSettings, dict]:
         """Settings from a JSON file ``{"preset": …, "model": {…}, "training": {…}}``; also the rest of the file.
 
+        A file whose name ends in .toml is the same as TOML.
+
         ``model`` holds changes of the preset as ``ModelConfig.updated`` takes them.
 
         Raises:
-            InputError: if the file is missing, no JSON object, or has an unknown setting.
+            InputError: if the file is missing, no JSON object or TOML, or has an unknown setting.
         """
+        is_toml = Path(path).suffix.lower() == ".toml"
         try:
-            values = parse_json(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_text(encoding="utf-8")
+            values = _parse_toml(text, path) if is_toml else parse_json(text)
         except OSError as error:
             raise InputError(f"The settings file {path} can't be read ({error.strerror}).") from error
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is no JSON ({error}).") from error
+            raise InputError(f"{path} is no {'TOML' if is_toml else 'JSON'} ({error}).") from error
         if not isinstance(values, dict) or set(values) - {"preset", "model", "training"}:
             raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')
         for part in ("model", "training"):
             if not isinstance(values.get(part, {}), dict):
                 raise InputError(f"{path}: {part} must be an object of settings, not {values[part]!r}.")
         return cls().updated(values.pop("training", {}), str(path)), values
+
+
+def _parse_toml(text: str, path: Path | str) -> dict:
+    try:
+        import tomllib
+    except ModuleNotFoundError:
+        raise InputError(f"{path} needs Python 3.11 or newer, which reads TOML; write the settings as JSON.") from None
+    return tomllib.loads(text)

@@ -1,0 +1,56 @@
+"""A bundle as one zip file, as the window downloads models: for others, with its SHA-256."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import hash_file
+from ..progress import json_line
+from .files import check_weights, read_config
+
+__all__ = ["export_bundle", "main"]
+
+
+def export_bundle(folder: Path | str, path: Path | str) -> str:
+    """Write the bundle in ``folder``, checked, as a zip file with one folder of the model's name; gives its SHA-256.
+
+    Nothing is replaced.
+
+    Raises:
+        InputError: if the bundle is not whole, the file exists, or can't be written.
+    """
+    folder, path = Path(folder), Path(path)
+    values = read_config(folder)
+    check_weights(folder, values)
+    if path.exists():
+        raise InputError(f"{path} exists already; give another name.")
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in values["name"]).strip(".")
+    part = path.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:  # weights can't be made smaller
+            for file in sorted(folder.iterdir()):  # a licence too
+                if file.is_file() and not file.name.startswith("."):
+                    archive.write(file, f"{name or 'model'}/{file.name}")
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror or error}; give another place.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return hash_file(path)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``FOLDER FILE``: export, and print a line with the file's ``path`` and ``sha256``; for windows."""
+    try:
+        digest = export_bundle(*arguments)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json_line({"event": "done", "path": str(arguments[1]), "sha256": digest}), flush=True)
+    return 0

@@ -1,0 +1,1 @@
+"""The window of DualGlow Training: what is not the module file itself."""

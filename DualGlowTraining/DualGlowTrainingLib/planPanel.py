@@ -1,0 +1,133 @@
+"""The section on the training: which model, where, on what device; and what that will need."""
+
+from slicer.i18n import tr as _
+
+from DualGlowLib.training.pace import size_of, spoken
+from DualGlowSlicerLib.choosers import Chooser
+from DualGlowSlicerLib.messages import showingErrors
+
+from .programs import COMMAND_LINE, Program
+
+__all__ = ["PlanPanel"]
+
+
+class PlanPanel:
+    def __init__(self, window) -> None:
+        self._window, self._ui = window, window.ui
+        self._program = None
+        self._found, self._tried = {}, []
+        ui = self._ui
+        self._device = Chooser(ui.deviceBox, lambda _value: window.onChoices())
+        titles = ((_("automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA GPU"), "cuda"), (_("Apple GPU"), "mps"))
+        self._device.fill(titles)
+        self._memory = Chooser(ui.memoryBox, lambda _value: window.onChoices())
+        kept = ((_("as the settings say"), ""), (_("plain"), "plain"), (_("checkpoint"), "checkpoint"))
+        self._memory.fill([*kept, (_("invertible"), "invertible")])
+        for box in (ui.presetBox, ui.gridBox):
+            box.connect("currentIndexChanged(int)", window.onChoices)
+        for box in (ui.stepsBox, ui.batchBox, ui.jobsBox):
+            box.connect("valueChanged(int)", window.onChoices)
+        for path in (ui.outputPath, ui.settingsPath):
+            path.connect("currentPathChanged(QString)", window.onChoices)
+        ui.estimateButton.connect("clicked(bool)", self._onEstimate)
+        ui.proposalButton.connect("clicked(bool)", self._onProposal)
+
+    @property
+    def folder(self) -> str:
+        return self._ui.outputPath.currentPath.strip()
+
+    def options(self) -> list[str]:
+        """Of ``train``, besides cases and output folder."""
+        ui, options = self._ui, []
+        settings = ui.settingsPath.currentPath.strip()
+        options += ["--config", settings] if settings else ["--preset", ui.presetBox.currentText]
+        options += ["--grid", ui.gridBox.currentText] if ui.gridBox.currentIndex > 0 else []
+        for name, box in (("--steps", ui.stepsBox), ("--batch", ui.batchBox)):
+            options += [name, str(box.value)] if box.value else []
+        options += ["--memory", self._memory.value] if self._memory.value else []
+        options += ["--device", self._device.value] if self._device.value != "auto" else []
+        return options + (["--jobs", str(ui.jobsBox.value)] if ui.jobsBox.value > 1 else [])
+
+    def arguments(self) -> list[str]:
+        return [self._window.cases.folder, "--output", self.folder, *self.options()]
+
+    @property
+    def refusal(self) -> str:
+        """Why what is chosen can't be trained, as far as it was tried."""
+        return self._found.get("refusal", "") if self._tried == self.arguments() else ""
+
+    def show(self) -> None:
+        ui = self._ui
+        isChosen = bool(self._window.cases.folder and self.folder)
+        ui.presetBox.enabled = not ui.settingsPath.currentPath.strip()
+        ui.estimateButton.enabled = isChosen and self._window.isReady
+        ui.estimateButton.text = _("Cancel") if self._program else _("Estimate")
+        tip = _("A few steps on made-up images, in a process of its own: half a minute on a small grid.")
+        ui.estimateButton.toolTip = tip if isChosen else _("Choose the folder of cases and the output folder.")
+        if not self._program and self._tried and self._tried != self.arguments():
+            self._found, self._tried, ui.estimateLabel.text = {}, [], ""
+        ui.estimateLabel.visible = bool(ui.estimateLabel.text)
+        ui.proposalButton.visible = bool(self.refusal and self._found.get("proposal"))
+
+    def _onEstimate(self, _checked=False) -> None:
+        if self._program:
+            self.close()
+            self._ui.estimateLabel.text = _("Cancelled.")
+        else:
+            self._found, self._tried = {}, self.arguments()
+            with showingErrors(_("The estimate can't be made.")):
+                words = ["train", *self._tried, "--estimate", "--json"]
+                self._program = Program(COMMAND_LINE, words, self._onEvent, self._onEnd)
+                self._ui.estimateLabel.text = _("Trying a few steps …")
+        self._window.onChoices()
+
+    def _onEvent(self, event: dict) -> None:
+        if event.get("event") == "progress" and event.get("fraction") is not None:
+            text = _("Trying a few steps … {percent} %")
+            self._ui.estimateLabel.text = text.format(percent=round(100 * event["fraction"]))
+        elif event.get("event") == "estimate":
+            self._found = event
+
+    def _onEnd(self, code: int, said: str) -> None:
+        self._program = None
+        self._ui.estimateLabel.text = self._words() if self._found and not self.refusal else said
+        if not self._found:
+            self._ui.estimateLabel.text = said or _("The estimate could not be made.")
+        self._window.onChoices()
+
+    def _words(self) -> str:
+        found = self._found
+        free, pace = found["free"], found["pace"]
+        lines = [
+            _("Memory: {used} of {free} that are free").format(
+                used=size_of(found["memory"]), free="?" if free is None else size_of(free)
+            ),
+            _("Disk: {used} of {free} that are free").format(
+                used=size_of(found["disk"]), free=size_of(found["disk_free"])
+            ),
+            _("A step: {seconds} s, on {device}").format(seconds=f"{pace['joint']:.3g}", device=found["device"]),
+            _("In all: about {time} for {steps} steps").format(time=spoken(found["seconds"]), steps=found["steps"]),
+        ]
+        if found["to_prepare"]:
+            lines.append(_("{count} cases are prepared first, which comes on top").format(count=found["to_prepare"]))
+        return "\n".join(lines)
+
+    def _onProposal(self, _checked=False) -> None:
+        """Choose what was found to fit."""
+        proposal = self._found.get("proposal") or {}
+        if "memory" in proposal:
+            self._memory.show(proposal["memory"])
+        if "batch" in proposal:
+            self._ui.batchBox.value = proposal["batch"]
+        if "grid" in proposal:
+            self._ui.gridBox.currentText = proposal["grid"]
+        self._window.onChoices()
+
+    def poll(self) -> None:
+        if self._program:
+            self._program.poll()
+
+    def close(self) -> None:
+        if self._program:
+            self._program.close()
+            self._program = None

@@ -1,0 +1,128 @@
+"""Programs of DualGlow as processes of their own: short ones that the window hears, and trainings that outlive it."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+import DualGlowLib
+from DualGlowLib import InputError
+
+__all__ = ["COMMAND_LINE", "Program", "command", "endProcess", "startRun"]
+
+COMMAND_LINE = "DualGlowLib.__main__"
+_READ = 1 << 20  # bytes at once
+
+
+def command(module: str, arguments: Sequence[str]) -> list[str]:
+    """How to run ``main`` of one of the library's modules; ``PythonSlicer`` is Slicer's own Python."""
+    library = Path(DualGlowLib.__file__).resolve().parent.parent
+    start = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.startup import set_up_process, "
+        "usual_priority; set_up_process(); low = usual_priority(); low and print(low, file=sys.stderr); "
+        f"from {module} import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return [shutil.which("PythonSlicer") or sys.executable, "-u", "-c", start, str(library), *map(str, arguments)]
+
+
+def startRun(arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Popen:
+    """Start ``train`` with these arguments, so that it goes on when Slicer is closed; its words go into ``log``.
+
+    Raises:
+        InputError: if the folder can't be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            return _start(command(COMMAND_LINE, ["train", *arguments]), file, subprocess.STDOUT)
+    except OSError as error:
+        text = _("The training can't be started in {folder} ({reason}); choose another output folder.")
+        raise InputError(text.format(folder=folder, reason=error.strerror or error)) from None
+
+
+def _start(words: list[str], output, errors) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+    if os.name == "nt":
+        apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    else:
+        apart = {"start_new_session": True}
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment, **apart)
+
+
+def endProcess(pid: int) -> None:
+    """End a process at once."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+
+
+class Program:
+    """One that takes seconds to minutes: its JSON lines are handed over by ``poll``, which never waits.
+
+    onEvent: called with each line's values. onEnd: called once, with the exit code and the last line of what the
+    program said besides; not after ``close``.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        onEvent: Callable[[dict], None],
+        onEnd: Callable[[int, str], None],
+    ) -> None:
+        self._onEvent, self._onEnd = onEvent, onEnd
+        self._rest = b""
+        self._output, self._errors = (tempfile.TemporaryFile() for _file in range(2))  # noqa: SIM115
+        self._place = 0
+        try:
+            self._process = _start(command(module, arguments), self._output, self._errors)
+        except OSError as error:
+            self._output.close()
+            self._errors.close()
+            raise InputError(_("Slicer's Python can't be started ({reason}).").format(reason=error)) from None
+
+    def poll(self) -> bool:
+        """Hand over what has come; whether the program goes on."""
+        if self._process is None:
+            return False
+        code = self._process.poll()
+        self._output.seek(self._place)
+        read = self._output.read(_READ)
+        self._place += len(read)
+        *lines, self._rest = (self._rest + read).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                values = json.loads(line)
+                if isinstance(values, dict):
+                    self._onEvent(values)
+        if code is None or len(read) == _READ:
+            return True
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines() or [""]
+        self._release()
+        self._onEnd(code, lines[-1].partition(": ")[2] if lines[-1].startswith("dualglow ") else lines[-1])
+        return False
+
+    def close(self) -> None:
+        """End the program, with all that it started."""
+        if self._process is None:
+            return
+        if os.name == "nt":
+            self._process.kill()
+        else:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._release()
+
+    def _release(self) -> None:
+        self._process = None
+        self._output.close()
+        self._errors.close()

@@ -1,0 +1,350 @@
+"""The window of DualGlow Training, with real processes: from a folder of cases to a model, also when it is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PySide6.QtWidgets import QLabel, QPushButton
+
+from host import gestures
+from host.pythonqt import unwrap
+from loaded import SYNTHESIS, TRAINING, host, slicer
+from screenshots import grab
+from tiny_training import make_simulated, write_settings
+
+from DualGlowLib.training.status import read_status  # isort: skip
+from DualGlowTrainingLib import charts, runPanel  # isort: skip
+from DualGlowTrainingLib.history import History  # isort: skip
+
+PATIENCE = 200  # seconds
+STEPS = 10**6
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch):
+    slicer.mrmlScene.Clear(0)
+    host.slot_errors.clear()
+    import qt
+
+    qt.QSettings().remove(runPanel.LAST_RUN)
+    yield
+    qt.QSettings().remove(runPanel.LAST_RUN)
+    assert host.slot_errors == []
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory) -> Path:
+    return make_simulated(tmp_path_factory.mktemp("cohort") / "my cases", 24)
+
+
+@contextlib.contextmanager
+def opened():
+    widget = TRAINING.open()
+    try:
+        yield widget
+    finally:
+        TRAINING.close(widget)
+
+
+@contextlib.contextmanager
+def ended(run: Path):
+    """Whatever happens in the block, the run's process is no more afterwards, and its parent has noticed."""
+    try:
+        yield
+    finally:
+        holder = read_status(run).holder
+        if holder and holder.alive:
+            os.kill(holder.pid, signal.SIGKILL)
+        host.pump(timeout=0.3)
+        subprocess._cleanup()
+
+
+def wait(until) -> None:
+    assert host.pump(until=until, timeout=PATIENCE)
+
+
+def choose(widget, cases: Path, run: Path, settings: Path) -> None:
+    widget.ui.casesPath.currentPath, widget.ui.outputPath.currentPath = str(cases), str(run)
+    widget.ui.settingsPath.currentPath = str(settings)
+
+
+def refused(widget, button, monkeypatch) -> str:
+    """What a box says after a button was pressed."""
+    said = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, *_, **__: said.append(text))
+    gestures.click(button)
+    wait(lambda: said or "…" not in widget.ui.foundLabel.text + widget.ui.runLabel.text)
+    host.pump(timeout=1.5)
+    return said[0] if said else ""
+
+
+# --------------------------------------------------------------------------------------------------- the whole way
+
+
+def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Path, tmp_path: Path) -> None:
+    """Checked, started, closed and opened again while it runs, paused, killed (and said to be dead), resumed, used."""
+    run, settings = tmp_path / "run", write_settings(tmp_path / "settings.json", steps=STEPS, validate_every=4)
+    with ended(run):
+        with opened() as widget:
+            ui = widget.ui
+            choose(widget, cases, run, settings)
+            gestures.click(ui.checkCasesButton)
+            wait(lambda: "can be used" in ui.foundLabel.text)
+            assert ui.foundLabel.text == "24 of 24 cases can be used, of 24 subjects."
+            assert ui.casesTable.rowCount == 24
+            gestures.click(ui.startButton)
+            assert ui.runLabel.text == "The training starts …"
+            assert not ui.startButton.enabled
+            wait(lambda: widget.window.run.status.step >= 5)
+            wait(lambda: "PET" in ui.numbersLabel.text and "held-out" in ui.numbersLabel.text)
+            assert f"step {widget.window.run.status.step} of {STEPS}" in ui.runLabel.text
+            gestures.click(ui.curvesButton)
+        pid = read_status(run).holder.pid
+        step = read_status(run).step
+        with opened() as widget:  # it finds the run by itself
+            ui = widget.ui
+            assert (ui.outputPath.currentPath, ui.casesPath.currentPath) == (str(run), str(cases))
+            wait(lambda: widget.window.run.status.step > step)
+            gestures.click(ui.pauseButton)
+            wait(lambda: widget.window.run.status.state == "paused")
+            assert ui.pauseButton.text == "Continue"
+            assert ui.runLabel.text == "Paused, and saved."
+            gestures.click(ui.pauseButton)
+            wait(lambda: widget.window.run.status.state == "training")
+            os.kill(pid, signal.SIGKILL)
+            wait(lambda: widget.window.run.status.state == "dead")
+            assert f"process {pid}" in ui.runLabel.text
+            assert "has died at step" in ui.runLabel.text
+            assert (ui.startButton.text, ui.startButton.enabled, ui.stopButton.enabled) == ("Resume", True, False)
+            gestures.click(ui.startButton)
+            wait(lambda: widget.window.run.status.state == "training")
+            assert read_status(run).holder.pid != pid
+            gestures.click(ui.stopButton)
+            wait(lambda: widget.window.run.status.state == "stopped")
+            assert ui.runLabel.text.startswith("Stopped at step ")
+            wait(lambda: ui.startButton.enabled)
+            assert ui.startButton.text == "Resume"
+
+
+def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) -> None:
+    run, settings = tmp_path / "run", write_settings(tmp_path / "settings.json")
+    with ended(run), opened() as widget:
+        ui = widget.ui
+        choose(widget, cases, run, settings)
+        assert not ui.useButton.enabled
+        gestures.click(ui.startButton)
+        wait(lambda: widget.window.run.status.state in ("done", "failed"))
+        assert ui.runLabel.text == "Done: 4 steps."
+        assert not ui.startButton.enabled
+        assert "another output folder" in ui.startButton.toolTip
+        widget.window.run.export(str(tmp_path / "model.zip"))
+        wait(lambda: "SHA-256" in ui.exportLabel.text)
+        assert hashlib.sha256((tmp_path / "model.zip").read_bytes()).hexdigest() in ui.exportLabel.text
+        with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+            assert set(archive.namelist()) == {f"run/{n}" for n in ("config.json", "weights.safetensors", "README.md")}
+        said = []
+        monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, *_, **__: said.append(text))
+        widget.window.run.export(str(tmp_path / "model.zip"))  # which is there by now
+        wait(lambda: said)
+        assert said == [f"{tmp_path / 'model.zip'} exists already; give another name."]
+        host.pump(timeout=0.6)
+        gestures.click(ui.useButton)
+        synthesis = slicer.util.getModuleWidget("DualGlowSynthesis")
+        assert synthesis.ui.modelBox.currentText == f"run ({run / 'bundle'})"
+        slicer.util.selectModule("Volumes")
+        SYNTHESIS.close(synthesis)
+        from DualGlowSynthesisLib.models import models
+
+        models._store(models._FOLDERS, [])
+
+
+# --------------------------------------------------------------------------------------------------------- the cases
+
+
+@pytest.fixture
+def prepared(cases: Path, tmp_path: Path) -> Path:
+    """Cases of which one has lost its PET and one has pictures, as if prepared."""
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    for path in sorted(cases.iterdir()):
+        if path.name != "sub-0003":
+            (folder / path.name).symlink_to(path)
+    (folder / "sub-0003" / "anat").mkdir(parents=True)
+    for path in (cases / "sub-0003" / "anat").iterdir():
+        (folder / "sub-0003" / "anat" / path.name).symlink_to(path)
+    (folder / "qc").mkdir()
+    for suffix in ("T1w", "pet"):
+        Image.fromarray(np.full((60, 120, 3), 90, np.uint8)).save(folder / "qc" / f"sub-0002_{suffix}.png")
+    return folder
+
+
+def test_the_table_says_who_can_be_used_and_shows_pictures(prepared: Path, tmp_path: Path) -> None:
+    with opened() as widget:
+        ui = widget.ui
+        choose(widget, prepared, tmp_path / "run", tmp_path / "none.json")
+        gestures.click(ui.checkCasesButton)
+        wait(lambda: "can be used" in ui.foundLabel.text)
+        assert ui.foundLabel.text.startswith("23 of 24 cases can be used")
+        assert sum(int(line.split("n = ")[1].split(",")[0]) for line in ui.demographicsLabel.text.splitlines()) == 23
+        assert " ± " in ui.demographicsLabel.text
+        gestures.choose(ui.whichBox, "not usable")
+        assert ui.casesTable.rowCount == 1
+        ui.casesTable.selectRow(0)
+        assert ui.caseText.text.startswith("sub-0003: ")
+        assert "PET" in ui.caseText.text
+        assert unwrap(ui.t1Picture).isHidden()
+        gestures.choose(ui.whichBox, "all")
+        gestures.type_text(ui.filterEdit, "0002", enter=False)
+        assert [ui.casesTable.item(0, 0).text(), ui.casesTable.rowCount] == ["sub-0002", 1]
+        ui.casesTable.selectRow(0)
+        assert (unwrap(ui.t1Picture).isHidden(), unwrap(ui.petPicture).isHidden()) == (False, False)
+        assert unwrap(ui.t1Picture).pixmap().width() == 340
+        gestures.click(ui.agesButton)
+        chart = next(iter(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")))
+        assert chart.GetNumberOfPlotSeriesNodes() == len(ui.demographicsLabel.text.splitlines())
+        assert not chart.GetSaveWithScene()
+
+
+def test_a_large_cohort_is_shown_piece_by_piece(tmp_path: Path) -> None:
+    one = {"covariates": {"age": "70", "sex": "F", "diagnosis": "CN"}, "reasons": [], "notes": [], "usable": True}
+    people = [{"case": f"sub-{number:05d}", **one} for number in range(5000)]
+    with opened() as widget:
+        panel = widget.window.cases
+        widget.ui.casesPath.currentPath = str(tmp_path)
+        panel.report = {"usable": 5000, "cases": 5000, "subjects": 5000, "list": people}
+        panel._showReport("")
+        filled = []
+        while not filled or filled[-1] < 5000:
+            filled.append(panel._filled)
+            assert host.pump(until=lambda: panel._filled != filled[-1] or panel._filled == 5000)
+        assert max(np.diff(filled)) <= 200  # of which each takes 15 ms
+        widget.ui.filterEdit.text = "sub-04"
+        assert widget.ui.casesTable.rowCount == 1000
+
+
+def test_a_folder_without_cases_is_one_sentence(tmp_path: Path) -> None:
+    with opened() as widget:
+        ui = widget.ui
+        for folder, words in ((tmp_path / "none", "There is no folder"), (tmp_path, "no case that can be used")):
+            choose(widget, folder, tmp_path / "run", tmp_path / "none.json")
+            gestures.click(ui.checkCasesButton)
+            wait(lambda: "…" not in ui.foundLabel.text)
+            assert words in ui.foundLabel.text
+            assert "Traceback" not in ui.foundLabel.text
+
+
+# -------------------------------------------------------------------------------------------------- before it begins
+
+
+def test_the_estimate_is_told_and_what_does_not_fit_can_not_be_started(cases: Path, tmp_path: Path) -> None:
+    settings = write_settings(tmp_path / "settings.json")
+    with opened() as widget:
+        ui = widget.ui
+        choose(widget, cases, tmp_path / "run", settings)
+        gestures.click(ui.estimateButton)
+        assert ui.estimateButton.text == "Cancel"
+        wait(lambda: ui.estimateButton.text == "Estimate")
+        for words in ("Memory: ", "Disk: ", "A step: ", "for 4 steps"):
+            assert words in ui.estimateLabel.text
+        assert not (tmp_path / "run").exists()
+        assert ui.startButton.enabled
+        plan = widget.window.plan
+        plan._onEvent({"event": "estimate", **plan._found, "refusal": "No.", "proposal": {"memory": "invertible"}})
+        plan._onEnd(2, "The run needs more.")
+        assert ui.estimateLabel.text == "The run needs more."
+        assert (ui.startButton.enabled, ui.startButton.toolTip) == (False, "No.")
+        gestures.click(ui.proposalButton)
+        assert ui.memoryBox.currentText == "invertible"
+        assert "--memory invertible" in ui.commandText.plainText
+        assert ui.startButton.enabled
+        assert unwrap(ui.estimateLabel).isHidden()
+
+
+def test_a_cancelled_estimate_leaves_no_process(cases: Path, tmp_path: Path) -> None:
+    """Neither does a window that is closed while one is made (``leaks``)."""
+    with opened() as widget:
+        choose(widget, cases, tmp_path / "run", write_settings(tmp_path / "settings.json"))
+        gestures.click(widget.ui.estimateButton)
+        host.pump(timeout=0.5)
+        gestures.click(widget.ui.estimateButton)
+        assert widget.ui.estimateLabel.text == "Cancelled."
+        gestures.click(widget.ui.estimateButton)
+
+
+def test_what_is_wrong_is_one_sentence(cases: Path, tmp_path: Path, monkeypatch) -> None:
+    with opened() as widget:
+        (tmp_path / "settings.json").write_text('{"training": {"step": 3}}')
+        choose(widget, cases, tmp_path / "run", tmp_path / "settings.json")
+        said = refused(widget, widget.ui.startButton, monkeypatch)
+        assert "step" in said
+        assert "\n" not in said
+        assert widget.ui.startButton.enabled
+        (tmp_path / "file").write_text("")
+        widget.ui.outputPath.currentPath = str(tmp_path / "file" / "run")
+        host.pump(timeout=0.3)
+        said = refused(widget, widget.ui.startButton, monkeypatch)
+        assert "choose another output folder" in said
+
+
+# ----------------------------------------------------------------------------------------------------------- details
+
+
+def test_curves_follow_a_file_that_grows_and_one_that_is_cut(tmp_path: Path) -> None:
+    history, path = History(tmp_path), tmp_path / "history.jsonl"
+    assert not history.read()
+    path.write_text('{"step": 1, "loss": 3.0, "skipped": 0}\n{"step": 2, "lo')
+    assert history.read()
+    assert history.curves == {"loss": ([1], [3.0])}
+    with path.open("a") as file:
+        file.write('ss": 2.0, "validation_loss": 2.5}\n{"step": 3, "loss": null}\n[]\n')
+    history.read()
+    assert history.curves == {"loss": ([1, 2], [3.0, 2.0]), "validation_loss": ([2], [2.5])}
+    (tmp_path / "new").write_text('{"step": 1, "loss": 9.0}\n')
+    os.replace(tmp_path / "new", path)  # as a run does that is resumed
+    history.read()
+    assert history.curves == {"loss": ([1], [9.0])}
+    with path.open("a") as file:
+        file.writelines(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(2, 20001))
+    began = time.monotonic()
+    while history.read():
+        assert time.monotonic() < began + PATIENCE
+    assert history.last["step"] == 20000
+    assert 500 < len(history.curves["loss"][0]) <= 2000
+    assert len(history.curves["loss"][0]) == len(history.curves["loss"][1])
+
+
+def test_a_chart_is_drawn_again_in_the_same_nodes() -> None:
+    for count in (3, 5):
+        chart = charts.updateChart("run", "r", "Step", "loss", {"training": (range(count), range(count))})
+    assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == 5
+    for kind in ("PlotChart", "PlotSeries", "Table"):
+        assert slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") == 1
+
+
+def test_no_word_is_cut_at_the_panel_s_width(prepared: Path, tmp_path: Path) -> None:
+    with opened() as widget:
+        ui = widget.ui
+        choose(widget, prepared, tmp_path / "run", tmp_path / "none.json")
+        gestures.click(ui.checkCasesButton)
+        wait(lambda: "can be used" in ui.foundLabel.text)
+        ui.moreBox.collapsed = ui.logBox.collapsed = ui.commandCollapsibleButton.collapsed = False
+        picture = grab(widget.parent)
+        assert picture.width() == host.PANEL_WIDTH
+        top = unwrap(widget.parent)
+        for label in top.findChildren(QLabel):
+            if label.isVisibleTo(top) and not label.wordWrap() and label.text():
+                assert label.sizeHint().width() <= label.width(), label.text()
+        for button in top.findChildren(QPushButton):
+            if button.isVisibleTo(top):
+                assert button.sizeHint().width() <= button.width(), button.text()
