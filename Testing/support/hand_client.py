@@ -177,7 +177,8 @@ BUNDLE = {
 
 
 ROW = {
-    "region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None, "low_sample": None,
+    "region": "left_frontal", "mean": 1.5, "sd": None, "low": None, "high": None, "low_all": None,
+    "high_all": None, "low_sample": None,
     "high_sample": None,
 }  # fmt: skip
 """Of the only region."""
@@ -224,7 +225,7 @@ def compared(
         **provenance(asked, model), "RealPet": name, "RealPetVoxelsSHA256": "b" * 64, "RealPetToT1": transform,
         "RealPetVerdict": GOOD, "RealPetQuality": {}, "RealPetReferenceValue": 1000.0, "RealPetResolution": None,
     }  # fmt: skip
-    metrics = {"mae": 0.5, "psnr": 20.0, "ssim": 0.9, "correlation": 0.95}
+    metrics = {"psnr": 20.0, "ssim": 0.9, "mae": 0.5, "rmse": 0.6, "nmse": 0.1, "correlation": 0.95}
     rows = [{**row(True), "real": 2.0, "z": 5.0}]
     found = replies.Compared(pet, difference, z, metrics, rows, 3.5, 50.0, GOOD, [], transform, about, "cpu")
     return replace(found, **changes)

@@ -575,7 +575,7 @@ def test_compare(worker: Asking) -> None:
     found = {name: worker.array(reply[name]) for name in ("pet", "difference", "z")}
     assert all(array.shape == worker.shape for array in found.values())
     assert found["pet"][pet > 0.5].mean() == pytest.approx(pet[pet > 0.5].mean(), rel=0.1)
-    assert set(reply["metrics"]) == {"mae", "psnr", "ssim", "correlation"}
+    assert set(reply["metrics"]) == {"psnr", "ssim", "mae", "rmse", "nmse", "correlation"}
     assert set(reply["regions"][0]) >= {"region", "real", "mean", "low", "high", "z"}
     assert np.shape(reply["transform"]) == (4, 4)
     assert 0 < reply["percentile"] < 100
