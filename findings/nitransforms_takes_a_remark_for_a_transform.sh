@@ -7,7 +7,7 @@
 set -euo pipefail
 place=$(mktemp -d); trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/env"
-"$place/env/bin/pip" install -q --disable-pip-version-check nitransforms==25.1.0 SimpleITK==2.5.7
+"$place/env/bin/pip" install -q --disable-pip-version-check nitransforms==25.1.0 SimpleITK==2.5.7 numpy==2.3.5
 cd "$place" && env/bin/python - <<'PYTHON'
 import pathlib
 import numpy as np
@@ -19,8 +19,10 @@ shift.SetTranslation((1.0, 2.0, 3.0))
 sitk.WriteTransform(shift, "plain.tfm")
 text = pathlib.Path("plain.tfm").read_text()
 pathlib.Path("remark.tfm").write_text(text + "#made by hand\n")
-print("SimpleITK:", sitk.ReadTransform("remark.tfm").TransformPoint((0.0, 0.0, 0.0)))
-print("nitransforms, plain:", np.asarray(linear.load("plain.tfm", fmt="itk").matrix)[:3, 3])
+by_itk = sitk.ReadTransform("remark.tfm").TransformPoint((0.0, 0.0, 0.0))
+plain = np.asarray(linear.load("plain.tfm", fmt="itk").matrix)[:3, 3]
+print("SimpleITK:", by_itk, "nitransforms, plain (RAS):", plain)
+assert by_itk == (1.0, 2.0, 3.0) and np.allclose(plain, (-1.0, -2.0, 3.0))
 try:
     linear.load("remark.tfm", fmt="itk")
     raise SystemExit("it reads the remark now")

@@ -17,6 +17,7 @@ from .outputs import Output, check_outputs, kind_of
 __all__ = [
     "TEMPORARY",
     "UNFETCHED",
+    "description_of",
     "hash_file",
     "is_unfetched",
     "json_text",
@@ -170,3 +171,12 @@ def is_unfetched(path: Path) -> bool:
 def _plain(value: object) -> object:
     """What JSON can hold in place of numpy's numbers and arrays; others as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def description_of(folder: Path) -> dict:
+    """What ``dataset_description.json`` says of a directory (BIDS); empty where there is none to be read."""
+    try:
+        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}

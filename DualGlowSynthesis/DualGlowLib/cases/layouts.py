@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import UNFETCHED, is_unfetched
+from ..files import UNFETCHED, description_of, is_unfetched
 from .adni.archive import is_archive
 from .adni.pairs import find_adni
 from .bids import find_bids
@@ -150,7 +149,4 @@ def _is_plain(folder: Path) -> bool:
 
 def is_simulated(folder: Path | str) -> bool:
     """Whether the directory says of itself that nobody was scanned (``simulate`` writes that)."""
-    try:
-        return bool(json.loads((Path(folder) / "dataset_description.json").read_text(encoding="utf-8"))["Simulated"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(description_of(Path(folder)).get("Simulated"))

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import hash_file, write_json
+from ..files import description_of, hash_file, write_json
 from ..outputs import files_in
 from .case import Finding
 
@@ -86,12 +86,7 @@ def is_whole(out: Path, record: dict, contents: bool = True) -> bool:
 
 def check_records(folder: Path, items: Iterable[Finding]) -> None:
     """In a directory that ``prepare`` wrote, only cases with a record whose files are whole are usable."""
-    try:
-        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
-        ours = about.get("Name") == DERIVATIVE
-    except (OSError, ValueError, AttributeError):
-        return
-    for item in items if ours else ():
+    for item in items if description_of(folder).get("Name") == DERIVATIVE else ():
         record = read_record(folder, item.name)
         if record is None:
             item.reasons.append("its preparation is not finished; run prepare again")

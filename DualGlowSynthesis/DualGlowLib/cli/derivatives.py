@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from .. import __version__
-from ..files import json_text, make_folder, write_whole
+from ..files import description_of, json_text, make_folder, write_whole
 
 __all__ = ["begin_derivative", "pet_place", "sidecar_keys"]
 
@@ -23,7 +22,7 @@ def pet_place(folder: Path, name: str) -> Path:
     A folder that is new, empty or a BIDS derivative already gets ``sub-*/[ses-*/]pet/``; in one that holds other
     things, in ``pet`` itself, and in a folder within a BIDS dataset, the PET lies as it is.
     """
-    if _about(folder).get("DatasetType") != "derivative" and not _may_become_one(folder):
+    if description_of(folder).get("DatasetType") != "derivative" and not _may_become_one(folder):
         return folder / name
     found = dict(part.split("-", 1) for part in name.split("_") if "-" in part)
     session = [f"ses-{found['ses']}"] if "ses" in found else []
@@ -32,7 +31,7 @@ def pet_place(folder: Path, name: str) -> Path:
 
 def begin_derivative(folder: Path, pet: Path) -> None:
     """Make the folders of a PET; a derivative that DualGlow begins or began gets the files at its top that it lacks."""
-    about = _about(folder)
+    about = description_of(folder)
     if folder != pet.parent and (about.get("DatasetType") != "derivative" or about.get("Name") == _NAME):
         make_folder(folder)
         maker = {"Name": "DualGlow", "Version": __version__, "Description": "python -m DualGlowLib synthesize"}
@@ -55,15 +54,6 @@ def sidecar_keys(t1: Path) -> dict[str, object]:
     subject = next((place for place in t1.absolute().parents if place.name.startswith("sub-")), None)
     place = t1.absolute().relative_to(subject.parent).as_posix() if subject else "orig"
     return {"SkullStripped": True, "SpatialReference": place}
-
-
-def _about(folder: Path) -> dict:
-    """What a folder says that it is, if it is a BIDS dataset."""
-    try:
-        about = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def _may_become_one(folder: Path) -> bool:

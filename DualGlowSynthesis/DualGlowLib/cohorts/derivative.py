@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..cases.case import Findings
 from ..cases.records import DERIVATIVE, read_record
 from ..cases.tables import table_text
 from ..errors import InputError
-from ..files import TEMPORARY, json_text, make_folder, remove_temporary, write_whole
+from ..files import TEMPORARY, description_of, json_text, make_folder, remove_temporary, write_whole
 from ..outputs import generated_by, kind_of_file, lies_in, refuse_links
 from .preparing import PREPARATION, SPACE, Job, Settings, case_files
 
@@ -55,10 +54,7 @@ def check_folder(out: Path, planned: Iterable[Job]) -> None:
 
 
 def _is_prepared(out: Path) -> bool:
-    try:
-        return json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))["Name"] == DERIVATIVE
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return description_of(out).get("Name") == DERIVATIVE
 
 
 def _is_begun(out: Path) -> bool:

@@ -79,13 +79,14 @@ def evaluate(
         try:
             t1, pet, mask = read_on_grid(case, grid)
             asked = _Asked(PreparedT1(grid, t1, mask), case, samples, case_seed(seed, case))
-            answers = list(_answers(predictors, asked, pet, kernels, data_range))
+            means = kernels @ pet.ravel()
+            answers = list(_answers(predictors, asked, pet, means, kernels, data_range))
         except _MethodError:
             raise
         except InputError as error:
             left_out.append({"case": case.name, "reason": str(error)})
         else:
-            found.append(_Case(case.name, _by_name(answers), kernels @ pet.ravel()))
+            found.append(_Case(case.name, _by_name(answers), means))
         if progress:
             progress(done + 1, len(cases))
     if not found:
@@ -93,16 +94,17 @@ def evaluate(
     common = [name for name in found[0].answers if all(name in one.answers for one in found)]
     result: dict = {"data_range_suvr": data_range, "summary": {}, "sd": {}}  # of a merged cohort only some have a truth
     result |= {"regions": {}, "asymmetry": {}, "rank_fifths": {}}
+    truth = np.array([one.regions for one in found])
+    pairs, true_asymmetries = asymmetries(names, truth)
     for name in common:
-        answers, truth = [one.answers[name] for one in found], np.array([one.regions for one in found])
+        answers = [one.answers[name] for one in found]
         table = {key: [one.numbers[key] for one in answers] for key in answers[0].numbers}
         result["summary"][name] = {key: float(np.mean(values)) for key, values in table.items()}
         if len(found) > 1:
             result["sd"][name] = {key: float(np.std(values, ddof=1)) for key, values in table.items()}
         predicted = np.array([one.regions for one in answers])
         result["regions"][name] = agreement(names, predicted, truth)
-        pairs, theirs = asymmetries(names, truth)
-        result["asymmetry"][name] = agreement(pairs, asymmetries(names, predicted)[1], theirs)
+        result["asymmetry"][name] = agreement(pairs, asymmetries(names, predicted)[1], true_asymmetries)
         if answers[0].ranks is not None:
             placed = np.array([one.ranks for one in answers])
             by_region = {region: rank_fifths(column, samples) for region, column in zip(names, placed.T, strict=True)}
@@ -167,8 +169,14 @@ def _by_name(answers: Sequence[_Answer]) -> dict[str, _Answer]:
 
 
 def _answers(
-    predictors: Sequence[Predictor], asked: _Asked, pet: np.ndarray, kernels: np.ndarray, data_range: float
+    predictors: Sequence[Predictor],
+    asked: _Asked,
+    pet: np.ndarray,
+    truth: np.ndarray,
+    kernels: np.ndarray,
+    data_range: float,
 ) -> Iterator[_Answer]:
+    """What each method answers; ``truth``: the PET's own region means."""
     mask, attributes = asked.prepared.mask, asked.case.attributes
 
     def answer(name: str, image: np.ndarray) -> _Answer:
@@ -187,7 +195,6 @@ def _answers(
             mean, voxels, means = draw(predictor, asked.prepared, asked.case, asked.samples, asked.seed, kernels)
             made = answer(f"{predictor.name}, mean of {asked.samples}", mean)
             made.numbers |= distribution_metrics(voxels, pet[mask])
-            truth = kernels @ pet.ravel()
             made.numbers |= {f"region_{key}": value for key, value in distribution_metrics(means, truth).items()}
             made.numbers["region_energy"] = energy_score(means, truth)
             made.ranks = ranks(means, truth)

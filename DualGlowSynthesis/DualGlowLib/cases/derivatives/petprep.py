@@ -7,9 +7,9 @@ the subject where several sessions share one; PETs ``space-T1w``, or in the spac
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from ...files import description_of
 from ..bids import choose_pet, choose_t1, images, is_fdg, session_folders
 from ..case import Case, Finding
 from ..files import entities, frame_keys, sidecar
@@ -20,7 +20,7 @@ __all__ = ["find_petprep", "is_petprep"]
 
 def is_petprep(folder: Path) -> bool:
     """Whether ``dataset_description.json`` says that PETPrep made the directory."""
-    makers = _description(folder).get("GeneratedBy")
+    makers = description_of(folder).get("GeneratedBy")
     makers = makers if isinstance(makers, list) else []
     return any(isinstance(one, dict) and str(one.get("Name")).lower() == "petprep" for one in makers)
 
@@ -77,17 +77,9 @@ def _finding(folder: Path, subject: Path, people: People, sessions: list[str], r
     return finding
 
 
-def _description(folder: Path) -> dict:
-    try:
-        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 def _linked(folder: Path) -> Path:
     """The raw directory by the description's DatasetLinks; the folder itself where none is there."""
-    links = _description(folder).get("DatasetLinks")
+    links = description_of(folder).get("DatasetLinks")
     link = str(links.get("raw", "")).removeprefix("file://") if isinstance(links, dict) else ""
     return folder / link if link and (folder / link).is_dir() else folder
 
