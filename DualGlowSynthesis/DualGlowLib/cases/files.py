@@ -136,13 +136,16 @@ def check_pet_header(path: Path, window: tuple[float, float], frames: Mapping) -
     Raises:
         InputError: as ``check_header``; where the frames' times are not known or don't cover the window.
     """
-    averaged = check_pet(path, window, frames)
+    is_dicom = path.is_dir() or is_dicom_file(path)
+    series = find_series(path, pet=True) if is_dicom else None
+    averaged = check_pet(path, window, frames, series)
     said = [f"its PET is {averaged}"] if averaged else []
-    if not path.is_dir() and not is_dicom_file(path):
+    if series is None:
         if not averaged:
             scan_shape(path)
         return said
-    series = find_series(path, pet=True) if averaged else check_series(path, pet=True)
+    if not averaged:
+        check_series(path, series)
     if is_marked(series.header):
         raise InputError(f"{path} is a synthetic PET made from an MRI; synthetic outputs are not accepted as PET.")
     if attenuation_corrected(series.header) is False:

@@ -38,6 +38,8 @@ from .scan import Scan, without_holes
 if TYPE_CHECKING:
     import nibabel as nib
 
+    from .dicom.series import Series
+
 __all__ = ["checked_scan", "read_scan", "read_volumes", "scan_shape", "volume_count"]
 
 _ROUNDED = 0.01  # how much longer than 1 a unit quaternion may be that was rounded on its way
@@ -46,7 +48,7 @@ _SLICES = 16  # read at once: as many float32 as the processor fetches together
 _FORMATS = "NIfTI, NRRD, MetaImage (.mha), FreeSurfer .mgz or DICOM"
 
 
-def read_scan(path: str | Path, series: str | None = None, pet: bool = False) -> Scan:
+def read_scan(path: str | Path, series: str | Series | None = None, pet: bool = False) -> Scan:
     """Read a scan from NIfTI-1, NIfTI-2, MGH/MGZ, NRRD, MetaImage or DICOM.
 
     Scale factors are applied and trailing axes of length 1 dropped. Where sform and qform are both set the sform wins,
@@ -67,8 +69,8 @@ def read_scan(path: str | Path, series: str | None = None, pet: bool = False) ->
     Args:
         path: the file; its name does not matter, except that a NIfTI pair (.hdr, .img) needs both files beside each
             other. Or a folder of DICOM files.
-        series: which DICOM series, where a folder has several: its number, its UID or part of its description.
-            Other formats have none.
+        series: which DICOM series, where a folder has several: its number, its UID or part of its description;
+            or one that ``find_series`` has found. Other formats have none.
         pet: whether a PET is wanted: then of several DICOM series it is chosen, and not the T1.
 
     Returns:
@@ -155,7 +157,7 @@ def _opened(path: Path) -> tuple[str, bytes]:
     return _kind(head, path), head
 
 
-def _read_series(path: Path, series: str | None, pet: bool) -> Scan:
+def _read_series(path: Path, series: str | Series | None, pet: bool) -> Scan:
     from .dicom.volume import read_dicom
 
     data, affine, meta = read_dicom(path, series, pet)

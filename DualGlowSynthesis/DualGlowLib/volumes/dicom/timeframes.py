@@ -15,23 +15,23 @@ from ..scan import Scan
 from .file import number
 from .series import Frame, Series
 from .suv import falls_with_decay, injection_to_frame, seconds_of_frame
-from .volume import find_series, read_series, stack
+from .volume import read_series, stack
 
 __all__ = ["dynamic_series", "read_frames"]
 
 
-def dynamic_series(path: Path) -> tuple[FrameTimes, list[Series]] | None:
+def dynamic_series(series: Series, path: Path) -> tuple[FrameTimes, list[Series]] | None:
     """When the time frames of a PET series were acquired, and each as a series of its own; None if it is static.
 
     Args:
-        path: as for ``read_scan``.
+        series: all images of it.
+        path: where it was found, for messages.
 
     Raises:
         InputError: as ``read_scan``; if there are several images at a place, and not when each was acquired.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        series = find_series(path, pet=True)
         places = len({round(frame.depth, 2) for frame in series.frames})
         if series.modality != "PT" or places < 2 or len(series.frames) == places:
             return None

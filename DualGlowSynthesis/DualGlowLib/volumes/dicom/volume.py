@@ -38,7 +38,9 @@ _SAME_PLACE = 0.01  # millimetres; closer slices lie at one position
 _UNEVEN = 0.05  # of a slice's distance to the next: what rounded positions and table wobble may be off
 
 
-def read_dicom(path: Path, series: str | None = None, pet: bool = False) -> tuple[np.ndarray, np.ndarray, dict]:
+def read_dicom(
+    path: Path, series: str | Series | None = None, pet: bool = False
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """Voxels indexed [i, j, k] (column, row, slice), affine to RAS millimetres and ``meta``; see ``read_scan``.
 
     Args:
@@ -74,7 +76,7 @@ def read_series(
     return data, affine, meta
 
 
-def check_series(path: Path, series: str | None = None, pet: bool = False) -> Series:
+def check_series(path: Path, series: str | Series | None = None, pet: bool = False) -> Series:
     """The series that a path means, if its headers say that it is one volume.
 
     Raises:
@@ -106,14 +108,16 @@ def person_in(folder: Path) -> dict[str, str]:
     return {}
 
 
-def find_series(path: Path, series: str | None = None, pet: bool = False) -> Series:
-    """The series that a path means: of a folder the chosen one, of a file its own.
+def find_series(path: Path, series: str | Series | None = None, pet: bool = False) -> Series:
+    """The series that a path means: of a folder the chosen one, of a file its own; one that was found before, itself.
 
     A multi-frame file is a volume of its own, whatever else its series holds.
 
     Raises:
         InputError: if there is none, several may be meant, or the file is damaged or no image.
     """
+    if isinstance(series, Series):
+        return series
     if path.is_dir():
         return choose_series(list_series(path), path, series, pet)
     try:
@@ -122,8 +126,10 @@ def find_series(path: Path, series: str | None = None, pet: bool = False) -> Ser
             raise InputError(f"{path} is not DICOM; give the folder of the DICOM series.")
         if DICOMDIR in head:
             raise InputError(f"{path} is a DICOMDIR, a list of DICOM files; give the folder that holds the images.")
-        dataset = read_dataset(path, stop_before_pixels=True)
-        uid, name = text(dataset, "SeriesInstanceUID"), dataset.SOPClassUID.name.removesuffix(" Storage")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = read_dataset(path, stop_before_pixels=True)
+            uid, name = text(dataset, "SeriesInstanceUID"), dataset.SOPClassUID.name.removesuffix(" Storage")
     except InputError:
         raise
     except Exception:  # whatever gzip, struct and pydicom make of garbage

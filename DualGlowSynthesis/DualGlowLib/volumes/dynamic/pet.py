@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from ..reading import read_scan, read_volumes, volume_count
 from ..scan import Scan
 from .motion import largest_motion
 from .times import FULL, WINDOW, Chosen, bids_times
+
+if TYPE_CHECKING:
+    from ..dicom.series import Series
 
 __all__ = ["check_pet", "frame_doubts", "frame_note", "read_pet"]
 
@@ -42,7 +46,7 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
     """
     chosen, read = _dynamic(path, window, about or {})
     if chosen is None:
-        return read_scan(path, pet=True)
+        return read(())[0]
     scans = read(chosen.frames)
     first, weights = scans[0], np.asarray(chosen.weights, np.float32)
     for scan in scans[1:]:
@@ -78,13 +82,19 @@ def read_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | 
     return Scan(data, first.affine, str(path), meta, np.logical_or.reduce(holes) if holes else None)
 
 
-def check_pet(path: Path, window: tuple[float, float] = WINDOW, about: Mapping | None = None) -> str:
+def check_pet(
+    path: Path, window: tuple[float, float] = WINDOW, about: Mapping | None = None, series: Series | None = None
+) -> str:
     """What of a dynamic PET would be averaged, by headers and sidecar alone; empty for a static one.
+
+    Args:
+        path, window, about: as for ``read_pet``.
+        series: that a DICOM path means, if it was found already.
 
     Raises:
         InputError: as ``read_pet``, for what a header shows.
     """
-    chosen, _ = _dynamic(path, window, about or {})
+    chosen, _ = _dynamic(path, window, about or {}, series)
     return "" if chosen is None else chosen.text
 
 
@@ -111,18 +121,20 @@ def frame_doubts(pet: Scan) -> list[str]:
 
 
 def _dynamic(
-    path: Path, window: tuple[float, float], about: Mapping
+    path: Path, window: tuple[float, float], about: Mapping, series: Series | None = None
 ) -> tuple[Chosen | None, Callable[[tuple[int, ...]], list[Scan]]]:
-    """Which frames of a dynamic PET the window takes, and how to read them; None for a static one."""
+    """Which frames of a dynamic PET the window takes, None for a static one; and how to read them, or the one."""
     if path.is_dir() or is_dicom_file(path):
         from ..dicom.timeframes import dynamic_series, read_frames
+        from ..dicom.volume import find_series
 
-        found = dynamic_series(path)
+        whole = find_series(path, series, pet=True)
+        found = dynamic_series(whole, path)
         if found is None:
-            return None, lambda frames: []
-        times, series = found
-        return times.within(window, str(path)), lambda frames: read_frames(series, frames, path)
+            return None, lambda frames: [read_scan(path, whole, pet=True)]
+        times, each = found
+        return times.within(window, str(path)), lambda frames: read_frames(each, frames, path)
     count = volume_count(path)
     if count == 1:
-        return None, lambda frames: []
+        return None, lambda frames: [read_scan(path, pet=True)]
     return bids_times(about, count, str(path)).within(window, str(path)), lambda frames: read_volumes(path, frames)
