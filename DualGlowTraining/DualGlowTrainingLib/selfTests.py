@@ -32,7 +32,7 @@ def trainFromTheWindow() -> None:
     widget = slicer.util.getModuleWidget("DualGlowTraining")
     if slicer.util.mainWindow() is not None:
         slicer.util.selectModule("DualGlowTraining")
-    ui = widget.ui
+    ui, window = widget.ui, widget.window
     before = ui.casesPath.currentPath, ui.outputPath.currentPath, ui.settingsPath.currentPath
     with tempfile.TemporaryDirectory() as place:
         cases, run, settings = (str(Path(place, name)) for name in ("cases", "run", "settings.json"))
@@ -45,12 +45,12 @@ def trainFromTheWindow() -> None:
         try:
             ui.casesPath.currentPath, ui.outputPath.currentPath, ui.settingsPath.currentPath = cases, run, settings
             ui.checkCasesButton.click()
-            _wait(lambda: widget.window.cases.report)
-            assert widget.window.cases.report["usable"] == 4
+            _wait(lambda: window.cases.report)
+            assert window.cases.report["usable"] == 4
             _wait(lambda: ui.startButton.enabled)
             ui.startButton.click()
-            _wait(lambda: widget.window.run.status.state in ("done", "failed"))
-            assert widget.window.run.status.state == "done", ui.runLabel.text
+            _wait(lambda: window.run.status.state in ("done", "failed"))
+            assert window.run.status.state == "done", ui.runLabel.text
             assert Path(run, "bundle", "config.json").is_file()
             assert ui.useButton.enabled
             assert read_status(run).holder is None

@@ -51,6 +51,7 @@ def cases(tmp_path_factory) -> Path:
 @contextlib.contextmanager
 def opened():
     widget = TRAINING.open()
+    assert host.pump(until=lambda: widget._window is not None)
     try:
         yield widget
     finally:
