@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def printed(*line: str | Path) -> str:
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run([str(part) for part in line], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

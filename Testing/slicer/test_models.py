@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from loaded import host, slicer
+from loaded import SYNTHESIS, add_model, host, slicer
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.bundle.bundle import load_bundle  # isort: skip
