@@ -158,6 +158,22 @@ class DualGlow(nn.Module):
             latents.append(z)
         return self.pet_from_latents(latents, law)
 
+    def sample_image_law(
+        self, law: LinkOutput, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """PETs of the link's image law alone, as long as the PET's flow is not trained; arguments as for ``sample``.
+
+        Raises:
+            ValueError: if the link gives no image law.
+        """
+        if law.image is None:
+            raise ValueError("This link gives no image law to sample from.")
+        image = law.image._replace(density=None)  # that of the flow's noise
+        x = temperature * torch.randn(image.log_scale.shape, generator=generator).to(image.mean)
+        if image.patterns is not None:
+            x = self.whiten.inverse(x, image.whitened())
+        return self.standardise.inverse(x, image[:2]) + 0.5
+
     # ---- training
 
     def forward(

@@ -26,6 +26,7 @@ from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_op
 from .data import T1_SCALE, Cohort
 from .optim import AuthorsAdamax
 from .pace import Pace, spoken
+from .samples import HeldOutSamples
 from .settings import TrainingSettings
 from .status import HISTORY, LOCK, Interrupted
 
@@ -38,7 +39,13 @@ _PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
 _BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
-_FREE = {"checkpoint_every", "validate_every", "steps", "memory"}  # settings that a run may be resumed with others of
+_FREE = {
+    "checkpoint_every",
+    "validate_every",
+    "sampled_cases",
+    "steps",
+    "memory",
+}  # settings that a run may be resumed with others of
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
 
@@ -196,6 +203,9 @@ class Trainer:
         self.seconds = 0.0
         self.bits: dict[str, float] = {}  # per dimension, at the last step
         self._checkpoints = Checkpoints(self.folder)
+        self.samples = HeldOutSamples(
+            self.folder, grid, validation, settings.sampled_cases, settings.seed, self.about, self.note
+        )
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
         set_memory(self.model, settings.memory)
@@ -306,6 +316,7 @@ class Trainer:
         if count := len(self.validation_cases):
             first = list(range(min(count, self.settings.batch)))
             held_out = self._timed(lambda: self._validation(first)) * count / len(first)
+            held_out += self._timed(lambda: self.samples.draw(self.average.model, not self.joint)) * self.samples.count
         steps = {joint: seconds + rest for joint, seconds in gradients.items()}
         return Pace(steps.get(False, 0.0), steps[True], held_out)
 
@@ -369,6 +380,7 @@ class Trainer:
             due = self.step % self.settings.validate_every == 0 or self.step == self.settings.steps
             if due and len(self.validation_cases):
                 event.update(self.validate())
+                event.update(self.samples.write(self.average.model, self.step, not self.joint))
             self.bits = _bits(event)
             self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
             if self.step % self.settings.checkpoint_every == 0:

@@ -35,6 +35,7 @@ class TrainingSettings:
         memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
             input of each layer's step, ``"invertible"`` the output of the flow alone.
         checkpoint_every, validate_every: in steps.
+        sampled_cases: cases kept out of which PETs are drawn at each validation, for PSNR, CRPS and pictures.
 
     Raises:
         InputError: for a value of another kind, or one that no run can have.
@@ -55,6 +56,7 @@ class TrainingSettings:
     memory: str = one_of("plain", "plain", "checkpoint", "invertible")
     checkpoint_every: int = bounded(500, 1, 1e9)
     validate_every: int = bounded(500, 1, 1e9)
+    sampled_cases: int = bounded(4, 0, 1e5)
 
     def __post_init__(self) -> None:
         check_fields(self)
