@@ -14,14 +14,14 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowSlicerLib.processes import command, startProcess
 
-__all__ = ["COMMAND_LINE", "Program", "endProcess", "startRun"]
+__all__ = ["COMMAND_LINE", "SEQUENCE", "Program", "endProcess", "startRun"]
 
-COMMAND_LINE = "DualGlowLib.__main__"
+COMMAND_LINE, SEQUENCE = "DualGlowLib.__main__", "DualGlowLib.cli.sequence"
 _READ = 1 << 20  # bytes at once
 
 
-def startRun(arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Popen:
-    """Start ``train`` with these arguments, so that it goes on when Slicer is closed; its words go into ``log``.
+def startRun(module: str, arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Popen:
+    """Start a training that goes on when Slicer is closed; its words go into ``log``.
 
     Raises:
         InputError: if the folder can't be made or written.
@@ -29,7 +29,7 @@ def startRun(arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Po
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            return startProcess(command(COMMAND_LINE, ["train", *arguments]), stdout=file, stderr=subprocess.STDOUT)
+            return startProcess(command(module, arguments), stdout=file, stderr=subprocess.STDOUT)
     except OSError as error:
         text = _("The training can't be started in {folder} ({reason}); choose another output folder.")
         raise InputError(text.format(folder=folder, reason=error.strerror or error)) from None

@@ -57,7 +57,9 @@ class Window:
         for panel in (self.cases, self.plan, self.run):
             panel.show()
         cases, folder = self.cases.folder, self.plan.folder
-        self.ui.commandText.plainText = self._commandLine(cases or "CASES", folder or "RUN", self.plan.options())
+        self.ui.commandText.plainText = "\n".join(
+            self._commandLine(cases or "CASES", run, options) for run, options in self.plan.commands()
+        )
         isWhole = bool(cases and folder)
         self.ui.copyButton.enabled = isWhole
         tip = _("Copy the command, to run it in a terminal.")

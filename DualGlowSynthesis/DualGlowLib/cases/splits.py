@@ -28,6 +28,7 @@ from .tables import read_table, table_text
 
 __all__ = [
     "Splits",
+    "count_folds",
     "keep_doubles_together",
     "make_splits",
     "name_visits",
@@ -173,18 +174,10 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
             missing, or a fold is empty.
     """
     path = Path(path)
-    if path.suffix.lower() in (".tsv", ".csv"):
-        pairs = [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)]
-        seed = 0
-    else:
-        pairs, seed = _from_json(path)
+    pairs, seed = _read(path)
     assignment: dict[str, int] = {}
     strata: dict[str, str] = {}
-    for subject, (fold, stratum) in pairs:
-        try:
-            number = int(fold)
-        except (TypeError, ValueError):
-            raise InputError(f"{path} puts {subject!r} into the fold {fold!r}; folds are the numbers from 0.") from None
+    for subject, number, stratum in pairs:
         if assignment.get(subject, number) != number:
             raise InputError(f"{path} has {subject} in two folds ({assignment[subject]} and {number}); keep one.")
         assignment[subject], strata[subject] = number, stratum
@@ -206,6 +199,15 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
     return Splits(tuple(cases), folds, assignment, strata, seed)
 
 
+def count_folds(path: Path | str) -> int:
+    """How many folds a file of folds has, whatever the cases.
+
+    Raises:
+        InputError: if the file can't be understood.
+    """
+    return max((number for _, number, _ in _read(Path(path))[0]), default=-1) + 1
+
+
 def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -> tuple[list[Case], list[Case]] | None:
     """Cases to train on and to test on, by a file of folds and the fold that is held out; None if neither is given.
 
@@ -215,6 +217,22 @@ def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -
     if (path is None) != (fold is None):
         raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
     return None if path is None else read_splits(path, cases).fold(fold)
+
+
+def _read(path: Path) -> tuple[list[tuple[str, int, str]], int]:
+    """Subjects with fold and stratum, and the seed."""
+    if path.suffix.lower() in (".tsv", ".csv"):
+        pairs = [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)]
+        seed = 0
+    else:
+        pairs, seed = _from_json(path)
+    found = []
+    for subject, (fold, stratum) in pairs:
+        try:
+            found.append((subject, int(fold), stratum))
+        except (TypeError, ValueError):
+            raise InputError(f"{path} puts {subject!r} into the fold {fold!r}; folds are the numbers from 0.") from None
+    return found, seed
 
 
 def _from_json(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:
