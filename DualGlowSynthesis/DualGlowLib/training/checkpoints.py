@@ -20,6 +20,7 @@ from ..bundle.bundle import MARK, has_mark, unsound_tensor
 from ..errors import InputError
 from ..files import write_whole
 from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
+from .distributed import laid_out
 
 __all__ = ["OLD", "Checkpoints", "optimizer_parts", "read_old", "restore_optimizer"]
 
@@ -151,8 +152,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, values: Mapping, tensors
         index, _, key = name.partition(".")
         like = parameters[int(index)]
         if key != "step" and tensor.shape == like.shape:
-            # In the layout of its parameter, so that sums are rounded as they would have been.
-            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+            tensor = laid_out(tensor, like)
         state[int(index)][key] = tensor
     fresh = optimizer.state_dict()["param_groups"]
     groups = [

@@ -34,6 +34,8 @@ class TrainingSettings:
             the model knows what to make of an unknown one.
         memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
             input of each layer's step, ``"invertible"`` the output of the flow alone.
+        sharding: in a run of several processes, ``"none"``: each has the whole model; ``"full"``: each has a part of
+            its weights, their gradients and moments, for a model that one device can't hold.
         checkpoint_every, validate_every: in steps.
         sampled_cases: cases kept out of which PETs are drawn at each validation, for PSNR, CRPS and pictures.
 
@@ -54,6 +56,7 @@ class TrainingSettings:
     image_share: float = bounded(0.4, 0, 1)
     covariate_dropout: float = bounded(0.2, 0, 1)
     memory: str = one_of("plain", "plain", "checkpoint", "invertible")
+    sharding: str = one_of("none", "none", "full")
     checkpoint_every: int = bounded(500, 1, 1e9)
     validate_every: int = bounded(500, 1, 1e9)
     sampled_cases: int = bounded(4, 0, 1e5)
