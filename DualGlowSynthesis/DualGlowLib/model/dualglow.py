@@ -228,7 +228,9 @@ class DualGlow(nn.Module):
             pet_log_prob = self._pet_log_prob(pet_latents, log_det + change, law)
         pet_bits = self._bits(pet_log_prob, channels)
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
-        loss = pet_bits + self.config.mri_weight * mri_bits + image_loss
+        # λ weighs log-densities; bits are those of a dimension, of which images of several channels have more.
+        share = self.config.mri_weight * self.config.channels[0] / channels
+        loss = pet_bits + share * mri_bits + image_loss
         targets = covariates if targets is None else targets
         found: dict[str, Tensor] = {}
         if self.discriminators is not None and not image_only:

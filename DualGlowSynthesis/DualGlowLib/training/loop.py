@@ -25,11 +25,13 @@ from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
 from .data import T1_SCALE, Cohort
 from .distributed import Ranks, local_part, one_number
-from .optim import AuthorsAdamax
+from .optim import build_optimizer, learning_rate
 from .pace import Pace, spoken
+from .precision import in_precision, joined_objective, precision_note
 from .samples import HeldOutSamples
-from .settings import TrainingSettings
+from .settings import TrainingSettings, steps_per_epoch
 from .status import HISTORY, LOCK, Interrupted
+from .stopping import Best
 
 __all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run", "has_run", "hold_run"]
 
@@ -41,7 +43,10 @@ _LOST = 25  # steps skipped in a row after which the weights themselves must be 
 _BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
 # Settings that a run may be resumed with others of:
-_FREE = {"checkpoint_every", "validate_every", "sampled_cases", "steps", "memory", "sharding"}
+_FREE = {
+    "accumulate", "checkpoint_every", "epochs", "memory", "patience", "precision", "sampled_cases", "sharding", "steps",
+    "validate_every",
+}  # fmt: skip
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
 
@@ -59,7 +64,8 @@ def check_run(folder: Path | str, resume: bool) -> None:
     has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
     is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
     history = folder / HISTORY
-    if foreign := Checkpoints(folder).foreign() or (None if is_saved else _foreign_history(history)):
+    tensors = Checkpoints(folder).foreign() or Checkpoints(folder, "best").foreign()
+    if foreign := tensors or (None if is_saved else _foreign_history(history)):
         raise InputError(
             f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
         )
@@ -191,6 +197,11 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
+        settings = settings.in_steps(len(train))
+        if settings.patience and not len(validation):
+            raise InputError(
+                "patience is set, but no case is kept out to watch; set validation above 0, or give folds."
+            )
         self.folder, self.config, self.settings, self.grid = Path(folder), config, settings, grid
         self.train_cases, self.validation_cases = train, validation
         self.device = torch.device(device)
@@ -209,9 +220,9 @@ class Trainer:
         self.seconds = 0.0
         self.bits: dict[str, float] = {}  # per dimension, at the last step
         self._checkpoints = Checkpoints(self.folder)
-        self.samples = HeldOutSamples(
-            self.folder, grid, validation, settings.sampled_cases, settings.seed, self.about, self.note
-        )
+        self.best = Best(self.folder)
+        count = settings.sampled_cases if config.dims == 3 else 0
+        self.samples = HeldOutSamples(self.folder, grid, validation, count, settings.seed, self.about, self.note)
         batch, cases = min(settings.batch, len(train)), len(train)
         if batch < self.ranks.count:
             raise InputError(
@@ -247,11 +258,8 @@ class Trainer:
         return found
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        if self.settings.optimizer == "authors":
-            return AuthorsAdamax(self.model.parameters(), lr=self.settings.learning_rate)
-        if self.settings.optimizer == "adamax":
-            return torch.optim.Adamax(self.model.parameters(), lr=self.settings.learning_rate)
-        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
+        per_epoch = steps_per_epoch(len(self.train_cases), self.settings.batch)
+        return build_optimizer(self.model, self.settings, per_epoch)
 
     # ---- one step
 
@@ -261,7 +269,7 @@ class Trainer:
     def _indices(self, step: int) -> list[int]:
         """Cases of a step: every epoch is one shuffle of the cohort."""
         count, batch = len(self.train_cases), min(self.settings.batch, len(self.train_cases))
-        per_epoch = count // batch
+        per_epoch = steps_per_epoch(count, batch)
         order = torch.randperm(count, generator=self._generator(step // per_epoch, 0))
         start = step % per_epoch * batch
         return order[start : start + batch].tolist()
@@ -270,16 +278,11 @@ class Trainer:
         self, cohort: Cohort, indices: list[int], step: int, augment: bool, rows: slice = slice(None)
     ) -> tuple[torch.Tensor, ...]:
         """PETs, MRIs and covariates of those rows of a batch, with what is drawn for the whole batch."""
+        augment = augment and self.settings.augment
         batch = cohort.batch(indices, self._generator(step, 1) if augment else None, rows)
         pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (len(indices), rows))
         covariates = encode_covariates(self.config.covariates, batch.covariates)
         return pet.to(self.device), mri.to(self.device), covariates.to(self.device)
-
-    def _learning_rate(self, step: int) -> float:
-        settings = self.settings
-        rise = min(1.0, (step - self.since + 1) / max(1, settings.warmup))
-        done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
-        return settings.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     def _gradients(self, joint: bool) -> Objective:
         """The objective of this process's cases of the present step, and the whole batch's gradients at the weights."""
@@ -292,15 +295,22 @@ class Trainer:
             self.config.covariates, known, self.settings.covariate_dropout, self._generator(self.step, 4),
             (len(indices), rows),
         )  # fmt: skip
-        objective = self._objective(pet, mri, visible, known, self.step / self.settings.steps, not joint)
         self.optimizer.zero_grad(set_to_none=True)
-        # The processes' gradients are averaged: each counts by its share of the cases.
-        (objective.loss.mean() * (len(pet) * self.ranks.count / len(indices))).backward()
-        return objective
+        pieces, found = min(self.settings.accumulate, len(indices) // self.ranks.count), []
+        for piece in torch.arange(len(pet)).tensor_split(pieces):
+            place = slice(int(piece[0]), int(piece[-1]) + 1)
+            with in_precision(self.settings.precision, self.device):
+                objective = self._objective(
+                    pet[place], mri[place], visible[place], known[place], self.step / self.settings.steps, not joint
+                )
+            # The processes' gradients are averaged: each counts by its share of the cases.
+            (objective.loss.mean() * (len(piece) * self.ranks.count / len(indices))).backward()
+            found.append(objective)
+        return joined_objective(found)
 
     def _take_step(self) -> dict:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step)
+            group["lr"] = learning_rate(self.settings, self.step, self.since)
         objective = self._gradients(self.joint)
         share = len(objective.loss) / len(self._indices(self.step))
         numbers = self.ranks.total({key: value.mean() * share for key, value in _parts(objective).items()})
@@ -341,7 +351,8 @@ class Trainer:
         pet, mri, covariates = self.ranks.together(
             lambda: self._tensors(self.validation_cases, indices, indices[0], augment=False, rows=some)
         )
-        objective = self._averaged(pet, mri, covariates, None, 1.0, not self.joint)
+        with in_precision(self.settings.precision, self.device):
+            objective = self._averaged(pet, mri, covariates, None, 1.0, not self.joint)
         return self.ranks.total({key: value.sum() * (some == rows) for key, value in _parts(objective).items()})
 
     @property
@@ -412,7 +423,7 @@ class Trainer:
 
     def _train(self) -> None:
         last = time.monotonic()
-        while self.step < self.settings.steps:
+        while self.step < self.settings.steps and not self._is_patience_over():
             if self.ranks.any(self.stop()):
                 self.save()
                 text = f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume."
@@ -434,11 +445,30 @@ class Trainer:
             if due and len(self.validation_cases):
                 event.update(self.validate())
                 event.update(self._sampled())
+                event.update(self._compare_with_best(event["validation_loss"]))
             self.bits = _bits(event)
             self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
             if self.step % self.settings.checkpoint_every == 0:
                 self.save()
         self.save()
+        if self.step < self.settings.steps:
+            self.note(
+                f"The run ends at step {self.step}: in {self.best.waited} validations the held-out loss was never "
+                f"below that of step {self.best.step}, whose model is bundled."
+            )
+
+    def _compare_with_best(self, loss: float) -> dict:
+        """Keep the averaged weights if the held-out loss has never been lower; what the history says of that."""
+        if not (self.settings.patience and self.joint):
+            return {}
+        if self.best.see(loss):
+            tensors = self.ranks.whole(self.average.model.state_dict())
+            self.ranks.first(lambda: self.best.write(self.step, tensors))
+            self.best.step = self.step
+        return {"best_step": self.best.step}
+
+    def _is_patience_over(self) -> bool:
+        return 0 < self.settings.patience <= self.best.waited
 
     def advance(self) -> dict:
         """Take the next step."""
@@ -460,6 +490,8 @@ class Trainer:
 
     def begin(self, resume: bool = False) -> None:
         """Set the model from the first cases, or as the run's last checkpoint has it."""
+        if words := precision_note(self.settings.precision, self.device):
+            self.note(words)
         if self.ranks.first(lambda: self._has_checkpoint(resume)):
             self._load()
             return
@@ -536,6 +568,7 @@ class Trainer:
         )
         if self.ranks.first(lambda: self._write(optimizer, tensors)):
             self._checkpoints.last = self.step
+            self.best.saved()
 
     def _write(self, optimizer: dict, tensors: dict[str, torch.Tensor]) -> bool:
         """Write this checkpoint; gives whether it is of use."""
@@ -553,6 +586,7 @@ class Trainer:
             "optimizer": optimizer,
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
+            "best": self.best.to_dict() if self.best.step else None,
         }
         try:
             with (self.folder / HISTORY).open("ab") as file:
@@ -583,6 +617,7 @@ class Trainer:
         for name in _COUNTERS:
             setattr(self, name, values[name])
         self.usual = math.inf if values["usual"] is None else values["usual"]
+        self.best.restore(values.get("best"))
         reached, last = self.ranks.first(self._cut_history)
         self.bits = values["bits"] if "bits" in values else _bits(last)
         if from_old:
@@ -606,7 +641,8 @@ class Trainer:
         if ModelConfig.from_dict(values["config"]) != self.config:
             raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
         mine = self.settings.to_dict()
-        changed = {key for key, value in values["settings"].items() if value != mine.get(key)} - _FREE
+        theirs = {**TrainingSettings().to_dict(), **values["settings"]}  # what was no setting yet was as by default
+        changed = {key for key, value in theirs.items() if value != mine.get(key)} - _FREE
         if changed:
             raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         into.update(tensors)
@@ -633,11 +669,15 @@ class Trainer:
         model = self.average.model
         if self._is_sharded:
             model = self._in_one_piece(model).eval().requires_grad_(False)
+        weights = self.best.read(self.note) if self.settings.patience and self.ranks.is_first else {}
+        if weights := self.ranks.tensors(weights):
+            model.load_state_dict(weights)
         cases = self.train_cases.cases
         training = {
             "cases": len(cases),
             "subjects": len({case.subject for case in cases}),
             "steps": self.step,
+            **({"best_step": self.best.step} if weights else {}),
             "batch": self.settings.batch,
             "seconds": round(self.seconds),
             "device": self.device.type,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ..errors import InputError
 from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, preset
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
+from .checkpoints import OLD, Checkpoints, read_old
 from .data import Cohort, split_subjects
 from .distributed import Ranks
 from .loop import Interrupted, Trainer, begin_run, check_free, check_run, has_run, hold_run
@@ -98,13 +100,20 @@ class Prospect:
         return sorted([*self.sides[0], *self.sides[1]], key=lambda case: case.name)
 
 
-def prospect(plan: Plan) -> Prospect:
+def prospect(plan: Plan, begun: TrainingSettings | None = None) -> Prospect:
     """Look at all that can be wrong with settings, tables and folds; reads the first scan's header alone.
+
+    Args:
+        plan: what to train.
+        begun: settings that a run began with which is to go on; they hold where the plan doesn't say otherwise.
 
     Raises:
         InputError: if anything given can't be used.
     """
-    settings, rest = TrainingSettings.read(plan.settings_file) if plan.settings_file else (TrainingSettings(), {})
+    if plan.settings_file:
+        settings, rest = TrainingSettings.read(plan.settings_file, begun)
+    else:
+        settings, rest = begun or TrainingSettings.of_preset(plan.preset), {}
     settings = settings.updated(dict(plan.changes), "command line")
     asked = None if plan.grid is None else grid_named(plan.grid)
     found = read_cases(plan.cases, plan.layout)
@@ -114,7 +123,19 @@ def prospect(plan: Plan) -> Prospect:
     sides = _sides(plan, found, settings)
     check_groups(plan.groups, found)
     _fitted(config, found, plan)
-    return Prospect(settings, config, grid, lies_on, sides)
+    return Prospect(settings.in_steps(len(sides[0])), config, grid, lies_on, sides)
+
+
+def begun_settings(folder: Path | str) -> TrainingSettings | None:
+    """The settings that the run in a folder began with, as its last checkpoint states them; None if there is none."""
+    found = Checkpoints(Path(folder)).begun_with()
+    if not found and (old := Path(folder) / OLD).is_file():
+        with suppress(InputError):
+            found = read_old(old)[0]["settings"]
+    try:
+        return TrainingSettings(**found) if found else None
+    except TypeError:  # of a newer DualGlow; the loop says so
+        return None
 
 
 def train(
@@ -160,7 +181,8 @@ def train(
     resume = ranks.first(lambda: resume or (ranks.is_restarted and has_run(plan.folder)))
     ranks.first(lambda: check_run(plan.folder, resume))
     ranks.first(lambda: check_free(plan.folder))
-    ahead = ranks.together(lambda: prospect(plan))
+    begun = ranks.first(lambda: begun_settings(plan.folder)) if resume else None
+    ahead = ranks.together(lambda: prospect(plan, begun))
     _check_preparation(plan, ahead)
     with (
         ranks.holding(lambda: hold_run(plan.folder)),
