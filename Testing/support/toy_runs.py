@@ -24,6 +24,7 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.cases.case import Case
 from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.distributed import Ranks
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.volumes.grid import Grid
@@ -41,7 +42,7 @@ def toy_cases(count: int, seed: int = 0) -> Cohort:
     return Cohort(t1.half(), pet.half(), cases, 1.5)
 
 
-def toy_trainer(folder: Path, **settings: object) -> Trainer:
+def toy_trainer(folder: Path, ranks: Ranks | None = None, **settings: object) -> Trainer:
     """A run in ``folder / "run"`` that begins with the image law alone and saves after every step."""
     usual = {"steps": STEPS, "warmup": 2, "batch": 2, "initialize_with": 4, "checkpoint_every": 1, "validate_every": 2}
     chosen = replace(TrainingSettings(), **{**usual, **settings})
@@ -54,7 +55,7 @@ def toy_trainer(folder: Path, **settings: object) -> Trainer:
         link=replace(config.link, widths=(8,), context=(2,)),
     )
     grid = Grid("toy", (8, 8, 1), (10.0, 10.0, 10.0))
-    return Trainer(folder / "run", config, chosen, grid, toy_cases(6), toy_cases(2, seed=1))
+    return Trainer(folder / "run", config, chosen, grid, toy_cases(6), toy_cases(2, seed=1), ranks=ranks)
 
 
 def content(run: Path) -> dict[str, str]:

@@ -52,6 +52,9 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
     spacing = "×".join(f"{side:g}" for side in grid.spacing)
     place = f"voxels of {spacing} mm, MNI152" if config.dims == 3 else "pixels"
     task = f"T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, {bundle.preparation.reference} = 1)"
+    best = (
+        f"; the weights of step {training['best_step']}, the best on cases kept out" if "best_step" in training else ""
+    )
     lines = [
         *_header(bundle, licence or str(training.get("licence", "")), dict(scores or {})),
         f"# {bundle.name}",
@@ -69,7 +72,7 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
         f"| covariates | {'; '.join(covariates) + '; each may be unknown' if covariates else 'none'} |",
         f"| trained on | {training.get('cases', 0)} cases of {training.get('subjects', 0)} subjects |",
         f"| training | {training.get('steps', 0)} steps of {training.get('batch', 0)} cases, "
-        f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')} |",
+        f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')}{best} |",
     ]
     if covariates and config.link.conditioning == "paper":
         lines.append("| conditioning | eq. 16–17: the covariates give the PET's top level, in place of the MRI's |")

@@ -92,15 +92,22 @@ class Cohort:
         mean = total / (2 * len(sound))
         return mean, (squares / (2 * len(sound)) - mean.square()).clamp_min(0).sqrt()
 
-    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None) -> Batch:
+    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None, rows: slice = slice(None)) -> Batch:
         """The given cases; with a generator, each flipped at random and its T1's intensities changed a little.
 
         A flip is exact: grids are symmetric about the midline, and no law that we model prefers a side.
+
+        Args:
+            indices: of the cases.
+            augment: source of what is random; None to leave the cases as they are.
+            rows: those of the cases that are wanted, as they would be among the others.
         """
+        draws = None if augment is None else torch.rand(3, len(indices), generator=augment)[:, rows]
+        indices = list(indices)[rows]
         index = torch.as_tensor(indices, dtype=torch.long)
         t1, pet = self.t1[index].float(), self.pet[index].float()
-        if augment is not None:
-            flip, gain, gamma = torch.rand(3, len(index), generator=augment)
+        if draws is not None:
+            flip, gain, gamma = draws
             for i in range(len(index)):
                 if flip[i] < 0.5:
                     t1[i], pet[i] = t1[i].flip(1), pet[i].flip(1)
