@@ -108,8 +108,8 @@ class RunPanel:
         for widget in (ui.numbersLabel, ui.curvesButton, ui.curveBox):
             widget.visible = hasCurves
         titles = (
-            *(_("PET (NLL), bits per dimension"), _("MRI, bits per dimension"), _("loss")),
-            *(_("PSNR of the mean, dB"), _("CRPS, SUVR"), _("norm of the gradient")),
+            *(_("PET NLL (bits/dim)"), _("MRI NLL (bits/dim)"), _("loss")),
+            *(_("PSNR (dB)"), _("CRPS (SUVR)"), _("gradient norm")),
         )
         found = self._history.curves if hasCurves else {}
         self._curve.fill([one for one in zip(titles, _CURVES, strict=True) if set(one[1]) & set(found)])

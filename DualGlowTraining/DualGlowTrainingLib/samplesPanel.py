@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import qt
 import slicer
@@ -18,7 +19,7 @@ __all__ = ["SamplesPanel"]
 
 SAMPLES = "samples"  # of a run's folder
 _PICTURE = re.compile(r"step-(\d+)\.png")
-_WIDTH = 320  # px
+_WIDTH = 300  # px
 _KINDS = ("T1w", "pet", "mean", "sample")
 _SYNTHETIC = ("mean", "sample")
 _COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLPETProceduralColorNodePET-Heat", "vtkMRMLColorTableNodeGrey")
@@ -35,6 +36,7 @@ class SamplesPanel:
         self._kind = Chooser(ui.viewsBox, lambda _kind: self._onKind())
         self._kind.fill([*titles, (_("sample"), "sample")])
         ui.enlargeButton.connect("clicked(bool)", self._onEnlarge)
+        ui.samplesBox.visible = False
 
     def follow(self, run: Path | None) -> None:
         """From now on, show the samples of the run in this folder."""
@@ -100,11 +102,8 @@ class SamplesPanel:
 
     def _update(self, images: dict) -> None:
         """The nodes that there are get the new voxels."""
-        import numpy as np
-
-        isFirst, run = not self._nodes, self._folder.parent.name
-        high = max(float(np.percentile(images["pet"][0], 99.5)), 0.1)
-        for kind, (data, affine, about) in images.items():
+        isFirst, run, high = not self._nodes, self._folder.parent.name, images["pet"].highest
+        for kind, (data, affine, about, _highest) in images.items():
             node = self._nodes.get(kind) or _hiddenVolume(f"{run}: {kind}")
             self._nodes[kind] = node
             with slicer.util.NodeModify(node):
@@ -175,15 +174,24 @@ class SamplesPanel:
         self._kind.show("")
 
 
-def _image(folder: Path, kind: str) -> tuple:
-    """Voxels, affine and sidecar of an image."""
+class _Image(NamedTuple):
+    """voxels, affine and sidecar; highest: value that few of its voxels are above, where a PET's colours end."""
+
+    voxels: Any
+    affine: Any
+    about: dict
+    highest: float
+
+
+def _image(folder: Path, kind: str) -> _Image:
     import nibabel
     import numpy as np
 
     image = nibabel.load(folder / f"latest_{kind}.nii.gz")
     about = folder / f"latest_{kind}.json"
     said = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
-    return np.asarray(image.dataobj, np.float32), image.affine, said
+    voxels = np.asarray(image.dataobj, np.float32)
+    return _Image(voxels, image.affine, said, max(float(np.percentile(voxels, 99.5)), 0.1))
 
 
 def _hiddenVolume(name: str):

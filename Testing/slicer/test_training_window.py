@@ -8,8 +8,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -18,9 +20,12 @@ import pytest
 from PIL import Image
 from PySide6.QtWidgets import QLabel, QPushButton
 
+from adni_download import make_download
 from host import gestures, views
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, TRAINING, host, slicer
+from places import TRAIN
+from raw_cohort import make_cohort
 from screenshots import grab
 from tiny_training import make_simulated, write_settings
 
@@ -73,6 +78,10 @@ def ended(run: Path):
         subprocess._cleanup()
 
 
+def make_bids(folder: Path) -> Path:
+    return make_cohort(folder, ["sub-1", "sub-2"])
+
+
 def wait(until) -> None:
     assert host.pump(until=until, timeout=PATIENCE)
 
@@ -80,6 +89,20 @@ def wait(until) -> None:
 def choose(widget, cases: Path, run: Path, settings: Path) -> None:
     widget.ui.casesPath.currentPath, widget.ui.outputPath.currentPath = str(cases), str(run)
     widget.ui.settingsPath.currentPath = str(settings)
+
+
+def in_plain_python(cases: Path, run: Path, options: list[str]) -> Path:
+    """The same training by the script, as on a server."""
+    words = [sys.executable, str(TRAIN), str(cases), "--output", str(run), *options]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def losses(run: Path) -> list[dict]:
+    """All numbers of all steps, but for the time."""
+    steps = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in step.items() if name != "seconds"} for step in steps]
 
 
 def refused(widget, button, monkeypatch) -> str:
@@ -111,6 +134,9 @@ def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Pa
             assert not ui.startButton.enabled
             wait(lambda: widget.window.run.status.step >= 5)
             wait(lambda: "PET" in ui.numbersLabel.text and "held-out" in ui.numbersLabel.text)
+            wait(lambda: ui.samplesLabel.text.startswith("Held-out cases at step "))
+            titles = [ui.curveBox.itemText(index) for index in range(ui.curveBox.count)]
+            assert {"PET NLL (bits/dim)", "PSNR (dB)", "CRPS (SUVR)"} <= set(titles)
             assert f"step {widget.window.run.status.step} of {STEPS}" in ui.runLabel.text
             gestures.click(ui.curvesButton)
         pid = read_status(run).holder.pid
@@ -151,6 +177,7 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         assert ui.runLabel.text == "Done: 4 steps."
         assert not ui.startButton.enabled
         assert "another output folder" in ui.startButton.toolTip
+        assert losses(run) == losses(in_plain_python(cases, tmp_path / "plain", widget.window.plan.options()))
         widget.window.run.export(str(tmp_path / "model.zip"))
         wait(lambda: "SHA-256" in ui.exportLabel.text)
         assert hashlib.sha256((tmp_path / "model.zip").read_bytes()).hexdigest() in ui.exportLabel.text
@@ -170,6 +197,32 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         from DualGlowSynthesisLib.models import models
 
         models._store(models._FOLDERS, [])
+
+
+@pytest.mark.parametrize("make", [make_download, make_bids])
+def test_scans_as_they_come_are_prepared_and_trained(make: Callable, tmp_path: Path) -> None:
+    """With the real preparation; its pictures are those of the cases that Check then lists."""
+    folder, run = make(tmp_path / "scans"), tmp_path / "run"
+    settings = write_settings(tmp_path / "settings.json", steps=2, batch=1)
+    with ended(run), opened() as widget:
+        ui = widget.ui
+        choose(widget, folder, run, settings)
+        gestures.choose(ui.gridBox, "small")
+        gestures.click(ui.checkCasesButton)
+        wait(lambda: "2 of" in ui.foundLabel.text)
+        ui.casesTable.selectRow(0)
+        assert "There are no pictures" in ui.caseText.text
+        gestures.click(ui.startButton)
+        wait(lambda: "Preparing the cases: " in ui.runLabel.text)
+        wait(lambda: widget.window.run.status.state in ("done", "failed"))
+        assert ui.runLabel.text == "Done: 2 steps."
+        (prepared,) = (path.parent for path in tmp_path.glob("*/manifest.json"))
+        ui.casesPath.currentPath = str(prepared)
+        gestures.click(ui.checkCasesButton)
+        wait(lambda: "2 of 2" in ui.foundLabel.text)
+        ui.casesTable.selectRow(0)
+        assert not unwrap(ui.petPicture).isHidden()
+    assert losses(run)[-1]["step"] == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- folds
