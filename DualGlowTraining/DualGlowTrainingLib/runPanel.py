@@ -290,6 +290,8 @@ class RunPanel:
             self._drawCurves()
         hadStarted = self._started is not None
         self._seeEnd()
+        if before[1].state == "preparing" != self.status.state:
+            self._window.cases.lookAgain()
         if hasNews or (self._statuses, self.status) != before or hadStarted:
             self._window.onChoices()
 
