@@ -38,6 +38,11 @@ class SamplesPanel:
         ui.enlargeButton.connect("clicked(bool)", self._onEnlarge)
         ui.samplesBox.visible = False
 
+    @property
+    def isShown(self) -> bool:
+        """Whether one of the images is in the slice views."""
+        return bool(self._nodes)
+
     def follow(self, run: Path | None) -> None:
         """From now on, show the samples of the run in this folder."""
         self.close()

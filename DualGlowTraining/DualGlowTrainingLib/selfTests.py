@@ -25,7 +25,7 @@ _SETTINGS = {
 
 
 def trainFromTheWindow() -> None:
-    """Simulate a few cases, check them, train a tiny model, and have it at the end."""
+    """Simulate a few cases, check them, train a tiny model, see its samples, and have it at the end."""
     missing = dependencies.missingPackages()
     if missing:
         raise unittest.SkipTest(dependencies.missingText(missing))
@@ -53,6 +53,12 @@ def trainFromTheWindow() -> None:
             assert window.run.status.state == "done", ui.runLabel.text
             assert Path(run, "bundle", "config.json").is_file()
             assert ui.useButton.enabled
+            _wait(lambda: ui.samplesLabel.text)
+            nodes = slicer.mrmlScene.GetNumberOfNodes()
+            ui.viewsBox.currentIndex = ui.viewsBox.count - 1
+            _wait(lambda: window.run.samples.isShown)
+            ui.viewsBox.currentIndex = 0
+            assert slicer.mrmlScene.GetNumberOfNodes() == nodes
             assert read_status(run).holder is None
         finally:
             ui.casesPath.currentPath, ui.outputPath.currentPath, ui.settingsPath.currentPath = before
