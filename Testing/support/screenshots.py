@@ -148,7 +148,7 @@ def training_pictures(folder: Path) -> list[Path]:
         widget = module.open()
         ui, window = widget.ui, widget.window
         sections = ui.casesCollapsibleButton, ui.trainingCollapsibleButton, ui.runCollapsibleButton
-        settings = {"steps": 4000, "validate_every": 40, "image_share": 0.02}
+        settings = {"steps": 4000, "validate_every": 20, "image_share": 0.005}
 
         def step(until: Callable[[], object]) -> None:
             if not host.pump(until, WAIT) or host.slot_errors:
@@ -161,7 +161,7 @@ def training_pictures(folder: Path) -> list[Path]:
             gestures.click(ui.estimateButton)
             step(lambda: window.cases.report and ui.estimateButton.text == "Estimate")
             gestures.click(ui.startButton)
-            step(lambda: window.run.status.step > 160)
+            step(lambda: window.run.status.step > 60)
             gestures.choose(ui.viewsBox, "mean")
             step(lambda: window.run.samples.isShown)
             ui.casesTable.selectRow(1)
