@@ -13,6 +13,7 @@ to try again, since a user must mend something or asked it to stop.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -190,9 +191,11 @@ class Ranks:
         if sharded:
             self._shard(inner, in_levels)
         else:
-            inner = nn.parallel.DistributedDataParallel(
-                inner, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+                inner = nn.parallel.DistributedDataParallel(
+                    inner, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
         return lambda *arguments: Objective(**inner(*arguments))
 
     def _shard(self, inner: _AsTensors, in_levels: bool) -> None:
@@ -283,6 +286,9 @@ def joined() -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=_WAITING)
     ranks = Ranks(rank, count, job, attempt)
+    # Small gradients that lie otherwise in memory than their weights are copied, and nobody writes into latents.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     try:
         with ranks.telling():
             yield ranks
