@@ -172,7 +172,7 @@ class Ranks:
 
     # ---- the model
 
-    def spread(self, model: DualGlow, sharded: bool, in_levels: bool = False) -> Callable[..., Objective]:
+    def spread(self, model: DualGlow, sharded: bool, by_flow: bool = False) -> Callable[..., Objective]:
         """What to call in the model's place, so that the gradients are averaged over the processes.
 
         A copy of the model in each process (DDP), whose gradients are averaged while they are computed. Not all
@@ -180,7 +180,7 @@ class Ranks:
         averages nothing in the first backward pass after a change, and says nothing.
 
         Or ``sharded`` (FSDP2): each process keeps a part of each weight, its gradient and all that the optimiser knows
-        of it. The weights of a flow's step are gathered while it is computed; those of a whole flow with ``in_levels``,
+        of it. The weights of a flow's step are gathered while it is computed; those of a whole flow with ``by_flow``,
         for the backward pass of the memory mode ``invertible``, which doesn't go through the modules. The model's
         parameters are others afterwards. What reads them sees this process's part (``local_part``, ``one_number``), and
         what writes them from data, as ``initialize`` does, is lost: it has to be done before.
@@ -189,7 +189,7 @@ class Ranks:
             return model
         inner = _AsTensors(model)
         if sharded:
-            self._shard(inner, in_levels)
+            self._shard(inner, by_flow)
         else:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -198,7 +198,7 @@ class Ranks:
                 )
         return lambda *arguments: Objective(**inner(*arguments))
 
-    def _shard(self, inner: _AsTensors, in_levels: bool) -> None:
+    def _shard(self, inner: _AsTensors, by_flow: bool) -> None:
         try:
             from torch.distributed.fsdp import fully_shard
         except ImportError:
@@ -207,7 +207,7 @@ class Ranks:
         device = next(model.parameters()).device.type
         mesh = dist.init_device_mesh(device, (self.count,))
         flows = [model.mri_flow, model.pet_flow]
-        units = flows if in_levels else [step for flow in flows for steps in flow.levels for step in steps]
+        units = flows if by_flow else [step for flow in flows for steps in flow.levels for step in steps]
         for unit in [*units, inner]:
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
 
