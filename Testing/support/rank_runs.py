@@ -25,8 +25,8 @@ from toy_runs import toy_cases, toy_trainer
 
 __all__ = ["RUNS", "SHARDED", "STOPPED", "resume", "run_all", "stop_at"]
 
-STOPPED = 3  # the step at which some are stopped
-_USUAL = {"batch": 3, "steps": 5, "learning_rate": 2e-3, "checkpoint_every": 100, "validate_every": 3}
+STOPPED = 2  # the step at which some are stopped
+_USUAL = {"batch": 3, "steps": 4, "learning_rate": 2e-3, "checkpoint_every": 100, "validate_every": 3}
 RUNS = {
     # Batches of 3, which two processes can't halve; image-only steps, then joint ones.
     "plain": {},

@@ -152,7 +152,6 @@ def test_the_program_trains_in_two_processes_as_in_one_also_when_one_is_killed(
                 if steps == [1, 2, 3]:
                     os.kill(json.loads((run / LOCK).read_text())["pid"], signal.SIGKILL)
         assert process.wait() == 0
-    assert len(steps) > 6  # some were done again
     assert steps[-2:] == [5, 6]
     assert kinds.count("done") == 1
     assert furthest(tmp_path / "one", run) < CLOSE
