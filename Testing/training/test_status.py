@@ -185,6 +185,7 @@ def test_a_status_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
             "1",
             "--memory",
             "checkpoint",
+            "--tensorboard",
         ],
         ["--config", "x.json", "--layout", "bids", "--splits", "s.json", "--fold", "1", "--device", "cpu"],
         [
@@ -208,7 +209,8 @@ def test_the_arguments_of_a_run_make_the_same_run(options: list[str], tmp_path: 
     preparation = Preparation(
         *(given[name] for name in ("bias", "deformable", "reference", "resolution", "pet_window"))
     )
-    changes = {name: given[name] for name in ("steps", "seed", "batch", "memory") if given[name] is not None}
+    names = ("steps", "seed", "batch", "memory", "tensorboard")
+    changes = {name: given[name] for name in names if given[name] is not None}
     files = [given[name] for name in ("preset", "config")]
     plan = Plan("cases", "run", *files, changes, *(given[n] for n in ("grid", "layout", "splits", "fold")))
     again = _again(replace(plan, preparation=preparation, jobs=given["jobs"]), given["device"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands", "train"]
 
-_SETTINGS = ("steps", "seed", "batch", "memory", "sharding")
+_SETTINGS = ("steps", "seed", "batch", "memory", "sharding", "tensorboard")
 """Options that stand for settings of the same name."""
 
 
@@ -45,6 +45,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--memory", help=text)
     text = "none or full: with torchrun, each process has the whole model or a part (default: as the settings say)"
     command.add_argument("--sharding", help=text)
+    text = "also write event files for TensorBoard, into RUN/tensorboard (needs the Python package tensorboard)"
+    command.add_argument("--tensorboard", action="store_true", default=None, help=text)
     text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
     command.add_argument("--estimate", action="store_true", help=text)
     text = "print all settings of the run as JSON that --config takes, and don't begin"
@@ -161,7 +163,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "layout": plan.layout,
         "splits": plan.splits and Path(plan.splits).resolve(),
         "fold": plan.fold,
-        **{name: plan.changes.get(name) for name in _SETTINGS},
+        **{name: plan.changes.get(name) for name in _SETTINGS if name != "tensorboard"},
         "groups": as_texts(plan.groups) or None,
         "device": device,
         "reference": None if chosen.reference == usual.reference else chosen.reference,
@@ -170,6 +172,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "jobs": plan.jobs,
     }
     flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
+    flags += ["--tensorboard"] if plan.changes.get("tensorboard") else []
     words = [str(Path(plan.cases).resolve())]
     for name, value in options.items():
         values = value if isinstance(value, tuple) else () if value is None else (value,)

@@ -23,12 +23,14 @@ from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
-from .data import T1_SCALE, Cohort
+from .data import T1_SCALE, Batch, Cohort, step_generator
 from .distributed import Ranks, local_part, one_number
+from .loading.feed import Feed
+from .monitoring.logs import TABLE, Logs, is_table
+from .monitoring.samples import HeldOutSamples
 from .optim import build_optimizer, learning_rate
 from .pace import Pace, spoken
 from .precision import in_precision, joined_objective, precision_note
-from .samples import HeldOutSamples
 from .settings import TrainingSettings, steps_per_epoch
 from .status import HISTORY, LOCK, Interrupted
 from .stopping import Best
@@ -44,8 +46,8 @@ _BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
 # Settings that a run may be resumed with others of:
 _FREE = {
-    "accumulate", "checkpoint_every", "epochs", "memory", "patience", "precision", "sampled_cases", "sharding", "steps",
-    "validate_every",
+    "accumulate", "checkpoint_every", "data", "epochs", "memory", "patience", "precision", "sampled_cases", "sharding",
+    "steps", "tensorboard", "validate_every", "workers",
 }  # fmt: skip
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
@@ -65,7 +67,8 @@ def check_run(folder: Path | str, resume: bool) -> None:
     is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
     history = folder / HISTORY
     tensors = Checkpoints(folder).foreign() or Checkpoints(folder, "best").foreign()
-    if foreign := tensors or (None if is_saved else _foreign_history(history)):
+    table = folder / TABLE if (folder / TABLE).is_file() and not is_table(folder / TABLE) else None
+    if foreign := tensors or table or (None if is_saved else _foreign_history(history)):
         raise InputError(
             f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
         )
@@ -222,19 +225,25 @@ class Trainer:
         self._checkpoints = Checkpoints(self.folder)
         self.best = Best(self.folder)
         count = settings.sampled_cases if config.dims == 3 else 0
-        self.samples = HeldOutSamples(self.folder, grid, validation, count, settings.seed, self.about, self.note)
+        self.samples = HeldOutSamples(self.folder, grid, validation, count, settings.seed, self.about, self._say)
+        self.logs = Logs(self.folder, self._say, settings.tensorboard)
         batch, cases = min(settings.batch, len(train)), len(train)
         if batch < self.ranks.count:
             raise InputError(
                 f"{self.ranks.count} processes can't share a batch of {batch} ({cases} cases to train on); start "
                 "fewer, or set batch to as many."
             )
+        self._batch = batch
+        self.feed = Feed(train, settings, self.ranks.share(batch), self.device, self._say)
         self._is_sharded = settings.sharding == "full" and self.ranks.count > 1
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
         set_memory(self.model, settings.memory)
         self.average = _Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
+
+    def _say(self, sentence: str) -> None:
+        self.note(sentence)
 
     def _placed(self, model: DualGlow) -> DualGlow:
         # oneDNN has a layout of its own, into which it brings plain weights at half the cost of others. What is
@@ -264,39 +273,30 @@ class Trainer:
     # ---- one step
 
     def _generator(self, step: int, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) * 16 + stream)
-
-    def _indices(self, step: int) -> list[int]:
-        """Cases of a step: every epoch is one shuffle of the cohort."""
-        count, batch = len(self.train_cases), min(self.settings.batch, len(self.train_cases))
-        per_epoch = steps_per_epoch(count, batch)
-        order = torch.randperm(count, generator=self._generator(step // per_epoch, 0))
-        start = step % per_epoch * batch
-        return order[start : start + batch].tolist()
+        return step_generator(self.settings.seed, step, stream)
 
     def _tensors(
-        self, cohort: Cohort, indices: list[int], step: int, augment: bool, rows: slice = slice(None)
-    ) -> tuple[torch.Tensor, ...]:
-        """PETs, MRIs and covariates of those rows of a batch, with what is drawn for the whole batch."""
-        augment = augment and self.settings.augment
-        batch = cohort.batch(indices, self._generator(step, 1) if augment else None, rows)
-        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (len(indices), rows))
+        self, batch: Batch, count: int, step: int, rows: slice = slice(None)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """PETs, MRIs and covariates of a batch, which has those rows of ``count`` cases that noise is drawn for."""
+        for sentence in batch.notes:
+            self.note(sentence)
+        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (count, rows))
         covariates = encode_covariates(self.config.covariates, batch.covariates)
-        return pet.to(self.device), mri.to(self.device), covariates.to(self.device)
+        return tuple(tensor.to(self.device, non_blocking=True) for tensor in (pet, mri, covariates))
 
     def _gradients(self, joint: bool) -> Objective:
         """The objective of this process's cases of the present step, and the whole batch's gradients at the weights."""
-        indices = self._indices(self.step)
-        rows = self.ranks.share(len(indices))
-        pet, mri, known = self.ranks.together(
-            lambda: self._tensors(self.train_cases, indices, self.step, augment=True, rows=rows)
-        )
+        count = self._batch
+        rows = self.ranks.share(count)
+        batch = self.ranks.together(lambda: self.feed.batch(self.step))
+        pet, mri, known = self._tensors(batch, count, self.step, rows)
         visible = hide_covariates(
             self.config.covariates, known, self.settings.covariate_dropout, self._generator(self.step, 4),
-            (len(indices), rows),
+            (count, rows),
         )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
-        pieces, found = min(self.settings.accumulate, len(indices) // self.ranks.count), []
+        pieces, found = min(self.settings.accumulate, count // self.ranks.count), []
         for piece in torch.arange(len(pet)).tensor_split(pieces):
             place = slice(int(piece[0]), int(piece[-1]) + 1)
             with in_precision(self.settings.precision, self.device):
@@ -304,7 +304,7 @@ class Trainer:
                     pet[place], mri[place], visible[place], known[place], self.step / self.settings.steps, not joint
                 )
             # The processes' gradients are averaged: each counts by its share of the cases.
-            (objective.loss.mean() * (len(piece) * self.ranks.count / len(indices))).backward()
+            (objective.loss.mean() * (len(piece) * self.ranks.count / count)).backward()
             found.append(objective)
         return joined_objective(found)
 
@@ -312,7 +312,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, self.step, self.since)
         objective = self._gradients(self.joint)
-        share = len(objective.loss) / len(self._indices(self.step))
+        share = len(objective.loss) / self._batch
         numbers = self.ranks.total({key: value.mean() * share for key, value in _parts(objective).items()})
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
@@ -348,9 +348,8 @@ class Trainer:
         rows = self.ranks.share(len(indices))
         # Who has none of the cases computes one for nothing: divided weights are gathered by all processes together.
         some = rows if rows.start < rows.stop else slice(1)
-        pet, mri, covariates = self.ranks.together(
-            lambda: self._tensors(self.validation_cases, indices, indices[0], augment=False, rows=some)
-        )
+        batch = self.ranks.together(lambda: self.validation_cases.batch(indices, None, some))
+        pet, mri, covariates = self._tensors(batch, len(indices), indices[0], some)
         with in_precision(self.settings.precision, self.device):
             objective = self._averaged(pet, mri, covariates, None, 1.0, not self.joint)
         return self.ranks.total({key: value.sum() * (some == rows) for key, value in _parts(objective).items()})
@@ -361,7 +360,13 @@ class Trainer:
         return self.ranks.is_first and not self._is_sharded
 
     def _sampled(self) -> dict:
-        return self.samples.write(self.average.model, self.step, not self.joint) if self._samples_here else {}
+        """PSNR and CRPS of held-out cases, of which a picture is kept."""
+        if not self._samples_here:
+            return {}
+        found = self.samples.write(self.average.model, self.step, not self.joint)
+        if self.samples.picture is not None:
+            self.logs.picture(self.step, self.samples.picture)
+        return found
 
     def measure(self) -> Pace:
         """What the steps that are to come take, from trials that change nothing of the run.
@@ -417,9 +422,13 @@ class Trainer:
             Interrupted: if ``stop`` said so.
         """
         with nullcontext() if holding else self.ranks.holding(lambda: hold_run(self.folder)):
-            self.begin(resume)
-            self._train()
-            return self._bundle()
+            try:
+                self.begin(resume)
+                self._train()
+                return self._bundle()
+            finally:
+                self.feed.close()
+                self.logs.close()
 
     def _train(self) -> None:
         last = time.monotonic()
@@ -494,6 +503,7 @@ class Trainer:
             self.note(words)
         if self.ranks.first(lambda: self._has_checkpoint(resume)):
             self._load()
+            self._begin_logs()
             return
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
@@ -503,6 +513,11 @@ class Trainer:
         self.model.initialize(*self.ranks.together(self._first_cases), not self.joint)
         self.average = _Average(self.model, self.settings.ema)
         self._spread()
+        self._begin_logs()
+
+    def _begin_logs(self) -> None:
+        if self.ranks.is_first:
+            self.logs.begin(self.step)
 
     def _has_checkpoint(self, resume: bool) -> bool:
         """Whether there is one to go on from; if not, from now on there is a run to resume."""
@@ -517,10 +532,10 @@ class Trainer:
         return False
 
     def _first_cases(self) -> tuple[torch.Tensor, ...]:
-        indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
-        return self._tensors(
-            self.train_cases, indices[: self.settings.initialize_with].tolist(), self.step, augment=True
-        )
+        order = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
+        indices = order[: self.settings.initialize_with].tolist()
+        augment = self._generator(self.step, 1) if self.settings.augment else None
+        return self._tensors(self.train_cases.batch(indices, augment), len(indices), self.step)
 
     def begin_joint(self) -> None:
         """From now on with the PET's flow, set from what the link, as averaged so far, leaves over."""
@@ -553,6 +568,7 @@ class Trainer:
             raise InputError(
                 f"{history} can't be written: {error.strerror or error}; mend that and go on with --resume."
             ) from None
+        self.logs.record(event)
         self.report({**event, "steps": self.settings.steps})
 
     # ---- checkpoints
@@ -561,6 +577,7 @@ class Trainer:
         """Write a checkpoint of this step, unless there is one or it would be of no use."""
         if self._checkpoints.last == self.step:
             return
+        self.logs.flush()
         optimizer, moments = optimizer_parts(self.optimizer.state_dict())
         parts = {"model": self.model.state_dict(), "average": self.average.model.state_dict(), "optimizer": moments}
         tensors = self.ranks.whole(

@@ -26,6 +26,7 @@ from ..volumes.grid import GRIDS, Grid, grid_named
 from .checkpoints import OLD, Checkpoints, read_old
 from .data import Cohort, split_subjects
 from .distributed import Ranks
+from .loading.cache import CachedCohort, VoxelCache, belongs_on_disk
 from .loop import Interrupted, Trainer, begin_run, check_free, check_run, has_run, hold_run
 from .settings import TrainingSettings
 from .status import StatusWriter
@@ -226,11 +227,7 @@ def train(
             raise InputError(f"{plan.cases} has no case left to train on; give more cases, or another fold.")
         cases = [*training, *validation]
         config = replace(ahead.config, covariates=_fitted(ahead.config, cases, plan))
-        cohort = ranks.together(
-            lambda: Cohort.load(
-                cases, ahead.grid, progress=lambda done, all: tell("reading", done / all, f"{done} of {all} cases")
-            )
-        )
+        cohort = _read(plan, ahead, cases, ranks, note, tell, asked_to_stop)
         trainer = Trainer(
             Path(plan.folder),
             config,
@@ -253,6 +250,34 @@ def train(
 
         trainer.report = tell_step
         return trainer.run(resume, holding=True)
+
+
+def _read(
+    plan: Plan,
+    ahead: Prospect,
+    cases: Sequence[Case],
+    ranks: Ranks,
+    note: Callable[[str], None],
+    tell: Callable[[str, float, str], None],
+    stop: Callable[[], bool],
+) -> Cohort:
+    """The cases in memory, or where they can be read from."""
+
+    def progress(done: int, total: int) -> None:
+        tell("reading", done / total, f"{done} of {total} cases")
+        if stop():
+            begin_run(plan.folder)
+            raise Interrupted("Stopped while the cases were read; go on with --resume.")
+
+    if not belongs_on_disk(len(cases), ahead.grid, ahead.settings.data):
+        return ranks.together(lambda: Cohort.load(cases, ahead.grid, progress=progress))
+    cache = VoxelCache(cache_folder(plan, ahead.grid), ahead.grid)
+    return ranks.first(lambda: CachedCohort.open(cases, cache, progress, note))
+
+
+def cache_folder(plan: Plan, grid: Grid) -> Path:
+    """Where the voxels of a run's cases go that don't fit into memory: beside it, for other runs there too."""
+    return Path(plan.folder).resolve().parent / f"{Path(plan.cases).resolve().stem or 'cases'}-{grid.name}-voxels"
 
 
 def _check_preparation(plan: Plan, ahead: Prospect) -> None:

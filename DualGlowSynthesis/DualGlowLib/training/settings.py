@@ -67,6 +67,10 @@ class TrainingSettings:
         sharding: in a run of several processes, ``"none"``: each has the whole model; ``"full"``: each has a part of
             its weights, their gradients and moments, for a model that one device can't hold.
         checkpoint_every, validate_every: in steps.
+        data: where the cases are while they are trained on: ``"memory"``, ``"disk"``, from which processes read ahead,
+            or ``"auto"``: by their size.
+        workers: such processes.
+        tensorboard: whether event files for TensorBoard are written, beside the history and its table.
         sampled_cases: cases kept out of which PETs are drawn at each validation, for PSNR, CRPS and pictures.
 
     Raises:
@@ -96,6 +100,9 @@ class TrainingSettings:
     sharding: str = one_of("none", "none", "full")
     checkpoint_every: int = bounded(500, 1, 1e9)
     validate_every: int = bounded(500, 1, 1e9)
+    data: str = one_of("auto", "auto", "memory", "disk")
+    workers: int = bounded(2, 0, 64)
+    tensorboard: bool = False
     sampled_cases: int = bounded(4, 0, 1e5)
 
     def __post_init__(self) -> None:
