@@ -67,7 +67,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
             return _print_config(_plan(arguments), console)
         return _estimate(_plan(arguments), choose_device(arguments.device), console)
     try:
-        with joined() as ranks, Stop(patient=is_rank()) as stop:
+        with Stop(patient=is_rank()) as stop, joined() as ranks:
             return _run(arguments, console if ranks.is_first else Console(silent=True), stop, ranks)
     except Lost as lost:
         console.note(str(lost))

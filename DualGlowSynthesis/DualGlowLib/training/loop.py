@@ -255,9 +255,9 @@ class Trainer:
 
     def _spread(self) -> None:
         """Bring model and average, as they are now, to all processes, and begin with a new optimiser."""
-        sharded, in_levels = self._is_sharded, self.settings.memory == "invertible"
-        self._objective = self.ranks.spread(self.model, sharded, in_levels)
-        self._averaged = self.ranks.spread(self.average.model, sharded, in_levels) if sharded else self.average.model
+        sharded, by_flow = self._is_sharded, self.settings.memory == "invertible"
+        self._objective = self.ranks.spread(self.model, sharded, by_flow)
+        self._averaged = self.ranks.spread(self.average.model, sharded, by_flow) if sharded else self.average.model
         self.optimizer = self._optimizer()
 
     def _in_one_piece(self, model: DualGlow) -> DualGlow:
