@@ -142,14 +142,22 @@ class VoxelCache:
             raise ValueError("it is too short")
         return float(about["highest"])
 
-    def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor]:
+    def write(self, case: Case, t1: Tensor, pet: Tensor) -> None:
+        """Make the file of a case from what ``read`` is to give.
+
+        Raises:
+            InputError: if it can't be written.
+        """
         from safetensors.torch import save
 
+        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "crc32": _checksum(t1, pet)}
+        write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
+
+    def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor]:
         t1, pet, _ = read_on_grid(case, self.grid)
         t1, pet = (torch.from_numpy(image.copy()).half().contiguous() for image in (t1, pet))
-        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "crc32": _checksum(t1, pet)}
         try:
-            write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
+            self.write(case, t1, pet)
         except InputError:
             if must_write:
                 raise
