@@ -61,7 +61,7 @@ def memory(feed: Feed) -> int:
 
 def forget(folder: Path) -> None:
     """Let the system forget the files, so that they come from the disk."""
-    for path in folder.glob("*.voxels"):
+    for path in {path.stat().st_ino: path for path in folder.glob("*.voxels")}.values():
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cases", type=int, default=5000)
-    parser.add_argument("--batches", type=int, default=400)
+    parser.add_argument("--batches", type=int, default=400, help="0: leave the memory out")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--tiny", action="store_true", help="the smallest grid and model, to see that it runs")
     asked = parser.parse_args()
@@ -95,7 +95,7 @@ def main() -> None:
     cohort = made_up(VoxelCache(asked.folder / "voxels", grid), asked.cases, min(DISTINCT, asked.cases))
 
     print("| cases | as float16 | memory at first | after all batches | a batch, alone |\n|---|---|---|---|---|")
-    for count in sorted({max(4, asked.cases // 100), asked.cases}):
+    for count in sorted({max(4, asked.cases // 100), asked.cases}) if asked.batches else ():
         first, last, seconds = reading(cohort.subset(range(count)), settings, asked.batches)
         size, first, last = (value / 2**20 for value in (cohort_bytes(count, grid), first, last))
         print(f"| {count} | {size:.0f} MiB | {first:.0f} MiB | {last:.0f} MiB | {1000 * seconds:.0f} ms |", flush=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -142,7 +144,8 @@ def _as_it_is(batch: Batch | str) -> Batch | str:
 
 
 def _begin(number: int) -> None:
-    """In a new process: Ctrl-C goes to the whole group; the run decides."""
+    """In a new process: Ctrl-C goes to the whole group, and the run decides; to tidy up at the end takes seconds."""
     set_up_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    atexit.register(os._exit, 0)
