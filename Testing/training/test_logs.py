@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from DualGlowLib import InputError
-from DualGlowLib.training.loop import Trainer, check_run
+from DualGlowLib.training.folder import check_run
+from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.status import Interrupted
 from toy_runs import content, toy_trainer
 

@@ -2,132 +2,51 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..bundle.bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
+from ..bundle.bundle import Bundle, save_bundle, unsound_tensor
 from ..bundle.card import model_card
 from ..errors import InputError
 from ..files import make_folder, remove_temporary, unusable, write_whole
 from ..flow import set_memory
-from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
 from .data import T1_SCALE, Batch, Cohort, step_generator
-from .distributed import Ranks, local_part, one_number
+from .distributed import Ranks, one_number
+from .folder import BUNDLE, check_run, hold_run
 from .loading.feed import Feed
-from .monitoring.logs import TABLE, Logs, is_table
+from .monitoring.logs import Logs
 from .monitoring.samples import HeldOutSamples
-from .optim import build_optimizer, learning_rate
+from .optim import Average, build_optimizer, learning_rate
 from .pace import Pace, spoken
 from .precision import in_precision, joined_objective, precision_note
 from .settings import TrainingSettings, steps_per_epoch
-from .status import HISTORY, LOCK, Interrupted
+from .status import HISTORY, Interrupted
 from .stopping import Best
 
-__all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run", "has_run", "hold_run"]
+__all__ = ["Interrupted", "Trainer"]
 
 _OUTLIER = 20.0
 _TIMED = 3  # steps after which a run says how long it will take
 _SHORT = 30.0  # seconds; of a shorter run nothing is said
 _PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
-_BUNDLE = "bundle"
-_FIRST = b'{"step": '  # of each line of a history
 # Settings that a run may be resumed with others of:
 _FREE = {
     "accumulate", "checkpoint_every", "data", "epochs", "memory", "patience", "precision", "sampled_cases", "sharding",
     "steps", "tensorboard", "validate_every", "workers",
 }  # fmt: skip
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
-
-
-def check_run(folder: Path | str, resume: bool) -> None:
-    """Refuse a folder that a run can't begin or go on in, before anything is read or computed.
-
-    Raises:
-        InputError: if it holds a run or a model already and ``resume`` is off, no run and it is on, or a file that the
-            run would replace and that is not a run's.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a folder for the run.")
-    bundle = folder / _BUNDLE
-    has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
-    is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
-    history = folder / HISTORY
-    tensors = Checkpoints(folder).foreign() or Checkpoints(folder, "best").foreign()
-    table = folder / TABLE if (folder / TABLE).is_file() and not is_table(folder / TABLE) else None
-    if foreign := tensors or table or (None if is_saved else _foreign_history(history)):
-        raise InputError(
-            f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
-        )
-    is_begun = history.exists()
-    if has_model and not is_saved:
-        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
-    if not resume:
-        if is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
-            raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
-        return
-    if not is_saved and not is_begun:
-        raise InputError(f"{folder} has no run to resume from; start without --resume.")
-    check_bundle_folder(bundle)
-
-
-def has_run(folder: Path | str) -> bool:
-    """Whether there is a run in the folder to go on with."""
-    folder = Path(folder)
-    return Checkpoints(folder).exist() or (folder / OLD).is_file() or (folder / HISTORY).is_file()
-
-
-def _foreign_history(history: Path) -> Path | None:
-    """The file, if it isn't a history, or the beginning of one."""
-    if not history.is_file():
-        return None
-    with history.open("rb") as file:
-        head = file.read(len(_FIRST))
-    return None if _FIRST.startswith(head) else history
-
-
-def check_free(folder: Path | str) -> None:
-    """Refuse a folder in which another process trains, before anything is prepared for a run there.
-
-    Raises:
-        InputError: if one does, or the folder can't be written.
-    """
-    if Path(folder).is_dir():
-        with hold_run(folder):
-            pass
-
-
-def hold_run(folder: Path | str) -> AbstractContextManager[None]:
-    """Keep all other processes from training into a folder, which is made.
-
-    Raises:
-        InputError: if one does, or the folder can't be written.
-    """
-    return only_one(Path(folder) / LOCK, f"training into {folder}")
-
-
-def begin_run(folder: Path | str) -> None:
-    """From now on there is a run to resume in the folder, which is made; what is there stays.
-
-    Raises:
-        InputError: if the folder can't be written.
-    """
-    make_folder(Path(folder))
-    if not (history := Path(folder) / HISTORY).exists():
-        write_whole(history, "", force=True)
 
 
 def _parts(objective: Objective) -> dict[str, torch.Tensor]:
@@ -139,20 +58,6 @@ def _parts(objective: Objective) -> dict[str, torch.Tensor]:
 def _bits(event: dict) -> dict[str, float]:
     """What a bundle states of the last step; a batch that was skipped may have no number."""
     return {key: value for key, value in event.items() if key.endswith("bits") and math.isfinite(value)}
-
-
-class _Average:
-    """Exponential moving average of a model's parameters; starts fast, so that early steps are forgotten."""
-
-    def __init__(self, model: DualGlow, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, model: DualGlow, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = ([local_part(weight) for weight in one.parameters()] for one in (self.model, model))
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
 class Trainer:
@@ -239,7 +144,7 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.model = self._placed(DualGlow(config))
         set_memory(self.model, settings.memory)
-        self.average = _Average(self.model, settings.ema)
+        self.average = Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
 
     def _say(self, sentence: str) -> None:
@@ -511,7 +416,7 @@ class Trainer:
             self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
         self.joint = not (self.settings.image_share and self.model.link_has_image and self.model.discriminators is None)
         self.model.initialize(*self.ranks.together(self._first_cases), not self.joint)
-        self.average = _Average(self.model, self.settings.ema)
+        self.average = Average(self.model, self.settings.ema)
         self._spread()
         self._begin_logs()
 
@@ -546,7 +451,7 @@ class Trainer:
             set_memory(self.model, self.settings.memory)
         self.model.initialize(*self.ranks.together(self._first_cases))
         if self._is_sharded:
-            self.average = _Average(self.model, self.settings.ema)
+            self.average = Average(self.model, self.settings.ema)
             self._spread()
         else:
             self.average.model.load_state_dict(self.model.state_dict())
@@ -703,5 +608,5 @@ class Trainer:
             **self.about,
         }
         bundle = Bundle(model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training)
-        self.ranks.first(lambda: save_bundle(bundle, self.folder / _BUNDLE, model_card(bundle)))
+        self.ranks.first(lambda: save_bundle(bundle, self.folder / BUNDLE, model_card(bundle)))
         return bundle

@@ -1,7 +1,8 @@
-"""Optimisers and the learning rate's course; the authors' variant of Adamax, for runs that are to follow them."""
+"""Optimisers, the learning rate's course and the average of the weights; the authors' variant of Adamax."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +13,7 @@ from ..flow import Transform
 from .distributed import local_part
 from .settings import TrainingSettings
 
-__all__ = ["AuthorsAdamax", "build_optimizer", "learning_rate"]
+__all__ = ["AuthorsAdamax", "Average", "build_optimizer", "learning_rate"]
 
 _AT_ONCE = 1 << 18  # elements
 
@@ -62,6 +63,20 @@ def learning_rate(settings: TrainingSettings, step: int, since: int = 0) -> floa
         return rate
     done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+class Average:
+    """Exponential moving average of a model's parameters; starts fast, so that early steps are forgotten."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        mine, theirs = ([local_part(weight) for weight in one.parameters()] for one in (self.model, model))
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
 class AuthorsAdamax(torch.optim.Optimizer):

@@ -26,8 +26,9 @@ from ..volumes.grid import GRIDS, Grid, grid_named
 from .checkpoints import OLD, Checkpoints, read_old
 from .data import Cohort, split_subjects
 from .distributed import Ranks
+from .folder import begin_run, check_free, check_run, has_run, hold_run
 from .loading.cache import CachedCohort, VoxelCache, belongs_on_disk
-from .loop import Interrupted, Trainer, begin_run, check_free, check_run, has_run, hold_run
+from .loop import Interrupted, Trainer
 from .settings import TrainingSettings
 from .status import StatusWriter
 
