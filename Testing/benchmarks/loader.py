@@ -6,7 +6,7 @@ FOLDER: on the disk that is to be measured; gets the cases' files (a gigabyte; c
 names of their files) and is left as it is. Cases are noise on the grid ``standard`` (2 mm), two are in a batch, two
 processes read. Memory is the proportional set size of the run and those processes together, so that what they share
 counts once. Before the steps are timed, the system is told to forget the files. The first step is left out: the
-processes start in it.
+processes start in it. Steps as short as those of a GPU are played by sleeping.
 """
 
 from __future__ import annotations
@@ -82,6 +82,21 @@ def reading(cohort: CachedCohort, settings: TrainingSettings, batches: int) -> t
         feed.close()
 
 
+def waiting(cohort: CachedCohort, settings: TrainingSettings, step: float, steps: int) -> float:
+    """Seconds that a step of that many seconds, which keeps no processor busy, waits for its batch."""
+    feed, total = Feed(cohort, settings, slice(None), torch.device("cpu"), print), 0.0
+    try:
+        feed.batch(0)
+        for number in range(1, steps + 1):
+            time.sleep(step)
+            began = time.monotonic()
+            feed.batch(number)
+            total += time.monotonic() - began
+        return total / steps
+    finally:
+        feed.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -100,6 +115,14 @@ def main() -> None:
         size, first, last = (value / 2**20 for value in (cohort_bytes(count, grid), first, last))
         print(f"| {count} | {size:.0f} MiB | {first:.0f} MiB | {last:.0f} MiB | {1000 * seconds:.0f} ms |", flush=True)
 
+    print("\n| a step | of it waiting for the batch | share |\n|---|---|---|", flush=True)
+    for seconds in (1.0, 0.3, 0.1):
+        forget(cohort.cache.folder)
+        wait = waiting(cohort, settings, seconds, max(4, 5 * asked.steps))
+        share = 100 * wait / (wait + seconds)
+        print(f"| {wait + seconds:.3f} s, asleep | {1000 * wait:.1f} ms | {share:.2f} % |", flush=True)
+    if not asked.steps:
+        return
     forget(cohort.cache.folder)
     config = preset("standard", grid.shape, **(SMALL if asked.tiny else {}))
     train, none = cohort.subset(range(asked.cases)), cohort.subset([])
@@ -121,7 +144,6 @@ def main() -> None:
         trainer.advance()
     step, wait = (time.monotonic() - began) / asked.steps, sum(waits[1:]) / asked.steps
     trainer.feed.close()
-    print("\n| a step | of it waiting for the batch | share |\n|---|---|---|")
     print(f"| {step:.3f} s | {1000 * wait:.1f} ms | {100 * wait / step:.2f} % |")
 
 
