@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands", "train"]
 
-_SETTINGS = ("steps", "seed", "batch", "memory")
+_SETTINGS = ("steps", "seed", "batch", "memory", "licence")
 """Options that stand for settings of the same name."""
 
 
@@ -41,6 +41,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--batch", type=int, help="cases a step (default: what the settings say)")
     text = "plain, checkpoint or invertible: the last two take less memory, more time (default: as the settings say)"
     command.add_argument("--memory", help=text)
+    text = "under which the model may be given away, such as CC-BY-4.0 (default: what the settings say)"
+    command.add_argument("--licence", metavar="ID", help=text)
     text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
     command.add_argument("--estimate", action="store_true", help=text)
     text = "print all settings of the run as JSON that --config takes, and don't begin"

@@ -38,7 +38,8 @@ _PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
 _BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
-_FREE = {"checkpoint_every", "validate_every", "steps", "memory"}  # settings that a run may be resumed with others of
+# Settings that a run may be resumed with others of.
+_FREE = {"checkpoint_every", "validate_every", "steps", "memory", "licence"}
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
 
@@ -537,6 +538,7 @@ class Trainer:
             "device": self.device.type,
             "skipped_steps": self.skipped,
             **{key: round(value, 4) for key, value in self.bits.items()},
+            **({"licence": self.settings.licence} if self.settings.licence else {}),
             **self.about,
         }
         bundle = Bundle(

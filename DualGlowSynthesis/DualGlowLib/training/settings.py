@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..bundle.licences import check_licence
 from ..errors import InputError
 from ..sealed import parse_json
 from ..values import bounded, check_fields, one_of, with_values
@@ -35,6 +36,7 @@ class TrainingSettings:
         memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
             input of each layer's step, ``"invertible"`` the output of the flow alone.
         checkpoint_every, validate_every: in steps.
+        licence: under which the model may be given away, an SPDX identifier (``bundle.licences``); empty for none.
 
     Raises:
         InputError: for a value of another kind, or one that no run can have.
@@ -55,9 +57,12 @@ class TrainingSettings:
     memory: str = one_of("plain", "plain", "checkpoint", "invertible")
     checkpoint_every: int = bounded(500, 1, 1e9)
     validate_every: int = bounded(500, 1, 1e9)
+    licence: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.licence:
+            object.__setattr__(self, "licence", check_licence(self.licence))
 
     def to_dict(self) -> dict:
         return asdict(self)
