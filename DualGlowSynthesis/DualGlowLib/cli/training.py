@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..training.run import Plan
 
-__all__ = ["add_commands", "train"]
+__all__ = ["add_commands", "tell_step", "train"]
 
 _SETTINGS = ("steps", "seed", "batch", "memory", "licence")
 """Options that stand for settings of the same name."""
@@ -86,7 +86,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
                 arguments.resume,
                 arguments=_again(plan, arguments.device),
                 progress=console.progress,
-                report=lambda event: _tell_step(console, event),
+                report=lambda event: tell_step(console, event),
                 note=console.note,
                 stop=lambda: stop.asked,
             )
@@ -99,7 +99,8 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _tell_step(console: Console, event: dict) -> None:
+def tell_step(console: Console, event: dict) -> None:
+    """A line of a run's history."""
     step, steps = event["step"], event["steps"]
     console.event(event="step", **event)
     bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"

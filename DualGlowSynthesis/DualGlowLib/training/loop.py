@@ -198,10 +198,14 @@ class Trainer:
         self.bits: dict[str, float] = {}  # per dimension, at the last step
         self._checkpoints = Checkpoints(self.folder)
         torch.manual_seed(settings.seed)
-        self.model = self._placed(DualGlow(config))
+        self.model = self._placed(self.build())
         set_memory(self.model, settings.memory)
         self.average = _Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
+
+    def build(self) -> DualGlow:
+        """The model as the run begins with it; what needs no gradient stays as it is."""
+        return DualGlow(self.config)
 
     def _placed(self, model: DualGlow) -> DualGlow:
         # oneDNN has a layout of its own, into which it brings plain weights at half the cost of others.
@@ -211,11 +215,12 @@ class Trainer:
         return model.to(self.device, memory_format=layout)
 
     def _optimizer(self) -> torch.optim.Optimizer:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.settings.optimizer == "authors":
-            return AuthorsAdamax(self.model.parameters(), lr=self.settings.learning_rate)
+            return AuthorsAdamax(trained, lr=self.settings.learning_rate)
         if self.settings.optimizer == "adamax":
-            return torch.optim.Adamax(self.model.parameters(), lr=self.settings.learning_rate)
-        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
+            return torch.optim.Adamax(trained, lr=self.settings.learning_rate)
+        return torch.optim.Adam(trained, lr=self.settings.learning_rate, betas=(0.9, 0.99))
 
     # ---- one step
 
@@ -405,13 +410,17 @@ class Trainer:
         if resume:
             self.note(f"{self.folder} has no checkpoint yet; the run begins anew.")
         write_whole(self.folder / HISTORY, "", force=True)  # from now on there is a run to resume
+        self.start()
+        self.average = _Average(self.model, self.settings.ema)
+
+    def start(self) -> None:
+        """Set what the model begins with from the cases."""
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
             self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
         self.joint = not (self.settings.image_share and self.model.link_has_image and self.model.discriminators is None)
         self.model.initialize(*self._first_cases(), not self.joint)
-        self.average = _Average(self.model, self.settings.ema)
 
     def _first_cases(self) -> tuple[torch.Tensor, ...]:
         indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
