@@ -115,7 +115,7 @@ def adapt(
     settings = TrainingSettings().updated({**_SETTINGS, "steps": plan.steps, "seed": plan.seed}, "adapt")
     if plan.samples < 2:
         raise InputError(f"{plan.samples} samples have no spread; give at least 2, better 10.")
-    cases = _checked(plan, parent)
+    cases = _checked(plan, parent, note)
     fitting, held_out = ([cases[i] for i in side] for side in split_subjects(cases, _HELD_OUT, plan.seed))
     with hold_run(folder), StatusWriter(folder, None) as status:
         check_run(folder, resume)
@@ -175,33 +175,38 @@ def adapt(
         return _written(plan, parent, kept, about, cases, held_out, device, tell, note)
 
 
-def _checked(plan: Adaptation, parent: Bundle) -> list[Case]:
-    """The cases, if a model can be adapted to them.
+def _checked(plan: Adaptation, parent: Bundle, note: Callable[[str], None]) -> list[Case]:
+    """The cases that the model can take, if it can be adapted to them; the others are noted.
 
     Raises:
         InputError: if not.
     """
     if parent.config.dims != 3:
         raise InputError(f"{plan.bundle} is a model of two-dimensional images; choose one of brains.")
-    cases = in_groups(read_cases(plan.cases), plan.groups)
+    cases, left_out = [], []
+    for case in in_groups(read_cases(plan.cases), plan.groups):
+        try:
+            for one in parent.config.covariates:
+                one.parse(case.attributes.get(one.name))
+            cases.append(case)
+        except InputError as error:
+            left_out.append(f"left out: {case.name}: {error}")
     persons = {case.fold_group for case in cases}
     if len(cases) < LEAST_PAIRS or len(persons) < _LEAST_PERSONS:
         raise InputError(
-            f"{plan.cases} has {len(cases)} pairs of {len(persons)} persons; to adapt a model takes at least "
-            f"{LEAST_PAIRS} pairs of {_LEAST_PERSONS} persons, so that what is learned can be told from chance."
+            f"{plan.cases} has {len(cases)} pairs of {len(persons)} persons that the model can take; to adapt it takes "
+            f"at least {LEAST_PAIRS} pairs of {_LEAST_PERSONS} persons, so that what is learned can be told from "
+            f"chance{'; '.join(['', *left_out[:1]])}".rstrip(".")
+            + "."
         )
+    for sentence in left_out:
+        note(sentence)
     grid = grid_of(cases)
     if grid is None or not parent.grid.holds(grid.shape, grid.affine):
         raise InputError(
             f"{plan.cases} does not lie on the grid {parent.grid.name!r} of the model {parent.name}; prepare the cases "
             f"with --grid {parent.grid.name} first."
         )
-    for case in cases:
-        for one in parent.config.covariates:
-            try:
-                one.parse(case.attributes.get(one.name))
-            except InputError as error:
-                raise InputError(f"{case.name} in {plan.cases}: {error}") from None
     return cases
 
 

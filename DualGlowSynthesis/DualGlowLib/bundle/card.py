@@ -38,6 +38,14 @@ _COLUMNS = {
 """Of an evaluation's summary: title and digits."""
 
 
+_BEFORE_AFTER = (
+    ("psnr", "PSNR", ".2f", " dB"),
+    ("bias", "bias of region means", "+.3f", " SUVR"),
+    ("region_crps", "CRPS of region means", ".4f", " SUVR"),
+    ("region_coverage_90", "region means inside 90 %", ".3f", ""),
+)
+
+
 def _category(value: str, groups: dict[str, str]) -> str:
     """A category, and what is counted as it."""
     members = [member for member, group in groups.items() if group == value]
@@ -152,12 +160,33 @@ def _measured(bundle: Bundle, evaluation: Mapping | None) -> list[str]:
             f"{about['fitted']} cases, hold {about['coverage']['mean']:.3f} of {about['tested']} others "
             f"({about['coverage']['joint']:.3f} for all regions at once) |"
         )
+    if told := bundle.training.get("adaptation"):
+        rows += _adapted(told)
     for name, row in evaluation["summary"].items() if evaluation else ():
         parts = [f"{title} {row[key]:.{digits}f}" for key, (title, digits) in _COLUMNS.items() if key in row]
         rows.append(f"| {_plain(name)}, {evaluation['cases']} cases not trained on | {', '.join(parts)} |")
     if evaluation and (told := evaluation.get("memorisation")):
         rows.append(f"| memorisation | {told['verdict']} |")
     return rows
+
+
+def _adapted(told: Mapping) -> list[str]:
+    """Rows of the table: from what it was adapted, to whom, and what that changed."""
+    parent, held_out, before, after = told["parent"], told["held_out"], told["before"], told["after"]
+    kept = {
+        "parent": "nothing was better than the model as it was, which is kept",
+        "maps": "scales and mean image were fitted",
+        "training": f"scales, mean image, ActNorms and the link's last layers were fitted ({told['steps']} steps)",
+    }[told["kept"]]
+    changed = ", ".join(
+        f"{title} {before[key]:{form}} → {after[key]:{form}}{unit}" for key, title, form, unit in _BEFORE_AFTER
+    )
+    pairs = "simulated pairs" if told["simulated"] else "pairs"
+    return [
+        f"| adapted | from {_plain(parent['name'])} ({parent['sha256']}) by {told['cases']} {pairs} of one site: "
+        f"{kept} |",
+        f"| {held_out['cases']} other pairs of that site, before → after | {changed} |",
+    ]
 
 
 def _limits(bundle: Bundle, evaluation: Mapping | None) -> list[str]:
@@ -173,6 +202,8 @@ def _limits(bundle: Bundle, evaluation: Mapping | None) -> list[str]:
         if bundle.calibration is None
         else "Its intervals hold what they promise for persons like those that they were calibrated with, no others."
     )
+    if "adaptation" in training:
+        limits.append("It was adapted to the scans of one site: on others' it may be worse than what it was made from.")
     if not evaluation:
         limits.append("How good it is on cases that it has not seen was not measured by the evaluation of DualGlow.")
     if not (evaluation and evaluation.get("memorisation")):
