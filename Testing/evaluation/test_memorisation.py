@@ -148,5 +148,5 @@ def test_evaluate_reports_it_and_the_card_of_what_is_published_says_it(
     card = (tmp_path / "out/README.md").read_text()
     assert f"| memorisation | {told['verdict']} |" in card
     assert 'license: "mit"' in card
-    assert main(["evaluate", str(bundle), str(cohorts["trained"]), "--output", str(tmp_path / "b.json"), 
+    assert main(["evaluate", str(bundle), str(cohorts["trained"]), "--output", str(tmp_path / "b.json"),
                  "--memorisation", str(cohorts["trained"]), "--device", "cpu"]) == 2  # fmt: skip

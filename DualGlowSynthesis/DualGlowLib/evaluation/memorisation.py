@@ -132,7 +132,7 @@ def _verdict(found: Mapping) -> str:
     what = "PETs of its training come back" if found["flagged"] else "no PET of its training comes back"
     return (
         f"{what}: {100 * found['copies']:.1f} % of {found['samples']} samples for {found['held_out']} held-out cases "
-        f"are nearer to one of {found['training']} training PETs than any PET that is new; mean distance to the nearest "
+        f"are nearer to one of {found['training']} training PETs than any new PET is; mean distance to the nearest "
         f"{distance['sample_to_training']:.3f} SUVR (held-out PETs {distance['truth_to_training']:.3f}), to the case's "
         f"own PET {distance['sample_to_truth']:.3f}"
     )
@@ -144,7 +144,7 @@ def memorisation_text(found: Mapping) -> str:
     own = f"{distance['sample_to_truth']:.4f}"
     return "\n".join(
         [
-            "| memorisation | to the nearest training PET, SUVR | over that of the next person | to the own PET, SUVR |",
+            "| memorisation | to the nearest of training, SUVR | over that of the next person | to its own PET, SUVR |",
             "|---|---|---|---|",
             f"| samples | {distance['sample_to_training']:.4f} | {ratio['samples']:.3f} | {own} |",
             f"| held-out PETs | {distance['truth_to_training']:.4f} | {ratio['truths']:.3f} | 0 |",
@@ -176,7 +176,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _nearest(image: np.ndarray, known: np.ndarray, groups: np.ndarray) -> tuple[float, float, int]:
-    """Distance to the nearest of the known images, the same over that to the nearest of another person, and its place."""
+    """Distance to the nearest of the known images, the same over that to another person's nearest, and its place."""
     distances = np.array([_distance(image, one) for one in known])
     first = int(distances.argmin())
     return float(distances[first]), float(distances[first] / distances[groups != groups[first]].min()), first
