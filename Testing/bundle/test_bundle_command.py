@@ -149,7 +149,7 @@ def test_what_is_published_can_be_checked_used_and_downloaded(model: Path, tmp_p
         archive.extractall(tmp_path / "fetched")
     assert main(["bundle", "verify", str(tmp_path / "fetched/small")]) == 0
     about = describe_flat(tmp_path / "fetched/small", capsys)
-    assert about["licence"] == "cc-by-4.0"
+    assert about["licence"] == "CC-BY-4.0"
     assert about["evaluation"]["summary"]["model"]["psnr"] == 28.125
     text = (out / CARD).read_text()
     for said in (

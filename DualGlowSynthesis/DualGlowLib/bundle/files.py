@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,6 +13,7 @@ from ..files import hash_file
 from ..preparation.settings import Preparation
 from ..resources import resource
 from ..sealed import CHECKSUMS, is_sealed, parse_json
+from .licences import check_licence
 
 __all__ = [
     "CARD",
@@ -204,9 +205,7 @@ def licence_of(folder: Path, values: Mapping) -> str:
     for name in LICENCES:
         if (folder / name).is_file():
             return (folder / name).read_text(encoding="utf-8", errors="replace").strip()
-    if found := _in_card(folder / CARD):
-        return found
-    return "Apache-2.0" if folder.resolve() in map(Path.resolve, shipped_bundles()) else ""
+    return _in_card(folder / CARD)
 
 
 def _in_card(card: Path) -> str:
@@ -214,4 +213,6 @@ def _in_card(card: Path) -> str:
     text = card.read_text(encoding="utf-8-sig", errors="replace") if card.is_file() else ""
     header = re.match(r"---\n.*?\n---\n", text, re.DOTALL)
     found = re.search(r'^license: *"?([A-Za-z0-9.+-]+)"? *$', header[0], re.MULTILINE) if header else None
-    return found[1] if found and found[1].lower() != "other" else ""
+    with suppress(InputError):  # "other" too
+        return check_licence(found[1]) if found else ""
+    return ""
