@@ -123,7 +123,7 @@ def test_cases_stay_as_they_are_without_augmentation(tmp_path: Path) -> None:
     trainer = toy_trainer(tmp_path, augment=False, covariate_dropout=0.0)
     asked = []
     batch = trainer.train_cases.batch
-    trainer.train_cases.batch = lambda indices, augment, rows: asked.append(augment) or batch(indices, augment, rows)
+    trainer.train_cases.batch = lambda indices, augment, *rows: asked.append(augment) or batch(indices, augment, *rows)
     trainer.run()
     assert len(asked) > 3
     assert set(asked) == {None}

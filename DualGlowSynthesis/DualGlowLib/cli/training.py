@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..training.distributed import Ranks
     from ..training.run import Plan
 
-__all__ = ["add_commands", "train"]
+__all__ = ["add_commands", "tell_step", "train"]
 
-_SETTINGS = ("steps", "seed", "batch", "memory", "sharding", "tensorboard")
+_SETTINGS = ("steps", "seed", "batch", "memory", "sharding", "licence", "tensorboard")
 """Options that stand for settings of the same name."""
 
 
@@ -47,6 +47,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--sharding", help=text)
     text = "also write event files for TensorBoard, into RUN/tensorboard (needs the Python package tensorboard)"
     command.add_argument("--tensorboard", action="store_true", default=None, help=text)
+    text = "under which the model may be given away, such as CC-BY-4.0 (default: what the settings say)"
+    command.add_argument("--licence", metavar="ID", help=text)
     text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
     command.add_argument("--estimate", action="store_true", help=text)
     text = "print all settings of the run as JSON that --config takes, and don't begin"
@@ -106,7 +108,7 @@ def _run(arguments: argparse.Namespace, console: Console, stop: Stop, ranks: Ran
             arguments.resume,
             arguments=_again(plan, arguments.device),
             progress=console.progress,
-            report=lambda event: _tell_step(console, event),
+            report=lambda event: tell_step(console, event),
             note=console.note,
             stop=lambda: stop.asked,
             ranks=ranks,
@@ -120,7 +122,8 @@ def _run(arguments: argparse.Namespace, console: Console, stop: Stop, ranks: Ran
     return 0
 
 
-def _tell_step(console: Console, event: dict) -> None:
+def tell_step(console: Console, event: dict) -> None:
+    """A line of a run's history."""
     step, steps = event["step"], event["steps"]
     console.event(event="step", **event)
     bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"

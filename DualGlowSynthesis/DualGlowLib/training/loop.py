@@ -43,8 +43,8 @@ _PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
 # Settings that a run may be resumed with others of:
 _FREE = {
-    "accumulate", "checkpoint_every", "data", "epochs", "memory", "patience", "precision", "sampled_cases", "sharding",
-    "steps", "tensorboard", "validate_every", "workers",
+    "accumulate", "checkpoint_every", "data", "epochs", "licence", "memory", "patience", "precision",
+    "sampled_cases", "sharding", "steps", "tensorboard", "validate_every", "workers",
 }  # fmt: skip
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
@@ -142,13 +142,17 @@ class Trainer:
         self.feed = Feed(train, settings, self.ranks.share(batch), self.device, self._say)
         self._is_sharded = settings.sharding == "full" and self.ranks.count > 1
         torch.manual_seed(settings.seed)
-        self.model = self._placed(DualGlow(config))
+        self.model = self._placed(self.build())
         set_memory(self.model, settings.memory)
         self.average = Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
 
     def _say(self, sentence: str) -> None:
         self.note(sentence)
+
+    def build(self) -> DualGlow:
+        """The model as the run begins with it; what needs no gradient stays as it is."""
+        return DualGlow(self.config)
 
     def _placed(self, model: DualGlow) -> DualGlow:
         # oneDNN has a layout of its own, into which it brings plain weights at half the cost of others. What is
@@ -167,7 +171,7 @@ class Trainer:
 
     def _in_one_piece(self, model: DualGlow) -> DualGlow:
         """A model with the same weights of which each process has all."""
-        found = self._placed(DualGlow(self.config))
+        found = self._placed(self.build())
         found.load_state_dict(self.ranks.whole(model.state_dict(), everywhere=True))
         return found
 
@@ -410,15 +414,19 @@ class Trainer:
             self._load()
             self._begin_logs()
             return
+        self.start()
+        self.average = Average(self.model, self.settings.ema)
+        self._spread()
+        self._begin_logs()
+
+    def start(self) -> None:
+        """Set what the model begins with from the cases."""
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
             self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
         self.joint = not (self.settings.image_share and self.model.link_has_image and self.model.discriminators is None)
         self.model.initialize(*self.ranks.together(self._first_cases), not self.joint)
-        self.average = Average(self.model, self.settings.ema)
-        self._spread()
-        self._begin_logs()
 
     def _begin_logs(self) -> None:
         if self.ranks.is_first:
@@ -605,6 +613,7 @@ class Trainer:
             "device": self.device.type,
             "skipped_steps": self.skipped,
             **{key: round(value, 4) for key, value in self.bits.items()},
+            **({"licence": self.settings.licence} if self.settings.licence else {}),
             **self.about,
         }
         bundle = Bundle(model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training)

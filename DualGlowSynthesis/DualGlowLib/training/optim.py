@@ -19,7 +19,7 @@ _AT_ONCE = 1 << 18  # elements
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings, per_epoch: int) -> torch.optim.Optimizer:
-    """The optimiser that the settings name, for all parameters of a model.
+    """The optimiser that the settings name, for all parameters of a model that are trained.
 
     Args:
         model: what is trained.
@@ -27,16 +27,17 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings, per_epoch: int
         per_epoch: steps in one pass through the cases, by which the authors' program sets the decay of the norm.
     """
     rate = settings.learning_rate
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if settings.optimizer == "authors":
-        return AuthorsAdamax(model.parameters(), lr=rate, betas=(0.9, 1 - 1 / per_epoch))
+        return AuthorsAdamax(trained, lr=rate, betas=(0.9, 1 - 1 / per_epoch))
     if settings.optimizer == "adamax":
-        return torch.optim.Adamax(model.parameters(), lr=rate)
+        return torch.optim.Adamax(trained, lr=rate)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(_groups(model, settings.weight_decay), lr=rate, betas=(0.9, 0.99))
-    return torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))
+        return torch.optim.AdamW(_groups(model, trained, settings.weight_decay), lr=rate, betas=(0.9, 0.99))
+    return torch.optim.Adam(trained, lr=rate, betas=(0.9, 0.99))
 
 
-def _groups(model: nn.Module, decay: float) -> list[dict]:
+def _groups(model: nn.Module, trained: Iterable[nn.Parameter], decay: float) -> list[dict]:
     """The weights of convolutions and linear maps inside networks, which decay; and the rest.
 
     What an invertible layer is made of (ActNorm's scale, the matrix of a mixing) does not decay: it would pull the
@@ -50,7 +51,7 @@ def _groups(model: nn.Module, decay: float) -> list[dict]:
         if name == "weight" and parameter.dim() > 1
     }
     sides = ([], [])
-    for parameter in model.parameters():
+    for parameter in trained:
         sides[id(parameter) not in weights].append(parameter)
     groups = zip(sides, (decay, 0.0), strict=True)
     return [{"params": side, "weight_decay": share} for side, share in groups if side]

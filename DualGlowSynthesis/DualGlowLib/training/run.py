@@ -19,6 +19,7 @@ from ..cases.records import digest
 from ..cases.sidecars import preparation_of
 from ..cases.splits import sides_of
 from ..cohorts.cohort import prepare_cohort
+from ..cohorts.demographics import people_of
 from ..errors import InputError
 from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, preset
 from ..preparation.settings import Preparation
@@ -238,7 +239,12 @@ def train(
             cohort.subset(range(len(training), len(cases))),
             device,
             stop=asked_to_stop,
-            about={"simulated": is_simulated(plan.cases), "preparation": how.to_dict()},
+            about={
+                "simulated": is_simulated(plan.cases),
+                "preparation": how.to_dict(),
+                "people": people_of(case.attributes for case in training),
+                "held_out": _held_out(plan, validation),
+            },
             note=note if ranks.is_first else None,
             pause=asked_to_wait,
             ranks=ranks,
@@ -304,6 +310,12 @@ def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tup
     if sides := sides_of(plan.splits, plan.fold, cases):
         return sides
     return tuple([cases[i] for i in side] for side in split_subjects(cases, settings.validation, settings.seed))
+
+
+def _held_out(plan: Plan, cases: Sequence[Case]) -> dict[str, int]:
+    """Who was kept out of the training, for the card."""
+    fold = {} if plan.fold is None else {"fold": plan.fold}
+    return {"cases": len(cases), "subjects": len({case.subject for case in cases}), **fold}
 
 
 def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Covariate, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..bundle.licences import check_licence
 from ..errors import InputError
 from ..sealed import parse_json
 from ..values import bounded, check_fields, one_of, with_values
@@ -72,6 +73,7 @@ class TrainingSettings:
         workers: such processes.
         tensorboard: whether event files for TensorBoard are written, beside the history and its table.
         sampled_cases: cases kept out of which PETs are drawn at each validation, for PSNR, CRPS and pictures.
+        licence: under which the model may be given away, an SPDX identifier (``bundle.licences``); empty for none.
 
     Raises:
         InputError: for a value of another kind, or one that no run can have.
@@ -104,9 +106,12 @@ class TrainingSettings:
     workers: int = bounded(2, 0, 64)
     tensorboard: bool = False
     sampled_cases: int = bounded(4, 0, 1e5)
+    licence: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.licence:
+            object.__setattr__(self, "licence", check_licence(self.licence))
 
     def to_dict(self) -> dict:
         return asdict(self)
