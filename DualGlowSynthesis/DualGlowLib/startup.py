@@ -27,6 +27,8 @@ def set_up_process() -> None:
     """
     gc.set_threshold(20_000)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if is_rank():  # of torch, whose advice each process would print
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if sys.platform != "linux":
         return
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's: pages of 2 MiB where the system grants them

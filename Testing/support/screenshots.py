@@ -164,18 +164,19 @@ def training_pictures(folder: Path) -> list[Path]:
             step(lambda: window.run.status.step > 60)
             gestures.choose(ui.viewsBox, "mean")
             step(lambda: window.run.samples.isShown)
+            paths = [folder / "training.png", folder / "training-run.png"]
+            for section in sections:
+                section.collapsed = section is not sections[2]
+            _fitted(slicer, widget, paths[1])
+            for section in sections:
+                section.collapsed = section is sections[2]
             ui.casesTable.selectRow(1)
             shown = {ui.casesPath: "/data/cohort", ui.outputPath: "/data/models/first"}
             for path, words in shown.items():  # what a user would see, not this folder
                 unwrap(path).blockSignals(True)
                 path.currentPath = words
-            paths = [folder / "training.png", folder / "training-run.png"]
-            sections[2].collapsed = True
             if not grab(widget.parent).save(str(paths[0]), "PNG"):
                 raise OSError(f"{paths[0]} can't be written.")
-            for section in sections:
-                section.collapsed = section is not sections[2]
-            _fitted(slicer, widget, paths[1])
             status.ask(run, "stop")
             host.pump(lambda: not status.read_status(run).is_running, WAIT)
         finally:

@@ -19,8 +19,10 @@ from DualGlowLib.training.checkpoints import Checkpoints
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.optim import build_optimizer, learning_rate
 from DualGlowLib.training.precision import in_precision, precision_note
+from DualGlowLib.training.run import Plan, train
 from DualGlowLib.training.settings import PRESET_TRAINING, TrainingSettings
 from DualGlowLib.training.status import Interrupted
+from tiny_training import make_simulated
 from toy_runs import content, toy_cases, toy_trainer
 
 
@@ -123,7 +125,7 @@ def test_cases_stay_as_they_are_without_augmentation(tmp_path: Path) -> None:
     trainer = toy_trainer(tmp_path, augment=False, covariate_dropout=0.0)
     asked = []
     batch = trainer.train_cases.batch
-    trainer.train_cases.batch = lambda indices, augment, rows: asked.append(augment) or batch(indices, augment, rows)
+    trainer.train_cases.batch = lambda indices, augment, *rows: asked.append(augment) or batch(indices, augment, *rows)
     trainer.run()
     assert len(asked) > 3
     assert set(asked) == {None}
@@ -315,3 +317,21 @@ def test_a_run_of_before_goes_on_as_it_began(tmp_path: Path) -> None:
     toy_trainer(tmp_path).run(resume=True)
     toy_trainer(tmp_path / "whole").run()
     assert content(run) == content(tmp_path / "whole/run")
+
+
+def test_a_run_goes_on_with_its_own_settings_where_none_are_given(tmp_path: Path) -> None:
+    """Also one of a preset that had no training of its own when it began."""
+    cases = make_simulated(tmp_path / "cases", 3)
+    flow = {"depths": [1, 1], "widths": [4, 4]}
+    file = {"preset": "paper", "model": {"mri": flow, "pet": flow}}
+    before = {**TrainingSettings().to_dict(), "steps": 3, "validation": 0.0, "initialize_with": 2, "seed": 4}
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({**file, "training": before}))
+    plan, heard = Plan(cases, tmp_path / "run", settings_file=path), []
+    with pytest.raises(Interrupted):
+        train(plan, report=heard.append, stop=lambda: len(heard) == 2)
+    path.write_text(json.dumps(file))
+    train(plan, resume=True)
+    assert len(history(tmp_path / "run")) == 3
+    with pytest.raises(InputError, match=r"began with other settings \(seed\)"):
+        train(replace(plan, changes={"seed": 5}), resume=True)

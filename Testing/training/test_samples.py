@@ -90,7 +90,7 @@ def test_pictures_that_can_not_be_written_end_no_run(tmp_path: Path) -> None:
     run.mkdir()
     (run / "samples").write_text("a file")
     one = trainer(run, made_up(GRID, 1))
-    one.note = one.samples._note = said.append
+    one.note = said.append
     one.run()
     assert len([sentence for sentence in said if "no pictures" in sentence]) == 1
     assert "validation_psnr" in history(run)[-1]

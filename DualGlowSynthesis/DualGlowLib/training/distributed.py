@@ -13,6 +13,7 @@ to try again, since a user must mend something or asked it to stop.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -171,7 +172,7 @@ class Ranks:
 
     # ---- the model
 
-    def spread(self, model: DualGlow, sharded: bool, in_levels: bool = False) -> Callable[..., Objective]:
+    def spread(self, model: DualGlow, sharded: bool, by_flow: bool = False) -> Callable[..., Objective]:
         """What to call in the model's place, so that the gradients are averaged over the processes.
 
         A copy of the model in each process (DDP), whose gradients are averaged while they are computed. Not all
@@ -179,7 +180,7 @@ class Ranks:
         averages nothing in the first backward pass after a change, and says nothing.
 
         Or ``sharded`` (FSDP2): each process keeps a part of each weight, its gradient and all that the optimiser knows
-        of it. The weights of a flow's step are gathered while it is computed; those of a whole flow with ``in_levels``,
+        of it. The weights of a flow's step are gathered while it is computed; those of a whole flow with ``by_flow``,
         for the backward pass of the memory mode ``invertible``, which doesn't go through the modules. The model's
         parameters are others afterwards. What reads them sees this process's part (``local_part``, ``one_number``), and
         what writes them from data, as ``initialize`` does, is lost: it has to be done before.
@@ -188,14 +189,16 @@ class Ranks:
             return model
         inner = _AsTensors(model)
         if sharded:
-            self._shard(inner, in_levels)
+            self._shard(inner, by_flow)
         else:
-            inner = nn.parallel.DistributedDataParallel(
-                inner, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+                inner = nn.parallel.DistributedDataParallel(
+                    inner, find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
         return lambda *arguments: Objective(**inner(*arguments))
 
-    def _shard(self, inner: _AsTensors, in_levels: bool) -> None:
+    def _shard(self, inner: _AsTensors, by_flow: bool) -> None:
         try:
             from torch.distributed.fsdp import fully_shard
         except ImportError:
@@ -204,7 +207,7 @@ class Ranks:
         device = next(model.parameters()).device.type
         mesh = dist.init_device_mesh(device, (self.count,))
         flows = [model.mri_flow, model.pet_flow]
-        units = flows if in_levels else [step for flow in flows for steps in flow.levels for step in steps]
+        units = flows if by_flow else [step for flow in flows for steps in flow.levels for step in steps]
         for unit in [*units, inner]:
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
 
@@ -283,6 +286,9 @@ def joined() -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=_WAITING)
     ranks = Ranks(rank, count, job, attempt)
+    # Small gradients that lie otherwise in memory than their weights are copied, and nobody writes into latents.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     try:
         with ranks.telling():
             yield ranks

@@ -2,130 +2,52 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..bundle.bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
+from ..bundle.bundle import Bundle, save_bundle, unsound_tensor
 from ..bundle.card import model_card
 from ..devices import fault_of_device
 from ..errors import InputError
 from ..files import make_folder, remove_temporary, unusable, write_whole
 from ..flow import set_memory
-from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
-from .data import T1_SCALE, Cohort
-from .distributed import Ranks, local_part, one_number
-from .optim import build_optimizer, learning_rate
+from .data import T1_SCALE, Batch, Cohort, step_generator
+from .distributed import Ranks, one_number
+from .folder import BUNDLE, check_run, hold_run
+from .loading.feed import Feed
+from .monitoring.logs import Logs
+from .monitoring.samples import HeldOutSamples
+from .optim import Average, build_optimizer, learning_rate
 from .pace import Pace, spoken
 from .precision import in_precision, joined_objective, precision_note
-from .samples import HeldOutSamples
 from .settings import TrainingSettings, steps_per_epoch
-from .status import HISTORY, LOCK, Interrupted
+from .status import HISTORY, Interrupted
 from .stopping import Best
 
-__all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run", "has_run", "hold_run"]
+__all__ = ["Interrupted", "Trainer"]
 
 _OUTLIER = 20.0
 _TIMED = 3  # steps after which a run says how long it will take
 _SHORT = 30.0  # seconds; of a shorter run nothing is said
 _PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
-_BUNDLE = "bundle"
-_FIRST = b'{"step": '  # of each line of a history
 # Settings that a run may be resumed with others of:
 _FREE = {
-    "accumulate", "checkpoint_every", "epochs", "memory", "patience", "precision", "sampled_cases", "sharding", "steps",
-    "validate_every",
+    "accumulate", "checkpoint_every", "data", "epochs", "licence", "memory", "patience", "precision",
+    "sampled_cases", "sharding", "steps", "tensorboard", "validate_every", "workers",
 }  # fmt: skip
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
-
-
-def check_run(folder: Path | str, resume: bool) -> None:
-    """Refuse a folder that a run can't begin or go on in, before anything is read or computed.
-
-    Raises:
-        InputError: if it holds a run or a model already and ``resume`` is off, no run and it is on, or a file that the
-            run would replace and that is not a run's.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a folder for the run.")
-    bundle = folder / _BUNDLE
-    has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
-    is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
-    history = folder / HISTORY
-    tensors = Checkpoints(folder).foreign() or Checkpoints(folder, "best").foreign()
-    if foreign := tensors or (None if is_saved else _foreign_history(history)):
-        raise InputError(
-            f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
-        )
-    is_begun = history.exists()
-    if has_model and not is_saved:
-        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
-    if not resume:
-        if is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
-            raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
-        return
-    if not is_saved and not is_begun:
-        raise InputError(f"{folder} has no run to resume from; start without --resume.")
-    check_bundle_folder(bundle)
-
-
-def has_run(folder: Path | str) -> bool:
-    """Whether there is a run in the folder to go on with."""
-    folder = Path(folder)
-    return Checkpoints(folder).exist() or (folder / OLD).is_file() or (folder / HISTORY).is_file()
-
-
-def _foreign_history(history: Path) -> Path | None:
-    """The file, if it isn't a history, or the beginning of one."""
-    if not history.is_file():
-        return None
-    with history.open("rb") as file:
-        head = file.read(len(_FIRST))
-    return None if _FIRST.startswith(head) else history
-
-
-def check_free(folder: Path | str) -> None:
-    """Refuse a folder in which another process trains, before anything is prepared for a run there.
-
-    Raises:
-        InputError: if one does, or the folder can't be written.
-    """
-    if Path(folder).is_dir():
-        with hold_run(folder):
-            pass
-
-
-def hold_run(folder: Path | str) -> AbstractContextManager[None]:
-    """Keep all other processes from training into a folder, which is made.
-
-    Raises:
-        InputError: if one does, or the folder can't be written.
-    """
-    return only_one(Path(folder) / LOCK, f"training into {folder}")
-
-
-def begin_run(folder: Path | str) -> None:
-    """From now on there is a run to resume in the folder, which is made; what is there stays.
-
-    Raises:
-        InputError: if the folder can't be written.
-    """
-    make_folder(Path(folder))
-    if not (history := Path(folder) / HISTORY).exists():
-        write_whole(history, "", force=True)
 
 
 def _parts(objective: Objective) -> dict[str, torch.Tensor]:
@@ -137,20 +59,6 @@ def _parts(objective: Objective) -> dict[str, torch.Tensor]:
 def _bits(event: dict) -> dict[str, float]:
     """What a bundle states of the last step; a batch that was skipped may have no number."""
     return {key: value for key, value in event.items() if key.endswith("bits") and math.isfinite(value)}
-
-
-class _Average:
-    """Exponential moving average of a model's parameters; starts fast, so that early steps are forgotten."""
-
-    def __init__(self, model: DualGlow, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, model: DualGlow, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = ([local_part(weight) for weight in one.parameters()] for one in (self.model, model))
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
 class Trainer:
@@ -223,19 +131,29 @@ class Trainer:
         self._checkpoints = Checkpoints(self.folder)
         self.best = Best(self.folder)
         count = settings.sampled_cases if config.dims == 3 else 0
-        self.samples = HeldOutSamples(self.folder, grid, validation, count, settings.seed, self.about, self.note)
+        self.samples = HeldOutSamples(self.folder, grid, validation, count, settings.seed, self.about, self._say)
+        self.logs = Logs(self.folder, self._say, settings.tensorboard)
         batch, cases = min(settings.batch, len(train)), len(train)
         if batch < self.ranks.count:
             raise InputError(
                 f"{self.ranks.count} processes can't share a batch of {batch} ({cases} cases to train on); start "
                 "fewer, or set batch to as many."
             )
+        self._batch = batch
+        self.feed = Feed(train, settings, self.ranks.share(batch), self.device, self._say)
         self._is_sharded = settings.sharding == "full" and self.ranks.count > 1
         torch.manual_seed(settings.seed)
-        self.model = self._placed(DualGlow(config))
+        self.model = self._placed(self.build())
         set_memory(self.model, settings.memory)
-        self.average = _Average(self.model, settings.ema)
+        self.average = Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
+
+    def _say(self, sentence: str) -> None:
+        self.note(sentence)
+
+    def build(self) -> DualGlow:
+        """The model as the run begins with it; what needs no gradient stays as it is."""
+        return DualGlow(self.config)
 
     def _placed(self, model: DualGlow) -> DualGlow:
         # oneDNN has a layout of its own, into which it brings plain weights at half the cost of others. What is
@@ -247,14 +165,14 @@ class Trainer:
 
     def _spread(self) -> None:
         """Bring model and average, as they are now, to all processes, and begin with a new optimiser."""
-        sharded, in_levels = self._is_sharded, self.settings.memory == "invertible"
-        self._objective = self.ranks.spread(self.model, sharded, in_levels)
-        self._averaged = self.ranks.spread(self.average.model, sharded, in_levels) if sharded else self.average.model
+        sharded, by_flow = self._is_sharded, self.settings.memory == "invertible"
+        self._objective = self.ranks.spread(self.model, sharded, by_flow)
+        self._averaged = self.ranks.spread(self.average.model, sharded, by_flow) if sharded else self.average.model
         self.optimizer = self._optimizer()
 
     def _in_one_piece(self, model: DualGlow) -> DualGlow:
         """A model with the same weights of which each process has all."""
-        found = self._placed(DualGlow(self.config))
+        found = self._placed(self.build())
         found.load_state_dict(self.ranks.whole(model.state_dict(), everywhere=True))
         return found
 
@@ -265,39 +183,30 @@ class Trainer:
     # ---- one step
 
     def _generator(self, step: int, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) * 16 + stream)
-
-    def _indices(self, step: int) -> list[int]:
-        """Cases of a step: every epoch is one shuffle of the cohort."""
-        count, batch = len(self.train_cases), min(self.settings.batch, len(self.train_cases))
-        per_epoch = steps_per_epoch(count, batch)
-        order = torch.randperm(count, generator=self._generator(step // per_epoch, 0))
-        start = step % per_epoch * batch
-        return order[start : start + batch].tolist()
+        return step_generator(self.settings.seed, step, stream)
 
     def _tensors(
-        self, cohort: Cohort, indices: list[int], step: int, augment: bool, rows: slice = slice(None)
-    ) -> tuple[torch.Tensor, ...]:
-        """PETs, MRIs and covariates of those rows of a batch, with what is drawn for the whole batch."""
-        augment = augment and self.settings.augment
-        batch = cohort.batch(indices, self._generator(step, 1) if augment else None, rows)
-        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (len(indices), rows))
+        self, batch: Batch, count: int, step: int, rows: slice = slice(None)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """PETs, MRIs and covariates of a batch, which has those rows of ``count`` cases that noise is drawn for."""
+        for sentence in batch.notes:
+            self.note(sentence)
+        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (count, rows))
         covariates = encode_covariates(self.config.covariates, batch.covariates)
-        return pet.to(self.device), mri.to(self.device), covariates.to(self.device)
+        return tuple(tensor.to(self.device, non_blocking=True) for tensor in (pet, mri, covariates))
 
     def _gradients(self, joint: bool) -> Objective:
         """The objective of this process's cases of the present step, and the whole batch's gradients at the weights."""
-        indices = self._indices(self.step)
-        rows = self.ranks.share(len(indices))
-        pet, mri, known = self.ranks.together(
-            lambda: self._tensors(self.train_cases, indices, self.step, augment=True, rows=rows)
-        )
+        count = self._batch
+        rows = self.ranks.share(count)
+        batch = self.ranks.together(lambda: self.feed.batch(self.step))
+        pet, mri, known = self._tensors(batch, count, self.step, rows)
         visible = hide_covariates(
             self.config.covariates, known, self.settings.covariate_dropout, self._generator(self.step, 4),
-            (len(indices), rows),
+            (count, rows),
         )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
-        pieces, found = min(self.settings.accumulate, len(indices) // self.ranks.count), []
+        pieces, found = min(self.settings.accumulate, count // self.ranks.count), []
         for piece in torch.arange(len(pet)).tensor_split(pieces):
             place = slice(int(piece[0]), int(piece[-1]) + 1)
             with in_precision(self.settings.precision, self.device):
@@ -305,7 +214,7 @@ class Trainer:
                     pet[place], mri[place], visible[place], known[place], self.step / self.settings.steps, not joint
                 )
             # The processes' gradients are averaged: each counts by its share of the cases.
-            (objective.loss.mean() * (len(piece) * self.ranks.count / len(indices))).backward()
+            (objective.loss.mean() * (len(piece) * self.ranks.count / count)).backward()
             found.append(objective)
         return joined_objective(found)
 
@@ -313,7 +222,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, self.step, self.since)
         objective = self._gradients(self.joint)
-        share = len(objective.loss) / len(self._indices(self.step))
+        share = len(objective.loss) / self._batch
         numbers = self.ranks.total({key: value.mean() * share for key, value in _parts(objective).items()})
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
@@ -349,9 +258,8 @@ class Trainer:
         rows = self.ranks.share(len(indices))
         # Who has none of the cases computes one for nothing: divided weights are gathered by all processes together.
         some = rows if rows.start < rows.stop else slice(1)
-        pet, mri, covariates = self.ranks.together(
-            lambda: self._tensors(self.validation_cases, indices, indices[0], augment=False, rows=some)
-        )
+        batch = self.ranks.together(lambda: self.validation_cases.batch(indices, None, some))
+        pet, mri, covariates = self._tensors(batch, len(indices), indices[0], some)
         with in_precision(self.settings.precision, self.device):
             objective = self._averaged(pet, mri, covariates, None, 1.0, not self.joint)
         return self.ranks.total({key: value.sum() * (some == rows) for key, value in _parts(objective).items()})
@@ -362,7 +270,13 @@ class Trainer:
         return self.ranks.is_first and not self._is_sharded
 
     def _sampled(self) -> dict:
-        return self.samples.write(self.average.model, self.step, not self.joint) if self._samples_here else {}
+        """PSNR and CRPS of held-out cases, of which a picture is kept."""
+        if not self._samples_here:
+            return {}
+        found = self.samples.write(self.average.model, self.step, not self.joint)
+        if self.samples.picture is not None:
+            self.logs.picture(self.step, self.samples.picture)
+        return found
 
     def measure(self) -> Pace:
         """What the steps that are to come take, from trials that change nothing of the run.
@@ -430,6 +344,9 @@ class Trainer:
                 raise InputError(
                     f"The device {self.device} {why} after step {self.step} ({first}); go on with --resume, {hint}."
                 ) from error
+            finally:
+                self.feed.close()
+                self.logs.close()
 
     def _train(self) -> None:
         last = time.monotonic()
@@ -504,15 +421,25 @@ class Trainer:
             self.note(words)
         if self.ranks.first(lambda: self._has_checkpoint(resume)):
             self._load()
+            self._begin_logs()
             return
+        self.start()
+        self.average = Average(self.model, self.settings.ema)
+        self._spread()
+        self._begin_logs()
+
+    def start(self) -> None:
+        """Set what the model begins with from the cases."""
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
             self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
         self.joint = not (self.settings.image_share and self.model.link_has_image and self.model.discriminators is None)
         self.model.initialize(*self.ranks.together(self._first_cases), not self.joint)
-        self.average = _Average(self.model, self.settings.ema)
-        self._spread()
+
+    def _begin_logs(self) -> None:
+        if self.ranks.is_first:
+            self.logs.begin(self.step)
 
     def _has_checkpoint(self, resume: bool) -> bool:
         """Whether there is one to go on from; if not, from now on there is a run to resume."""
@@ -527,10 +454,10 @@ class Trainer:
         return False
 
     def _first_cases(self) -> tuple[torch.Tensor, ...]:
-        indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
-        return self._tensors(
-            self.train_cases, indices[: self.settings.initialize_with].tolist(), self.step, augment=True
-        )
+        order = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
+        indices = order[: self.settings.initialize_with].tolist()
+        augment = self._generator(self.step, 1) if self.settings.augment else None
+        return self._tensors(self.train_cases.batch(indices, augment), len(indices), self.step)
 
     def begin_joint(self) -> None:
         """From now on with the PET's flow, set from what the link, as averaged so far, leaves over."""
@@ -541,7 +468,7 @@ class Trainer:
             set_memory(self.model, self.settings.memory)
         self.model.initialize(*self.ranks.together(self._first_cases))
         if self._is_sharded:
-            self.average = _Average(self.model, self.settings.ema)
+            self.average = Average(self.model, self.settings.ema)
             self._spread()
         else:
             self.average.model.load_state_dict(self.model.state_dict())
@@ -563,6 +490,7 @@ class Trainer:
             raise InputError(
                 f"{history} can't be written: {error.strerror or error}; mend that and go on with --resume."
             ) from None
+        self.logs.record(event)
         self.report({**event, "steps": self.settings.steps})
 
     # ---- checkpoints
@@ -571,6 +499,7 @@ class Trainer:
         """Write a checkpoint of this step, unless there is one or it would be of no use."""
         if self._checkpoints.last == self.step:
             return
+        self.logs.flush()
         optimizer, moments = optimizer_parts(self.optimizer.state_dict())
         parts = {"model": self.model.state_dict(), "average": self.average.model.state_dict(), "optimizer": moments}
         tensors = self.ranks.whole(
@@ -717,8 +646,9 @@ class Trainer:
             "device": self.device.type,
             "skipped_steps": self.skipped,
             **{key: round(value, 4) for key, value in self.bits.items()},
+            **({"licence": self.settings.licence} if self.settings.licence else {}),
             **self.about,
         }
         bundle = Bundle(model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training)
-        self.ranks.first(lambda: save_bundle(bundle, self.folder / _BUNDLE, model_card(bundle)))
+        self.ranks.first(lambda: save_bundle(bundle, self.folder / BUNDLE, model_card(bundle)))
         return bundle

@@ -19,6 +19,7 @@ from ..cases.records import digest
 from ..cases.sidecars import preparation_of
 from ..cases.splits import sides_of
 from ..cohorts.cohort import prepare_cohort
+from ..cohorts.demographics import people_of
 from ..errors import InputError
 from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, preset
 from ..preparation.settings import Preparation
@@ -26,7 +27,9 @@ from ..volumes.grid import GRIDS, Grid, grid_named
 from .checkpoints import OLD, Checkpoints, read_old
 from .data import Cohort, split_subjects
 from .distributed import Ranks
-from .loop import Interrupted, Trainer, begin_run, check_free, check_run, has_run, hold_run
+from .folder import begin_run, check_free, check_run, has_run, hold_run
+from .loading.cache import CachedCohort, VoxelCache, belongs_on_disk
+from .loop import Interrupted, Trainer
 from .settings import TrainingSettings
 from .status import StatusWriter
 
@@ -226,11 +229,7 @@ def train(
             raise InputError(f"{plan.cases} has no case left to train on; give more cases, or another fold.")
         cases = [*training, *validation]
         config = replace(ahead.config, covariates=_fitted(ahead.config, cases, plan))
-        cohort = ranks.together(
-            lambda: Cohort.load(
-                cases, ahead.grid, progress=lambda done, all: tell("reading", done / all, f"{done} of {all} cases")
-            )
-        )
+        cohort = _read(plan, ahead, cases, ranks, note, tell, asked_to_stop)
         trainer = Trainer(
             Path(plan.folder),
             config,
@@ -240,7 +239,12 @@ def train(
             cohort.subset(range(len(training), len(cases))),
             device,
             stop=asked_to_stop,
-            about={"simulated": is_simulated(plan.cases), "preparation": how.to_dict()},
+            about={
+                "simulated": is_simulated(plan.cases),
+                "preparation": how.to_dict(),
+                "people": people_of(case.attributes for case in training),
+                "held_out": _held_out(plan, validation),
+            },
             note=note if ranks.is_first else None,
             pause=asked_to_wait,
             ranks=ranks,
@@ -253,6 +257,34 @@ def train(
 
         trainer.report = tell_step
         return trainer.run(resume, holding=True)
+
+
+def _read(
+    plan: Plan,
+    ahead: Prospect,
+    cases: Sequence[Case],
+    ranks: Ranks,
+    note: Callable[[str], None],
+    tell: Callable[[str, float, str], None],
+    stop: Callable[[], bool],
+) -> Cohort:
+    """The cases in memory, or where they can be read from."""
+
+    def progress(done: int, total: int) -> None:
+        tell("reading", done / total, f"{done} of {total} cases")
+        if stop():
+            begin_run(plan.folder)
+            raise Interrupted("Stopped while the cases were read; go on with --resume.")
+
+    if not belongs_on_disk(len(cases), ahead.grid, ahead.settings.data):
+        return ranks.together(lambda: Cohort.load(cases, ahead.grid, progress=progress))
+    cache = VoxelCache(cache_folder(plan, ahead.grid), ahead.grid)
+    return ranks.first(lambda: CachedCohort.open(cases, cache, progress, note))
+
+
+def cache_folder(plan: Plan, grid: Grid) -> Path:
+    """Where the voxels of a run's cases go that don't fit into memory: beside it, for other runs there too."""
+    return Path(plan.folder).resolve().parent / f"{Path(plan.cases).resolve().stem or 'cases'}-{grid.name}-voxels"
 
 
 def _check_preparation(plan: Plan, ahead: Prospect) -> None:
@@ -278,6 +310,12 @@ def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tup
     if sides := sides_of(plan.splits, plan.fold, cases):
         return sides
     return tuple([cases[i] for i in side] for side in split_subjects(cases, settings.validation, settings.seed))
+
+
+def _held_out(plan: Plan, cases: Sequence[Case]) -> dict[str, int]:
+    """Who was kept out of the training, for the card."""
+    fold = {} if plan.fold is None else {"fold": plan.fold}
+    return {"cases": len(cases), "subjects": len({case.subject for case in cases}), **fold}
 
 
 def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Covariate, ...]:

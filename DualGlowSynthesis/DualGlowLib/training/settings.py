@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..bundle.licences import check_licence
 from ..errors import InputError
 from ..sealed import parse_json
 from ..values import bounded, check_fields, one_of, with_values
@@ -67,7 +68,12 @@ class TrainingSettings:
         sharding: in a run of several processes, ``"none"``: each has the whole model; ``"full"``: each has a part of
             its weights, their gradients and moments, for a model that one device can't hold.
         checkpoint_every, validate_every: in steps.
+        data: where the cases are while they are trained on: ``"memory"``, ``"disk"``, from which processes read ahead,
+            or ``"auto"``: by their size.
+        workers: such processes.
+        tensorboard: whether event files for TensorBoard are written, beside the history and its table.
         sampled_cases: cases kept out of which PETs are drawn at each validation, for PSNR, CRPS and pictures.
+        licence: under which the model may be given away, an SPDX identifier (``bundle.licences``); empty for none.
 
     Raises:
         InputError: for a value of another kind, or one that no run can have.
@@ -96,10 +102,16 @@ class TrainingSettings:
     sharding: str = one_of("none", "none", "full")
     checkpoint_every: int = bounded(500, 1, 1e9)
     validate_every: int = bounded(500, 1, 1e9)
+    data: str = one_of("auto", "auto", "memory", "disk")
+    workers: int = bounded(2, 0, 64)
+    tensorboard: bool = False
     sampled_cases: int = bounded(4, 0, 1e5)
+    licence: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.licence:
+            object.__setattr__(self, "licence", check_licence(self.licence))
 
     def to_dict(self) -> dict:
         return asdict(self)

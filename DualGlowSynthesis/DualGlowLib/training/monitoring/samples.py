@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import __version__
-from ..cases.case import Case
-from ..errors import InputError
-from ..files import make_folder
-from ..metrics.distribution import distribution_metrics
-from ..metrics.images import image_metrics
-from ..model import DualGlow, encode_covariates
-from ..pictures.drawing import write_png
-from ..pictures.samples import samples_picture
-from ..provenance import Provenance, with_covariates
-from ..volumes.grid import Grid
-from ..volumes.marking import SYNTHETIC
-from ..volumes.scan import Scan
-from ..volumes.writing import write_scan
-from .data import T1_SCALE, Cohort
+from ... import __version__
+from ...cases.case import Case
+from ...errors import InputError
+from ...files import make_folder
+from ...metrics.distribution import distribution_metrics
+from ...metrics.images import image_metrics
+from ...model import DualGlow, encode_covariates
+from ...pictures.drawing import write_png
+from ...pictures.samples import samples_picture
+from ...provenance import Provenance, with_covariates
+from ...volumes.grid import Grid
+from ...volumes.marking import SYNTHETIC
+from ...volumes.scan import Scan
+from ...volumes.writing import write_scan
+from ..data import T1_SCALE, Cohort
 
 __all__ = ["SAMPLES", "HeldOutSamples"]
 
@@ -60,6 +60,9 @@ class HeldOutSamples:
         seed: of the noise.
         about: see ``Trainer``.
         note: called with what the user should know.
+
+    Attributes:
+        picture: the last that was drawn, uint8, rows × columns × 3; None before the first.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class HeldOutSamples:
         self.folder, self.grid, self.cohort = folder / SAMPLES, grid, cohort
         self.count = min(count, len(cohort)) if len(grid.shape) == 3 else 0
         self.seed, self.about, self._note = seed, about, note
+        self.picture: np.ndarray | None = None
         self._said: set[str] = set()
 
     def write(self, model: DualGlow, step: int, image_only: bool = False) -> dict[str, float]:
@@ -140,11 +144,11 @@ class HeldOutSamples:
         return found
 
     def _write(self, shown: list[_Shown], step: int, model: DualGlow) -> None:
-        make_folder(self.folder)
         rows = [(one.t1, one.pet, one.mean, one.samples[0]) for one in shown]
         given = "simulated" if self.about.get("simulated") else "acquired"
-        picture = samples_picture(rows, [one.case.name for one in shown], self.grid, f"step {step}", given)
-        write_png(picture, self.folder / f"step-{step:07d}.png")
+        self.picture = samples_picture(rows, [one.case.name for one in shown], self.grid, f"step {step}", given)
+        make_folder(self.folder)
+        write_png(self.picture, self.folder / f"step-{step:07d}.png")
         first = shown[0]
         made = {"Simulated": True} if self.about.get("simulated") else {}
         made |= {"Source": first.case.name}
