@@ -161,7 +161,7 @@ def training_pictures(folder: Path) -> list[Path]:
             gestures.click(ui.estimateButton)
             step(lambda: window.cases.report and ui.estimateButton.text == "Estimate")
             gestures.click(ui.startButton)
-            step(lambda: window.run.status.step > 60)
+            step(lambda: window.run.status.step > 20)
             gestures.choose(ui.viewsBox, "mean")
             step(lambda: window.run.samples.isShown)
             paths = [folder / "training.png", folder / "training-run.png"]
