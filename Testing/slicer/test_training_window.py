@@ -34,7 +34,7 @@ from DualGlowSlicerLib import volumes  # isort: skip
 from DualGlowTrainingLib import charts, runPanel  # isort: skip
 from DualGlowTrainingLib.history import History  # isort: skip
 
-PATIENCE = 90  # seconds
+PATIENCE = 200  # seconds
 STEPS = 10**6
 
 
