@@ -15,12 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.spawn import get_executable
 
 from .startup import set_up_process
 
-__all__ = ["work_off"]
+__all__ = ["spawning", "work_off"]
 
 _ONE_THREAD = dict.fromkeys(
     (
@@ -68,9 +69,7 @@ def work_off(
         progress: called with a job's index, a stage and how much of the job is done.
         limit: seconds after which a job's process is ended; the job has failed then.
     """
-    context, waiting = get_context("spawn"), deque(enumerate(jobs))
-    if real := _python_behind(os.fsdecode(get_executable())):
-        context.set_executable(real)
+    context, waiting = spawning(), deque(enumerate(jobs))
     crew: list[_Worker] = []
     try:
         while waiting or any(worker.index is not None for worker in crew):
@@ -109,6 +108,14 @@ def work_off(
                     yield index, message[1]
     finally:
         _end(crew)
+
+
+def spawning() -> SpawnContext:
+    """What new processes are begun with: they share nothing with this one, whose threads may hold any lock."""
+    context = get_context("spawn")
+    if real := _python_behind(os.fsdecode(get_executable())):
+        context.set_executable(real)
+    return context
 
 
 def _end(crew: Sequence[_Worker]) -> None:

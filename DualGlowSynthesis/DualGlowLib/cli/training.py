@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..training.distributed import Ranks
     from ..training.run import Plan
 
-__all__ = ["add_commands", "train"]
+__all__ = ["add_commands", "tell_step", "train"]
 
-_SETTINGS = ("steps", "seed", "batch", "memory", "sharding")
+_SETTINGS = ("steps", "seed", "batch", "memory", "sharding", "licence", "tensorboard")
 """Options that stand for settings of the same name."""
 
 
@@ -45,6 +45,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--memory", help=text)
     text = "none or full: with torchrun, each process has the whole model or a part (default: as the settings say)"
     command.add_argument("--sharding", help=text)
+    text = "also write event files for TensorBoard, into RUN/tensorboard (needs the Python package tensorboard)"
+    command.add_argument("--tensorboard", action="store_true", default=None, help=text)
+    text = "under which the model may be given away, such as CC-BY-4.0 (default: what the settings say)"
+    command.add_argument("--licence", metavar="ID", help=text)
     text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
     command.add_argument("--estimate", action="store_true", help=text)
     text = "print all settings of the run as JSON that --config takes, and don't begin"
@@ -104,7 +108,7 @@ def _run(arguments: argparse.Namespace, console: Console, stop: Stop, ranks: Ran
             arguments.resume,
             arguments=_again(plan, arguments.device),
             progress=console.progress,
-            report=lambda event: _tell_step(console, event),
+            report=lambda event: tell_step(console, event),
             note=console.note,
             stop=lambda: stop.asked,
             ranks=ranks,
@@ -118,7 +122,8 @@ def _run(arguments: argparse.Namespace, console: Console, stop: Stop, ranks: Ran
     return 0
 
 
-def _tell_step(console: Console, event: dict) -> None:
+def tell_step(console: Console, event: dict) -> None:
+    """A line of a run's history."""
     step, steps = event["step"], event["steps"]
     console.event(event="step", **event)
     bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
@@ -161,7 +166,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "layout": plan.layout,
         "splits": plan.splits and Path(plan.splits).resolve(),
         "fold": plan.fold,
-        **{name: plan.changes.get(name) for name in _SETTINGS},
+        **{name: plan.changes.get(name) for name in _SETTINGS if name != "tensorboard"},
         "groups": as_texts(plan.groups) or None,
         "device": device,
         "reference": None if chosen.reference == usual.reference else chosen.reference,
@@ -170,6 +175,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "jobs": plan.jobs,
     }
     flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
+    flags += ["--tensorboard"] if plan.changes.get("tensorboard") else []
     words = [str(Path(plan.cases).resolve())]
     for name, value in options.items():
         values = value if isinstance(value, tuple) else () if value is None else (value,)

@@ -158,6 +158,22 @@ class DualGlow(nn.Module):
             latents.append(z)
         return self.pet_from_latents(latents, law)
 
+    def sample_image_law(
+        self, law: LinkOutput, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """PETs of the link's image law alone, as long as the PET's flow is not trained; arguments as for ``sample``.
+
+        Raises:
+            ValueError: if the link gives no image law.
+        """
+        if law.image is None:
+            raise ValueError("This link gives no image law to sample from.")
+        image = law.image._replace(density=None)  # that of the flow's noise
+        x = temperature * torch.randn(image.log_scale.shape, generator=generator).to(image.mean)
+        if image.patterns is not None:
+            x = self.whiten.inverse(x, image.whitened())
+        return self.standardise.inverse(x, image[:2]) + 0.5
+
     # ---- training
 
     def forward(
@@ -212,7 +228,9 @@ class DualGlow(nn.Module):
             pet_log_prob = self._pet_log_prob(pet_latents, log_det + change, law)
         pet_bits = self._bits(pet_log_prob, channels)
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
-        loss = pet_bits + self.config.mri_weight * mri_bits + image_loss
+        # λ weighs log-densities; bits are those of a dimension, of which images of several channels have more.
+        share = self.config.mri_weight * self.config.channels[0] / channels
+        loss = pet_bits + share * mri_bits + image_loss
         targets = covariates if targets is None else targets
         found: dict[str, Tensor] = {}
         if self.discriminators is not None and not image_only:
