@@ -219,8 +219,8 @@ ROOMS = (
 """Of the library; each may import from those before it, and from the files at the root."""
 
 AT_THE_ROOT = {
-    "__init__", "__main__", "devices", "errors", "files", "locks", "outputs", "processes", "progress", "provenance",
-    "resources", "sealed", "spellings", "startup", "values",
+    "__init__", "__main__", "cluster", "devices", "errors", "files", "locks", "outputs", "processes", "progress",
+    "provenance", "resources", "sealed", "spellings", "startup", "values",
 }  # fmt: skip
 
 

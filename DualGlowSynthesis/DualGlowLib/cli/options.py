@@ -16,6 +16,7 @@ __all__ = [
     "add_layout",
     "add_pet_window",
     "add_preparation",
+    "add_scheduler",
     "add_splits",
     "preparation_chosen",
 ]
@@ -76,6 +77,12 @@ def add_preparation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
     command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
     command.add_argument("--jobs", type=int, default=1, help="processes")
+
+
+def add_scheduler(command: argparse.ArgumentParser) -> None:
+    """``--scheduler``, see ``cluster.hand_out``."""
+    text = "hand the cases to this Dask scheduler, e.g. tcp://node7:8786, in place of processes here"
+    command.add_argument("--scheduler", metavar="ADDRESS", help=text)
 
 
 def preparation_chosen(arguments: argparse.Namespace) -> Preparation:
