@@ -134,7 +134,7 @@ class _Run:
                 silent = 0.0
                 if index not in self._futures:
                     continue  # said of a job that is done
-                if said and said[0] == "begun":
+                if said == ["begun"]:
                     self._begun[index] += 1
                     outcome = _killer() if self._begun[index] > _TRIES else None
                 elif said:

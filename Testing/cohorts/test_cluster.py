@@ -51,7 +51,9 @@ def workers(cluster: distributed.LocalCluster) -> dict[str, int]:
 
 def children(pid: int) -> list[int]:
     """Processes that a process started and that still run."""
-    table = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 3) for line in table.splitlines()]
     return [int(row[0]) for row in rows if int(row[1]) == pid and "Z" not in row[2] and "spawn_main" in row[3]]
 
@@ -96,9 +98,10 @@ def test_a_cohort_is_the_same_to_the_last_byte_although_a_worker_is_killed(clust
     owners, killed = workers(cluster), []
 
     def kill(message: str, fraction: float) -> None:
-        if not killed and fraction > 0:
-            killed.append(next(pid for pid in owners.values() if children(pid)))
-            os.kill(killed[0], signal.SIGKILL)
+        at_work = [pid for pid in owners.values() if children(pid)]
+        if not killed and at_work:
+            os.kill(at_work[0], signal.SIGKILL)
+            killed.append(at_work[0])
 
     prepare_cohort(cases, tmp_path / "here", GRID, jobs=2, work=quick_case)
     result = prepare_cohort(
@@ -161,7 +164,7 @@ def test_other_versions_and_other_folders_are_refused(cluster, tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     ("address", "sentence"),
-    [("tcp://127.0.0.1:9", "doesn't answer"), ("node7", "doesn't answer"), ("ftp://node7:1", "is none")],
+    [("tcp://127.0.0.1:9", "doesn't answer"), ("node7", "is none"), ("ftp://node7:1", "is none")],
 )
 def test_an_address_without_a_scheduler_is_one_sentence(cases, tmp_path, capfd, address, sentence) -> None:
     assert main(["prepare", str(cases), str(tmp_path / "out"), "--scheduler", address]) == 2
