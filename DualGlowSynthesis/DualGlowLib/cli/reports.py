@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
-from .options import add_command, add_device, add_groups, add_splits
+from .options import add_command, add_device, add_groups, add_scheduler, add_splits, handing_out
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "also probe what the MRI's latents still tell of the covariates"
     command.add_argument("--leakage", action="store_true", help=text)
     command.add_argument("--seed", type=int, default=0, help="of the samples")
+    text = "processes, each with one thread (default: this one, with all its threads)"
+    command.add_argument("--jobs", type=int, help=text)
+    add_scheduler(command)
     add_device(command)
 
     command = add_command(commands, "benchmark", benchmark, "time a synthesis on this machine, stage by stage")
@@ -54,6 +57,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
+    from ..bundle.files import CONFIG
     from ..cases.groups import in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
@@ -84,16 +88,18 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         cohort = Cohort.load(cases, bundle.grid, bundle.pet_scale)
         told = leakage(synthesizer.model, cohort, progress=lambda done, all_: console.progress("probing", done / all_))
         probed = {"leakage": told}
-    result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
-        predictors,
-        cases,
-        bundle.grid,
-        bundle.pet_scale,
-        arguments.samples,
-        arguments.seed,
-        lambda done, total: console.progress("evaluating", done / total),
-        regions,
-    )
+    with handing_out(arguments, console, Path(arguments.bundle) / CONFIG) as handed_out:
+        result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
+            predictors,
+            cases,
+            bundle.grid,
+            bundle.pet_scale,
+            arguments.samples,
+            arguments.seed,
+            lambda done, total: console.progress("evaluating", done / total),
+            regions,
+            handed_out,
+        )
     result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
     if probed:
