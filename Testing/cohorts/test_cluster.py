@@ -112,6 +112,15 @@ def test_a_cohort_is_the_same_to_the_last_byte_although_a_worker_is_killed(clust
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
+def test_synthetic_pets_are_the_same_to_the_last_byte(cluster, tmp_path) -> None:
+    cases, outs = make_cohort(tmp_path / "cases", NAMES[:1]), {name: tmp_path / name for name in ("here", "there")}
+    question = ["synthesize", str(cases), "--cohort", "--temperature", "1", "--samples", "2", "--regions"]
+    assert main([*question, "--output", str(outs["here"])]) == 0
+    assert main([*question, "--output", str(outs["there"]), "--scheduler", cluster.scheduler_address]) == 0
+    assert len(list(outs["there"].rglob("*_pet.nii.gz"))) == 2
+    assert content(outs["there"]) == content(outs["here"])
+
+
 def test_a_wish_to_stop_leaves_the_workers_to_their_owner(cluster) -> None:
     owners, heard = workers(cluster), []
     outcomes = dict(

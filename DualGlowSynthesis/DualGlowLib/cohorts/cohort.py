@@ -23,7 +23,7 @@ from ..volumes.grid import Grid
 from .derivative import about_case, begin, check_files, check_folder, finish, update
 from .preparing import Job, Settings, prepare_case, remove_case
 
-__all__ = ["CohortResult", "prepare_cohort"]
+__all__ = ["CohortResult", "places_of", "prepare_cohort"]
 
 
 @dataclass
@@ -37,6 +37,7 @@ class CohortResult:
         kept: names of the cases that were prepared before and had not changed.
         interrupted: whether it was asked to stop before the end.
         notes: about the cohort as a whole.
+        word: what was done with a case.
     """
 
     out: Path
@@ -44,6 +45,7 @@ class CohortResult:
     kept: list[str] = field(default_factory=list)
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
+    word: str = "prepared"
 
     def having(self, *statuses: str) -> list[str]:
         """Names of the cases with one of these statuses."""
@@ -77,7 +79,7 @@ class CohortResult:
         width = max(map(len, odd), default=0)
         lines = [f"{name:{width}}  {about['status']:8}  {'; '.join(about['reasons'])}" for name, about in odd.items()]
         numbers = ", ".join(f"{count} {status}" for status, count in self.counts().items())
-        lines.append(f"{numbers} of {len(self.cases)} cases; {len(self.kept)} were prepared before.")
+        lines.append(f"{numbers} of {len(self.cases)} cases; {len(self.kept)} were {self.word} before.")
         lines += [f"{note[:1].upper()}{note[1:]}." for note in self.notes]
         return "\n".join(lines)
 
@@ -210,7 +212,7 @@ def _plan(
             f"{found.folder} has no case that can be prepared, of {len(found.items)} found{why}; as {found.layout} it "
             f"must hold {LAYOUTS[found.layout]}."
         )
-    places = _places(usable)
+    places = places_of(usable)
     notes = {item.name: tuple(item.choices) for item in found.items}
     planned = [
         Job(out, found.folder, case, *place, settings, simulated, notes[case.name])
@@ -226,7 +228,7 @@ def _plan(
     return sorted(planned, key=lambda job: job.name), refused
 
 
-def _places(cases: list[Case]) -> list[tuple[str, str, str]]:
+def places_of(cases: list[Case]) -> list[tuple[str, str, str]]:
     """Name, subject and session of each case in BIDS' letters: digits and Latin letters alone.
 
     Raises:
