@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ..synthesis.predictor import Predictor
     from ..volumes.grid import Grid
 
-__all__ = ["add_commands", "benchmark", "evaluate"]
+__all__ = ["add_commands", "benchmark", "evaluate", "folds"]
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Declare ``evaluate`` and ``benchmark``."""
+    """Declare ``evaluate``, ``folds`` and ``benchmark``."""
     text = "compare a model with the PETs of cases that it has not seen"
     command = add_command(commands, "evaluate", evaluate, text, force=True)
     command.add_argument("bundle", metavar="BUNDLE", help="the trained model, such as run/bundle")
@@ -47,6 +47,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--jobs", type=int, help=text)
     add_scheduler(command)
     add_device(command)
+
+    text = "say how the runs of the folds of a cross-validation stand, and sum up their evaluations"
+    command = add_command(commands, "folds", folds, text, force=True)
+    command.add_argument("runs", metavar="RUNS", help="folder that holds the runs of train --fold")
+    text = "name of the evaluation in the folder of each run"
+    command.add_argument("--report", default="report.json", metavar="NAME", help=text)
+    text = "also write the summary here (.json, or .csv for a table)"
+    command.add_argument("--output", metavar="FILE", help=text)
 
     command = add_command(commands, "benchmark", benchmark, "time a synthesis on this machine, stage by stage")
     text = "T1 to use (default: the template that ships with DualGlow)"
@@ -100,6 +108,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
             regions,
             handed_out,
         )
+    result |= {} if arguments.fold is None else {"fold": arguments.fold}
     result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
     if probed:
@@ -166,6 +175,20 @@ def _taken(
     for name in (name for name, count in known.items() if not count):
         console.note(f"no case has {name}, which the model knows; it counts as unknown")
     return taken, left_out
+
+
+def folds(arguments: argparse.Namespace, console: Console) -> int:
+    from ..evaluation.folds import fold_text, read_folds, summarise, summary_output, write_summary
+
+    if arguments.output:
+        check(arguments, [summary_output(arguments.output)], [])
+    found = read_folds(arguments.runs, arguments.report)
+    result = summarise(found)
+    if arguments.output:
+        path = write_summary(result, arguments.output, arguments.force)
+        console.event(event="output", path=str(path))
+    console.result(fold_text(result), event="done", **result)
+    return 1 if any(fold.problem for fold in found) else 0
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:
