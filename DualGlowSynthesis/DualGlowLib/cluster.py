@@ -7,6 +7,7 @@ and keeps what it has loaded. So a job computes as it does on one computer, can 
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import queue
 import threading
@@ -103,7 +104,7 @@ class _Run:
         self._client, self._jobs, self._limit, self._witness = client, jobs, limit, witness
         self._name = f"dualglow-{uuid4().hex}"
         # A task, since what is scattered is lost with the workers that have it, and this is made anew.
-        self._work = client.submit(_Sealed, pickle.dumps(work), key=f"{self._name}-work", pure=False)
+        self._work = client.submit(_Sealed, pickle.dumps(work), os.getcwd(), key=f"{self._name}-work", pure=False)
         self._heard: queue.SimpleQueue = queue.SimpleQueue()
         self._futures: dict[int, Future] = {}
         self._begun, self._lost = Counter(), Counter()
@@ -249,13 +250,18 @@ def _versions() -> dict[str, str]:
 
 
 class _Sealed:
-    """Work as bytes: opened in the process that does it, not in the worker, which needs to load nothing for it."""
+    """Work as bytes: opened in the process that does it, not in the worker, which needs to load nothing for it.
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._work = data, None
+    That process goes to the folder that paths are relative to.
+    """
+
+    def __init__(self, data: bytes, folder: str) -> None:
+        self._data, self._folder, self._work = data, folder, None
 
     def __call__(self, job: bytes, report: Callable[[str, float], None]) -> dict:
         if self._work is None:
+            with suppress(OSError):  # not there: paths that need it will say so
+                os.chdir(self._folder)
             self._work = pickle.loads(self._data)
         return self._work(pickle.loads(job), report)
 

@@ -94,7 +94,10 @@ def test_a_worker_keeps_its_process_for_the_next_job(cluster) -> None:
     assert soon(lambda: not any(children(pid) for pid in owners.values()))
 
 
-def test_a_cohort_is_the_same_to_the_last_byte_although_a_worker_is_killed(cluster, cases, tmp_path) -> None:
+def test_a_cohort_is_the_same_to_the_last_byte_although_a_worker_is_killed(
+    cluster, cases, tmp_path, monkeypatch
+) -> None:
+    """Also if paths are relative, to a folder that the workers are not in."""
     owners, killed = workers(cluster), []
 
     def kill(message: str, fraction: float) -> None:
@@ -103,10 +106,10 @@ def test_a_cohort_is_the_same_to_the_last_byte_although_a_worker_is_killed(clust
             os.kill(at_work[0], signal.SIGKILL)
             killed.append(at_work[0])
 
-    prepare_cohort(cases, tmp_path / "here", GRID, jobs=2, work=quick_case)
-    result = prepare_cohort(
-        cases, tmp_path / "there", GRID, work=quick_case, scheduler=cluster.scheduler_address, progress=kill
-    )
+    monkeypatch.chdir(tmp_path)
+    near = os.path.relpath(cases)
+    prepare_cohort(near, "here", GRID, jobs=2, work=quick_case)
+    result = prepare_cohort(near, "there", GRID, work=quick_case, scheduler=cluster.scheduler_address, progress=kill)
     assert killed
     assert result.counts() == {"good": len(NAMES)}
     assert content(tmp_path / "there") == content(tmp_path / "here")
