@@ -14,11 +14,11 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 from . import __version__
-from .cli import calibration, cohorts, reports, synthesis, training
+from .cli import adaptation, bundles, calibration, cohorts, reports, synthesis, training
 from .cli.console import Console
 from .errors import Cancelled, InputError, one_line
 from .files import unusable
-from .startup import set_up_process
+from .startup import is_first_rank, set_up_process
 
 __all__ = ["main"]
 
@@ -37,6 +37,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**options, allow_abbrev=False)  # to sweep, --age would be --ages
 
     def error(self, message: str) -> NoReturn:
+        if not is_first_rank():
+            self.exit(2)
         said = f"{self.prog.replace('python -m DualGlowLib', 'dualglow')}: {one_line(message)}"
         self.exit(2, f"{said}; {self.prog} --help lists what there is.\n")
 
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"DualGlow {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for subject in (cohorts, training, synthesis, reports, calibration):
+    for subject in (cohorts, training, synthesis, reports, calibration, adaptation, bundles):
         subject.add_commands(commands)
     return parser
 

@@ -15,12 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.spawn import get_executable
 
 from .startup import set_up_process
 
-__all__ = ["Crew", "Work", "end_crew", "failure", "work_off"]
+__all__ = ["Crew", "Work", "end_crew", "failure", "spawning", "work_off"]
 
 _ONE_THREAD = dict.fromkeys(
     (
@@ -76,9 +77,7 @@ def work_off(
         limit: seconds after which a job's process is ended; the job has failed then.
         crew: processes of an earlier call with the same work; those that are idle at the end stay in it.
     """
-    context, waiting = get_context("spawn"), deque(enumerate(jobs))
-    if real := _python_behind(os.fsdecode(get_executable())):
-        context.set_executable(real)
+    context, waiting = spawning(), deque(enumerate(jobs))
     kept, crew = crew, [] if crew is None else crew
     try:
         while waiting or any(worker.index is not None for worker in crew):
@@ -124,6 +123,14 @@ def work_off(
         busy = crew if kept is None else [worker for worker in crew if worker.index is not None]
         end_crew(busy)
         crew[:] = [worker for worker in crew if worker not in busy]
+
+
+def spawning() -> SpawnContext:
+    """What new processes are begun with: they share nothing with this one, whose threads may hold any lock."""
+    context = get_context("spawn")
+    if real := _python_behind(os.fsdecode(get_executable())):
+        context.set_executable(real)
+    return context
 
 
 def failure(error: Exception) -> dict:

@@ -45,6 +45,8 @@ class Provenance(TypedDict, total=False):
     Bundle: str
     BundleSHA256: str
     """Of its configuration."""
+    TrainingStep: int
+    """Of the run ``Bundle``, of an image that was made while it went on."""
     Source: str
     """Name of the T1."""
     SourceVoxelsSHA256: str

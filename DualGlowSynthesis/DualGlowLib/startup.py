@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ["set_up_process", "usual_priority"]
+__all__ = ["is_first_rank", "is_rank", "set_up_process", "usual_priority"]
 
 _ARENA_MAX, _MMAP_THRESHOLD, _TOP_PAD, _TRIM_THRESHOLD = -8, -3, -2, -1  # malloc.h
 _LARGEST, _KEPT, _STEP = 96 << 20, 512 << 20, 64 << 20  # bytes
@@ -27,6 +27,8 @@ def set_up_process() -> None:
     """
     gc.set_threshold(20_000)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if is_rank():  # of torch, whose advice each process would print
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if sys.platform != "linux":
         return
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's: pages of 2 MiB where the system grants them
@@ -39,6 +41,16 @@ def set_up_process() -> None:
             (_TOP_PAD, _STEP),
         ):
             option(name, value)
+
+
+def is_rank() -> bool:
+    """Whether ``torchrun`` started this process, one of several that do the same."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def is_first_rank() -> bool:
+    """Whether this process is to say what all of them could: the first, or one that ``torchrun`` didn't start."""
+    return not is_rank() or os.environ.get("RANK") == "0"
 
 
 def usual_priority() -> str:

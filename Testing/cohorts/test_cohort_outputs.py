@@ -13,7 +13,7 @@ from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cohorts.cohort import prepare_cohort
 from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.simulate.cohort import simulate_cohort
-from DualGlowLib.training.loop import check_run
+from DualGlowLib.training.folder import check_run
 from foreign_files import foreign, snapshot
 from raw_cohort import GRID, make_cohort, quick_case
 

@@ -37,3 +37,12 @@ def test_speed_against_a_commit() -> None:
     cases = ["step-medium-b2", "exact-age"]
     text = printed(*speed, *cases, "--against", "HEAD")
     assert re.findall(r"^\| (\S+) \| [\d.]+ \| [\d.]+ \| \*\*[\d.]+\*\*", text, re.M) == cases
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_reading_batches_from_disk(tmp_path: Path) -> None:
+    loader = [sys.executable, ROOT / "Testing/benchmarks/loader.py", tmp_path, "--tiny"]
+    text = printed(*loader, "--cases", "12", "--batches", "8", "--steps", "2")
+    memory = r"\d+ MiB \| \d+ MiB \| \d+ MiB \| \d+ ms"
+    assert re.findall(rf"^\| (\d+) \| {memory} \|$", text, re.M) == ["4", "12"]
+    assert re.search(r"^\| [\d.]+ s \| [\d.]+ ms \| [\d.]+ % \|$", text, re.M)

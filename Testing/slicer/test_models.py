@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from loaded import host, slicer
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.bundle.bundle import load_bundle  # isort: skip
+from DualGlowLib.bundle.publishing import publish_bundle  # isort: skip
 from DualGlowLib.resources import resource  # isort: skip
 from DualGlowLib.sealed import write_sealed  # isort: skip
 from DualGlowSynthesisLib.models import downloads, models  # isort: skip
@@ -302,7 +304,11 @@ def test_what_only_begins_as_a_free_licence_is_asked_about(tmp_path, licence):
 
 def test_only_somebody_elses_model_must_state_a_licence(tmp_path, archive):
     assert not models.needsAcknowledgement(own_model(tmp_path))  # trained by oneself
-    fetched = Fetched(str(archive), digest(archive)).wait()
+    named = Fetched(str(archive), digest(archive)).wait()  # its card's header says Apache-2.0
+    assert not models.needsAcknowledgement(named.model)
+    card = re.sub(r"^license: .*\n", "", (BUNDLE / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    unnamed = zipped(tmp_path / "unnamed.zip", {**files(), "README.md": card.encode("utf-8")})
+    fetched = Fetched(str(unnamed), digest(unnamed)).wait()
     assert models.needsAcknowledgement(fetched.model)
     assert "states no licence" in models.acknowledgementText(fetched.model)
 
@@ -358,6 +364,51 @@ def test_without_a_declared_size(server, archive):
     server.declared = False
     fetched = Fetched(server.url, digest(archive)).wait()
     assert fetched.model is not None
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_published_folder_is_offered_by_its_index(tmp_path, is_known):
+    """As any web server offers it; the hash may be given besides."""
+    publish_bundle(BUNDLE, tmp_path / "offered", "MIT")
+    serve = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "offered"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        known = digest(tmp_path / "offered/simulated-fdg-medium.zip") if is_known else ""
+        fetched = Fetched(f"http://127.0.0.1:{server.server_port}/index.json", known).wait()
+        server.shutdown()
+    assert fetched.sentence is None
+    assert fetched.model.licence == "MIT"
+    assert fetched.model.url.endswith("/simulated-fdg-medium.zip")
+    assert fetched.model.sha256 == digest(tmp_path / "offered/simulated-fdg-medium.zip")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"{}",
+        b"<html>",
+        b"\xff",
+        b'{"models": []}',
+        b'{"models": [{"file": "a.zip", "sha256": "x"}]}',
+        b'{"models": [{"file": "../a.zip", "sha256": "' + b"0" * 64 + b'"}]}',
+        b'{"models": [{"file": "a.zip", "sha256": "'
+        + b"0" * 64
+        + b'"}, {"file": "b.zip", "sha256": "'
+        + b"1" * 64
+        + b'"}]}',
+        b" " * (2 << 20),
+    ],
+)
+def test_an_index_that_lists_no_one_model(tmp_path, folder, content):
+    (tmp_path / "index.json").write_bytes(content)
+    assert "does not list one model" in refused(str(tmp_path / "index.json"), "", folder)
+
+
+def test_an_index_without_the_hash_that_is_given(tmp_path, folder):
+    (tmp_path / "index.json").write_text(json.dumps({"models": [{"file": "a.zip", "sha256": "0" * 64}]}))
+    assert "does not list one model" in refused(str(tmp_path / "index.json"), "1" * 64, folder)
+    assert "64 hexadecimal digits" in refused(str(tmp_path / "index.json"), "123", folder)
 
 
 @pytest.mark.parametrize("form", ["path", "uri"])

@@ -23,7 +23,9 @@ import torch
 
 from DualGlowLib import InputError
 from DualGlowLib.cases.case import Case
+from DualGlowLib.model import preset
 from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.distributed import Ranks
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.volumes.grid import Grid
@@ -41,20 +43,21 @@ def toy_cases(count: int, seed: int = 0) -> Cohort:
     return Cohort(t1.half(), pet.half(), cases, 1.5)
 
 
-def toy_trainer(folder: Path, **settings: object) -> Trainer:
+def toy_trainer(
+    folder: Path, ranks: Ranks | None = None, preset_name: str = "standard", cases: Cohort | None = None,
+    **settings: object,
+) -> Trainer:  # fmt: skip
     """A run in ``folder / "run"`` that begins with the image law alone and saves after every step."""
     usual = {"steps": STEPS, "warmup": 2, "batch": 2, "initialize_with": 4, "checkpoint_every": 1, "validate_every": 2}
     chosen = replace(TrainingSettings(), **{**usual, **settings})
-    flow = {"depths": (1,), "widths": (8,)}
-    config = toy_config(2)
-    config = replace(
-        config,
-        mri=replace(config.mri, **flow),
-        pet=replace(config.pet, **flow),
-        link=replace(config.link, widths=(8,), context=(2,)),
-    )
+    config, flow = toy_config(2), {"depths": (1,), "widths": (8,)}
+    changes = {"link": replace(config.link, widths=(8,), context=(2,))}
+    if preset_name != "standard":
+        config, flow, changes = preset(preset_name, (16, 16)), {"depths": (1, 1), "widths": (8, 8)}, {"shape": (8, 8)}
+    config = replace(config, mri=replace(config.mri, **flow), pet=replace(config.pet, **flow), **changes)
     grid = Grid("toy", (8, 8, 1), (10.0, 10.0, 10.0))
-    return Trainer(folder / "run", config, chosen, grid, toy_cases(6), toy_cases(2, seed=1))
+    sides = toy_cases(6) if cases is None else cases, toy_cases(2, seed=1)
+    return Trainer(folder / "run", config, chosen, grid, *sides, ranks=ranks)
 
 
 def content(run: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ import torch
 
 from DualGlowLib import InputError
 from DualGlowLib.training.checkpoints import OLD, Checkpoints, read_old
+from DualGlowLib.training.data import step_indices
 from DualGlowLib.training.loop import Interrupted
 from toy_runs import STEPS, content, toy_trainer
 
@@ -65,7 +66,7 @@ def equal(mine: dict, theirs: dict) -> bool:
 def test_two_are_kept(three: Path) -> None:
     names = sorted(path.name for path in three.iterdir())
     files = [f"checkpoint-{step}.{ending}" for step in (2, 3) for ending in ("json", "safetensors")]
-    assert names == [*files, "history.jsonl"]
+    assert names == [*files, "history.csv", "history.jsonl"]
 
 
 def test_no_flipped_bit_is_used(three: Path) -> None:
@@ -128,7 +129,7 @@ def test_every_optimiser_goes_on_as_it_would_have(tmp_path: Path, optimizer: str
     toy_trainer(tmp_path / "whole", optimizer=optimizer).run()
     run = stopped(tmp_path, 3, optimizer=optimizer)
     again = toy_trainer(tmp_path, optimizer=optimizer)
-    again._load(tmp_path / "run" / OLD)
+    again.begin(resume=True)
     mine, theirs = again.optimizer.state_dict(), run.optimizer.state_dict()
     assert mine["param_groups"] == theirs["param_groups"]
     for index, entries in theirs["state"].items():
@@ -160,7 +161,8 @@ def test_weights_that_are_lost_end_the_run_and_leave_no_model(tmp_path: Path) ->
 
 def test_a_last_batch_without_a_number_does_not_cost_the_model(tmp_path: Path) -> None:
     run = toy_trainer(tmp_path, validate_every=100)
-    run.train_cases.pet[run._indices(STEPS - 1)[0]] = math.nan
+    last = step_indices(STEPS - 1, len(run.train_cases), run.settings.batch, run.settings.seed)
+    run.train_cases.pet[last[0]] = math.nan
     bundle = run.run()
     assert bundle.training["skipped_steps"] > 0
     assert "pet_bits" not in bundle.training

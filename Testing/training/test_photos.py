@@ -145,7 +145,7 @@ def test_a_training_run(name: str, tmp_path: Path) -> None:
     pairs = PhotoPairs.of([photo[y : y + 32, x : x + 32] for photo in photos for y in (0, 32) for x in (0, 32)], task)
     config = replace(task.config(32, levels=2, depth=2, width=24), noise="gaussian")
     settings = TrainingSettings(
-        steps=60, batch=4, learning_rate=3e-3, warmup=5, ema=0.9, initialize_with=14, validate_every=30
+        steps=80, batch=4, learning_rate=3e-3, warmup=5, ema=0.9, initialize_with=14, validate_every=30
     )
     held = [3, 12]
     rest = [i for i in range(len(pairs)) if i not in held]

@@ -121,7 +121,9 @@ def test_printed_settings_are_those_of_the_run(
     assert json.loads(capsys.readouterr().out) == json.loads(printed)
     values = json.loads(printed)
     assert values["training"]["steps"] == 9
-    assert values["training"]["batch"] == (3 if "--batch" in options else TrainingSettings().batch)
+    usual = TrainingSettings.of_preset(values["preset"])
+    assert values["training"]["batch"] == (3 if "--batch" in options else usual.batch)
+    assert values["training"]["schedule"] == usual.schedule
     if "--config" in options:
         assert values["model"]["pet"]["depths"] == [1, 1, 1]
         assert [one["name"] for one in values["model"]["covariates"]] == ["age"]

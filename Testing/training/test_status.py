@@ -23,10 +23,12 @@ from DualGlowLib.cli.training import _again
 from DualGlowLib.errors import InputError
 from DualGlowLib.preparation.settings import Preparation
 from DualGlowLib.training import estimate as estimates
+from DualGlowLib.training.loading.cache import cohort_bytes
 from DualGlowLib.training.pace import Pace
 from DualGlowLib.training.run import Plan, prospect
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.training.status import ASK, STATUS, StatusWriter, ask, read_status
+from DualGlowLib.volumes.grid import GRIDS
 from raw_cohort import make_cohort
 from tiny_training import make_simulated, write_settings
 from toy_runs import STEPS, content, toy_trainer
@@ -185,6 +187,7 @@ def test_a_status_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
             "1",
             "--memory",
             "checkpoint",
+            "--tensorboard",
         ],
         ["--config", "x.json", "--layout", "bids", "--splits", "s.json", "--fold", "1", "--device", "cpu"],
         [
@@ -208,7 +211,8 @@ def test_the_arguments_of_a_run_make_the_same_run(options: list[str], tmp_path: 
     preparation = Preparation(
         *(given[name] for name in ("bias", "deformable", "reference", "resolution", "pet_window"))
     )
-    changes = {name: given[name] for name in ("steps", "seed", "batch", "memory") if given[name] is not None}
+    names = ("steps", "seed", "batch", "memory", "tensorboard")
+    changes = {name: given[name] for name in names if given[name] is not None}
     files = [given[name] for name in ("preset", "config")]
     plan = Plan("cases", "run", *files, changes, *(given[n] for n in ("grid", "layout", "splits", "fold")))
     again = _again(replace(plan, preparation=preparation, jobs=given["jobs"]), given["device"])
@@ -306,3 +310,12 @@ def test_an_estimate_names_what_is_wrong_with_the_plan(cases: Path, tmp_path: Pa
         prospect(Plan(cases, tmp_path / "run", "big"))
     with pytest.raises(InputError, match="There is no folder"):
         estimates.estimate(Plan(tmp_path / "none", tmp_path / "run"))
+
+
+def test_cases_on_disk_count_for_the_disk(cases: Path, tmp_path: Path) -> None:
+    """And in memory for the memory."""
+    found = {}
+    for data in ("memory", "disk"):
+        settings = write_settings(tmp_path / f"{data}.json", data=data, workers=1)
+        found[data] = estimates.estimate(Plan(cases, tmp_path / "run", settings_file=settings))
+    assert found["disk"].disk - found["memory"].disk == cohort_bytes(5, GRIDS["small"])

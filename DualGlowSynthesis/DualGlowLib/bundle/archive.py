@@ -14,7 +14,16 @@ from ..files import hash_file
 from ..progress import json_line
 from .files import check_weights, read_config
 
-__all__ = ["export_bundle", "main"]
+__all__ = ["archive_name", "export_bundle", "main"]
+
+
+def archive_name(name: str) -> str:
+    """A model's name as that of a file or folder.
+
+    >>> archive_name("Münster: #1")
+    'Münster---1'
+    """
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".") or "model"
 
 
 def export_bundle(folder: Path | str, path: Path | str) -> str:
@@ -30,13 +39,13 @@ def export_bundle(folder: Path | str, path: Path | str) -> str:
     check_weights(folder, values)
     if path.exists():
         raise InputError(f"{path} exists already; give another name.")
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in values["name"]).strip(".")
+    name = archive_name(values["name"])
     part = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:  # weights can't be made smaller
             for file in sorted(folder.iterdir()):  # a licence too
                 if file.is_file() and not file.name.startswith("."):
-                    archive.write(file, f"{name or 'model'}/{file.name}")
+                    archive.write(file, f"{name}/{file.name}")
         os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}; give another place.") from None

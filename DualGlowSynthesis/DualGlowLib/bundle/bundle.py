@@ -18,6 +18,7 @@ from ..resources import resource
 from ..sealed import not_finite, write_sealed
 from ..volumes.grid import Grid
 from .calibration import CALIBRATION_FILE, Calibration, read_calibration
+from .evaluation import EVALUATION_FILE
 from .files import (
     CARD,
     CONFIG,
@@ -172,7 +173,8 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
     make_folder(folder)
     write_whole(folder / WEIGHTS, content, force=True)
     write_whole(folder / CARD, card, force=True)
-    (folder / CALIBRATION_FILE).unlink(missing_ok=True)  # it is that of the model that was there
+    for name in (CALIBRATION_FILE, EVALUATION_FILE):  # of the model that was there
+        (folder / name).unlink(missing_ok=True)
     write_sealed(folder / CONFIG, config, {WEIGHTS: hashlib.sha256(content).hexdigest()})
     bundle.digest = hash_file(folder / CONFIG)
 

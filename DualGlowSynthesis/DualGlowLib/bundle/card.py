@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from .bundle import Bundle
+from .licences import hub_name
 
 __all__ = ["model_card"]
 
@@ -24,13 +25,39 @@ _SCORES = {
 }
 
 
+_COLUMNS = {
+    "psnr": ("PSNR dB", 2),
+    "ssim": ("SSIM", 3),
+    "mae": ("MAE SUVR", 3),
+    "correlation": ("r", 3),
+    "crps": ("CRPS SUVR", 4),
+    "coverage_90": ("inside 90 %", 3),
+    "region_crps": ("CRPS of region means", 4),
+    "region_coverage_90": ("region means inside 90 %", 3),
+}
+"""Of an evaluation's summary: title and digits."""
+
+
+_BEFORE_AFTER = (
+    ("psnr", "PSNR", ".2f", " dB"),
+    ("bias", "bias of region means", "+.3f", " SUVR"),
+    ("region_crps", "CRPS of region means", ".4f", " SUVR"),
+    ("region_coverage_90", "region means inside 90 %", ".3f", ""),
+)
+
+
 def _category(value: str, groups: dict[str, str]) -> str:
     """A category, and what is counted as it."""
     members = [member for member, group in groups.items() if group == value]
     return f"{value} (of {', '.join(members)})" if members and members != [value] else value
 
 
-def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | None = None) -> str:
+def model_card(
+    bundle: Bundle,
+    licence: str = "",
+    scores: Mapping[str, float] | None = None,
+    evaluation: Mapping | None = None,
+) -> str:
     """Markdown text: what the model is, what it was trained on, what it is for and what it is not for.
 
     It begins with the header in YAML by which model hubs (Hugging Face) list a model.
@@ -38,8 +65,14 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
     Args:
         bundle: the model.
         licence: its identifier, such as ``"Apache-2.0"``; by default what the training states.
-        scores: ``psnr`` (dB) and ``ssim`` on cases that the model has not seen, where they were measured.
+        scores: ``psnr`` (dB) and ``ssim`` on cases that the model has not seen, where they were measured; by default
+            those of the evaluation.
+        evaluation: what was measured, as ``evaluation.read_evaluation`` gives it.
     """
+    scores = dict(scores or {})
+    if evaluation:
+        row = evaluation["summary"].get("model", {})
+        scores |= {key: round(row[key], 4) for key in ("psnr", "ssim") if key in row and key not in scores}
     grid, training, config = bundle.grid, bundle.training, bundle.config
     covariates = []
     for covariate in config.covariates:
@@ -52,8 +85,11 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
     spacing = "×".join(f"{side:g}" for side in grid.spacing)
     place = f"voxels of {spacing} mm, MNI152" if config.dims == 3 else "pixels"
     task = f"T1-weighted brain MRI to the distribution of FDG-PET images (SUVR, {bundle.preparation.reference} = 1)"
+    best = (
+        f"; the weights of step {training['best_step']}, the best on cases kept out" if "best_step" in training else ""
+    )
     lines = [
-        *_header(bundle, licence or str(training.get("licence", "")), dict(scores or {})),
+        *_header(bundle, licence or str(training.get("licence", "")), scores),
         f"# {bundle.name}",
         "",
         f"DUAL-GLOW model: {training.get('task', task)}.",
@@ -68,8 +104,9 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
         f"| grid | {grid.name}: {'×'.join(map(str, grid.shape))} {place} |",
         f"| covariates | {'; '.join(covariates) + '; each may be unknown' if covariates else 'none'} |",
         f"| trained on | {training.get('cases', 0)} cases of {training.get('subjects', 0)} subjects |",
+        *_people(training),
         f"| training | {training.get('steps', 0)} steps of {training.get('batch', 0)} cases, "
-        f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')} |",
+        f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')}{best} |",
     ]
     if covariates and config.link.conditioning == "paper":
         lines.append("| conditioning | eq. 16–17: the covariates give the PET's top level, in place of the MRI's |")
@@ -84,12 +121,97 @@ def model_card(bundle: Bundle, licence: str = "", scores: Mapping[str, float] | 
             f"MRI {training['validation_mri_bits']:.3f} |"
         )
     lines += [f"| {key} | {value} |" for key, value in training.get("notes", {}).items()]
+    lines += _measured(bundle, evaluation)
+    lines += ["", "## Limits", "", *(f"- {limit}" for limit in _limits(bundle, evaluation))]
     lines += [
         "",
         "Method: Sun H. et al., DUAL-GLOW: Conditional flow-based generative model for modality transfer, ICCV 2019.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _people(training: Mapping) -> list[str]:
+    """Rows of the table: who the cases were, and who was kept out."""
+    people, rows = training.get("people", {}), []
+    if age := people.get("age"):
+        unknown = training.get("cases", 0) - age["known"]
+        more = f"; of {unknown} unknown" if unknown > 0 else ""
+        spread = f"{age['mean']:.1f} ± {age['sd']:.1f} years"
+        rows.append(f"| ages | {spread} ({age['minimum']:g} to {age['maximum']:g}){more} |")
+    for key, title in (("sex", "sexes"), ("diagnosis", "diagnoses"), ("site", "sites")):
+        if counts := people.get(key):
+            rows.append(f"| {title} | {', '.join(f'{_plain(value)}: {count}' for value, count in counts.items())} |")
+    if held_out := training.get("held_out"):
+        fold = f", fold {held_out['fold']}" if "fold" in held_out else ""
+        whose = f"{held_out['cases']} cases of {held_out['subjects']} subjects" if held_out["cases"] else "none"
+        rows.append(f"| kept out of training | {whose}{fold} |")
+    return rows
+
+
+def _plain(value: str) -> str:
+    """A text of somebody's table in a cell of ours."""
+    return re.sub(r"[\s|<>`]+", " ", value).strip()
+
+
+def _measured(bundle: Bundle, evaluation: Mapping | None) -> list[str]:
+    """Rows of the table: what was measured after the training."""
+    rows = []
+    if bundle.calibration is not None and (about := bundle.calibration.certificate):
+        rows.append(
+            f"| calibration | {100 * bundle.calibration.level:g} % intervals of region means, fitted to "
+            f"{about['fitted']} cases, hold {about['coverage']['mean']:.3f} of {about['tested']} others "
+            f"({about['coverage']['joint']:.3f} for all regions at once) |"
+        )
+    if told := bundle.training.get("adaptation"):
+        rows += _adapted(told)
+    for name, row in evaluation["summary"].items() if evaluation else ():
+        parts = [f"{title} {row[key]:.{digits}f}" for key, (title, digits) in _COLUMNS.items() if key in row]
+        rows.append(f"| {_plain(name)}, {evaluation['cases']} cases not trained on | {', '.join(parts)} |")
+    if evaluation and (told := evaluation.get("memorisation")):
+        rows.append(f"| memorisation | {told['verdict']} |")
+    return rows
+
+
+def _adapted(told: Mapping) -> list[str]:
+    """Rows of the table: from what it was adapted, to whom, and what that changed."""
+    parent, held_out, before, after = told["parent"], told["held_out"], told["before"], told["after"]
+    kept = {
+        "parent": "nothing was better than the model as it was, which is kept",
+        "maps": "scales and mean image were fitted",
+        "training": f"scales, mean image, ActNorms and the link's last layers were fitted ({told['steps']} steps)",
+    }[told["kept"]]
+    changed = ", ".join(
+        f"{title} {before[key]:{form}} → {after[key]:{form}}{unit}" for key, title, form, unit in _BEFORE_AFTER
+    )
+    pairs = "simulated pairs" if told["simulated"] else "pairs"
+    return [
+        f"| adapted | from {_plain(parent['name'])} ({parent['sha256']}) by {told['cases']} {pairs} of one site: "
+        f"{kept} |",
+        f"| {held_out['cases']} other pairs of that site, before → after | {changed} |",
+    ]
+
+
+def _limits(bundle: Bundle, evaluation: Mapping | None) -> list[str]:
+    """What the model can't be relied on for, a sentence each."""
+    training = bundle.training
+    limits = [
+        "Uptake that doesn't show in a T1 is not in its images: one of them is no measurement of a person's metabolism."
+    ]
+    if ages := training.get("people", {}).get("age"):
+        limits.append(f"It has seen nobody younger than {ages['minimum']:g} or older than {ages['maximum']:g} years.")
+    limits.append(
+        "Its intervals are as the model has them, not calibrated."
+        if bundle.calibration is None
+        else "Its intervals hold what they promise for persons like those that they were calibrated with, no others."
+    )
+    if "adaptation" in training:
+        limits.append("It was adapted to the scans of one site: on others' it may be worse than what it was made from.")
+    if not evaluation:
+        limits.append("How good it is on cases that it has not seen was not measured by the evaluation of DualGlow.")
+    if not (evaluation and evaluation.get("memorisation")):
+        limits.append("Whether its samples repeat PETs that it was trained on was not measured.")
+    return limits if bundle.config.dims == 3 else limits[2:]
 
 
 def _header(bundle: Bundle, licence: str, scores: dict[str, float]) -> list[str]:
@@ -99,8 +221,9 @@ def _header(bundle: Bundle, licence: str, scores: dict[str, float]) -> list[str]
         scores["bits_per_dimension"] = round(bundle.training["validation_pet_bits"], 3)
     header: dict[str, object] = {}
     if licence:
-        is_name = re.fullmatch(r"[A-Za-z0-9.+-]+", licence)  # or its whole text
-        header["license"] = licence.lower() if is_name else "other"
+        header["license"] = hub_name(licence)  # which may be a whole text, or terms of its own
+        if re.fullmatch(r"LicenseRef-\S+", licence):
+            header |= {"license_name": licence.removeprefix("LicenseRef-").lower(), "license_link": "LICENSE"}
     header |= {
         "library_name": "dualglow",
         "pipeline_tag": "image-to-image",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,16 +13,20 @@ from ..files import hash_file
 from ..preparation.settings import Preparation
 from ..resources import resource
 from ..sealed import CHECKSUMS, is_sealed, parse_json
+from .licences import check_licence
 
 __all__ = [
     "CARD",
     "CONFIG",
     "DEFAULT_BUNDLE",
     "FORMAT",
+    "LICENCES",
     "WEIGHTS",
     "check_numbers",
     "check_weights",
+    "covariates_of",
     "describe",
+    "licence_of",
     "preparation_of",
     "read_config",
     "reading",
@@ -39,7 +43,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 
 _MOST_BYTES = 1 << 24  # of a configuration; ours have 10,000
 
-_LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
+LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
 
 
 @contextmanager
@@ -158,13 +162,13 @@ def describe(folder: Path | str) -> dict:
             "name": str(values["name"]),
             "sha256": hash_file(folder / CONFIG),
             "simulated": bool(training.get("simulated", False)),
-            "licence": _licence(folder, values),
+            "licence": licence_of(folder, values),
             "card": _page(card.read_text(encoding="utf-8-sig", errors="replace")) if card.is_file() else "",
             "grid": {"name": grid.name, "shape": list(grid.shape), "affine": grid.affine.tolist()},
             "reference": preparation.reference,
             "resolution": preparation.resolution,
             "training": training,
-            "covariates": [_covariate(one) for one in values["model"].get("covariates", [])],
+            "covariates": covariates_of(values),
         }
 
 
@@ -179,6 +183,11 @@ def _page(card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n\s*", "", card, flags=re.DOTALL)
 
 
+def covariates_of(values: Mapping) -> list[dict]:
+    """What ``describe`` says of a configuration's covariates."""
+    return [_covariate(one) for one in values["model"].get("covariates", [])]
+
+
 def _covariate(values: dict) -> dict:
     found = {"name": str(values["name"]), "kind": str(values["kind"])}
     if found["kind"] == "categorical":
@@ -188,11 +197,22 @@ def _covariate(values: dict) -> dict:
     return {**found, "range": [float(values["minimum"]), float(values["maximum"])] if known else None}
 
 
-def _licence(folder: Path, values: dict) -> str:
+def licence_of(folder: Path, values: Mapping) -> str:
+    """A name, or the whole text; empty if neither the configuration, a file beside it nor the card states one."""
     stated = values.get("licence") or values.get("training", {}).get("licence")
     if stated:
         return str(stated)
-    for name in _LICENCES:
+    for name in LICENCES:
         if (folder / name).is_file():
             return (folder / name).read_text(encoding="utf-8", errors="replace").strip()
-    return "Apache-2.0" if folder.resolve() in map(Path.resolve, shipped_bundles()) else ""
+    return _in_card(folder / CARD)
+
+
+def _in_card(card: Path) -> str:
+    """The licence in the header that hubs read, if it names one."""
+    text = card.read_text(encoding="utf-8-sig", errors="replace") if card.is_file() else ""
+    header = re.match(r"---\n.*?\n---\n", text, re.DOTALL)
+    found = re.search(r'^license: *"?([A-Za-z0-9.+-]+)"? *$', header[0], re.MULTILINE) if header else None
+    with suppress(InputError):  # "other" too
+        return check_licence(found[1]) if found else ""
+    return ""

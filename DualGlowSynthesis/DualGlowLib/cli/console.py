@@ -19,10 +19,11 @@ class Console:
 
     Args:
         machine: JSON lines instead of text.
+        silent: nothing at all.
     """
 
-    def __init__(self, machine: bool = False) -> None:
-        self.machine = machine
+    def __init__(self, machine: bool = False, silent: bool = False) -> None:
+        self.machine, self._silent = machine and not silent, silent
         self._last = 0.0
         self._moving = False
         self._clock = Clock()
@@ -36,7 +37,7 @@ class Console:
         """Something that the command made: the text for people, the values for programs."""
         if self.machine:
             self.event(**values)
-        else:
+        elif not self._silent:
             self._end_line()
             print(_harmless(text), flush=True)
 
@@ -44,12 +45,14 @@ class Console:
         """A remark: for programs the event ``notice``."""
         if self.machine:
             self.event(event="notice", message=text)
-        else:
+        elif not self._silent:
             self._end_line()
             print(_harmless(text), file=sys.stderr, flush=True)
 
     def progress(self, stage: str, fraction: float, detail: str = "") -> None:
         """How far a stage is, 0 to 1."""
+        if self._silent:
+            return
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         wait = 0.1 if terminal or self.machine else 10.0

@@ -1,4 +1,4 @@
-"""Graceful stop on SIGINT (Ctrl-C) and SIGTERM."""
+"""Graceful stop on SIGINT (Ctrl-C), SIGTERM and SIGUSR1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ __all__ = ["Stop"]
 
 
 class Stop:
-    """Within the ``with`` block the first SIGINT or SIGTERM sets ``asked``; a second raises KeyboardInterrupt.
+    """Within the ``with`` block the first SIGINT, SIGTERM or SIGUSR1 sets ``asked``; a second raises KeyboardInterrupt.
+
+    SIGUSR1 is what a cluster sends some time before it ends a job, if it is told to.
+
+    Args:
+        patient: let any number of them ask, and none interrupt: where they come from several sides at once, as under
+            ``torchrun``, which passes on what its processes may have had themselves, and ends them if they take long.
 
     >>> steps = 0
     >>> with Stop() as stop:
@@ -20,12 +26,15 @@ class Stop:
     3
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, patient: bool = False) -> None:
+        self.asked, self._patient = False, patient
 
     def __enter__(self) -> Stop:
         self._before = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+            number = getattr(signal, name, None)
+            if number is None:  # Windows
+                continue
             try:
                 self._before[number] = signal.signal(number, self._ask)
             except ValueError:  # not in the main thread: the caller has its own way to stop
@@ -37,6 +46,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
+        if self.asked and not self._patient:
             raise KeyboardInterrupt
         self.asked = True

@@ -36,6 +36,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--samples", type=int, default=0, metavar="K", help="also measure the spread of K samples")
     text = "also compare with regressions fitted to these cases, those that the model was trained on"
     command.add_argument("--baselines", metavar="CASES", help=text)
+    text = "also look whether samples repeat PETs of these cases, those that the model was trained on"
+    command.add_argument("--memorisation", metavar="CASES", help=text)
     text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
     command.add_argument("--atlas", metavar="LABELS", help=text)
     text = "names of its labels: columns index and name, or lines of a number and a name"
@@ -77,7 +79,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     groups = read_groups(arguments.groups)
     others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
     inputs = [arguments.bundle, *others, *case_inputs(arguments.cases)]
-    inputs += case_inputs(arguments.baselines) if arguments.baselines else []
+    for others in filter(None, (arguments.baselines, arguments.memorisation)):
+        inputs += case_inputs(others)
     check(arguments, [report_output(arguments.output)], inputs)
     synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
@@ -96,6 +99,18 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         cohort = Cohort.load(cases, bundle.grid, bundle.pet_scale)
         told = leakage(synthesizer.model, cohort, progress=lambda done, all_: console.progress("probing", done / all_))
         probed = {"leakage": told}
+    if arguments.memorisation:  # as early, for the same reason
+        from ..evaluation.memorisation import memorisation
+
+        probed["memorisation"] = memorisation(
+            predictors[0],
+            cases,
+            _training(arguments, arguments.memorisation, groups),
+            bundle.grid,
+            arguments.samples,
+            arguments.seed,
+            lambda done, total: console.progress("comparing", done / total),
+        )
     with handing_out(arguments, console, Path(arguments.bundle) / CONFIG) as handed_out:
         result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
             predictors,
@@ -111,8 +126,12 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     result |= {} if arguments.fold is None else {"fold": arguments.fold}
     result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
-    if probed:
+    if "leakage" in probed:
         table += "\n\n" + leakage_table(probed["leakage"])
+    if "memorisation" in probed:
+        from ..evaluation.memorisation import memorisation_text
+
+        table += "\n\n" + memorisation_text(probed["memorisation"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
     return 0
 
@@ -122,16 +141,22 @@ def _baselines(arguments: argparse.Namespace, groups: dict[str, str], grid: Grid
     if arguments.baselines is None:
         return []
     from ..baselines.regression import RegressedPET
+    from ..training.data import Cohort
+
+    cases = _training(arguments, arguments.baselines, groups)
+    cohort = Cohort.load(cases, grid, progress=lambda done, total: console.progress("baselines", done / total))
+    return [RegressedPET.fit(cohort, with_tissue) for with_tissue in (False, True)]
+
+
+def _training(arguments: argparse.Namespace, folder: str, groups: dict[str, str]) -> list[Case]:
+    """The cases that a model was trained on; with folds, those outside the fold that is evaluated."""
     from ..cases.groups import grouped
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
-    from ..training.data import Cohort
 
-    cases = [grouped(case, groups) for case in read_cases(arguments.baselines)]
-    if sides := sides_of(arguments.splits, arguments.fold, cases):
-        cases = sides[0]
-    cohort = Cohort.load(cases, grid, progress=lambda done, total: console.progress("baselines", done / total))
-    return [RegressedPET.fit(cohort, with_tissue) for with_tissue in (False, True)]
+    cases = [grouped(case, groups) for case in read_cases(folder)]
+    sides = sides_of(arguments.splits, arguments.fold, cases)
+    return sides[0] if sides else cases
 
 
 def _regions(arguments: argparse.Namespace, grid: Grid, console: Console) -> tuple[list[str], np.ndarray] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..preparation.settings import Preparation
+from ..startup import is_first_rank, is_rank
 from .console import Console
 from .interruption import Stop
 from .options import add_command, add_device, add_groups, add_layout, add_preparation, add_splits, preparation_chosen
@@ -15,11 +16,12 @@ from .options import add_command, add_device, add_groups, add_layout, add_prepar
 if TYPE_CHECKING:
     import torch
 
+    from ..training.distributed import Ranks
     from ..training.run import Plan
 
-__all__ = ["add_commands", "train"]
+__all__ = ["add_commands", "tell_step", "train"]
 
-_SETTINGS = ("steps", "seed", "batch", "memory")
+_SETTINGS = ("steps", "seed", "batch", "memory", "sharding", "licence", "tensorboard")
 """Options that stand for settings of the same name."""
 
 
@@ -41,6 +43,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--batch", type=int, help="cases a step (default: what the settings say)")
     text = "plain, checkpoint or invertible: the last two take less memory, more time (default: as the settings say)"
     command.add_argument("--memory", help=text)
+    text = "none or full: with torchrun, each process has the whole model or a part (default: as the settings say)"
+    command.add_argument("--sharding", help=text)
+    text = "also write event files for TensorBoard, into RUN/tensorboard (needs the Python package tensorboard)"
+    command.add_argument("--tensorboard", action="store_true", default=None, help=text)
+    text = "under which the model may be given away, such as CC-BY-4.0 (default: what the settings say)"
+    command.add_argument("--licence", metavar="ID", help=text)
     text = "say what memory and time the run will need, after a few steps on made-up images, and don't begin"
     command.add_argument("--estimate", action="store_true", help=text)
     text = "print all settings of the run as JSON that --config takes, and don't begin"
@@ -51,13 +59,28 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
-    from ..cases.groups import read_groups
     from ..devices import choose_device
-    from ..training.loop import Interrupted
-    from ..training.run import Plan
-    from ..training.run import train as run
+    from ..training.distributed import Lost, joined
 
-    plan = Plan(
+    if arguments.print_config or arguments.estimate:
+        if not is_first_rank():
+            return 0
+        if arguments.print_config:
+            return _print_config(_plan(arguments), console)
+        return _estimate(_plan(arguments), choose_device(arguments.device), console)
+    try:
+        with Stop(patient=is_rank()) as stop, joined() as ranks:
+            return _run(arguments, console if ranks.is_first else Console(silent=True), stop, ranks)
+    except Lost as lost:
+        console.note(str(lost))
+        return 1
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    from ..cases.groups import read_groups
+    from ..training.run import Plan
+
+    return Plan(
         arguments.cases,
         arguments.output,
         arguments.preset,
@@ -72,32 +95,35 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         read_groups(arguments.groups),
     )
 
-    if arguments.print_config:
-        return _print_config(plan, console)
-    if arguments.estimate:
-        return _estimate(plan, choose_device(arguments.device), console)
-    with Stop() as stop:
-        try:
-            run(
-                plan,
-                choose_device(arguments.device),
-                arguments.resume,
-                arguments=_again(plan, arguments.device),
-                progress=console.progress,
-                report=lambda event: _tell_step(console, event),
-                note=console.note,
-                stop=lambda: stop.asked,
-            )
-        except Interrupted as interrupted:
-            console.note(str(interrupted))
-            console.event(event="interrupted", step=interrupted.step)
-            return 1
+
+def _run(arguments: argparse.Namespace, console: Console, stop: Stop, ranks: Ranks) -> int:
+    from ..training.loop import Interrupted
+    from ..training.run import train
+
+    plan = ranks.together(lambda: _plan(arguments))
+    try:
+        train(
+            plan,
+            ranks.together(lambda: ranks.device(arguments.device)),
+            arguments.resume,
+            arguments=_again(plan, arguments.device),
+            progress=console.progress,
+            report=lambda event: tell_step(console, event),
+            note=console.note,
+            stop=lambda: stop.asked,
+            ranks=ranks,
+        )
+    except Interrupted as interrupted:
+        console.note(str(interrupted))
+        console.event(event="interrupted", step=interrupted.step)
+        return 1
     bundle = Path(arguments.output) / "bundle"
     console.result(str(bundle), event="done", bundle=str(bundle))
     return 0
 
 
-def _tell_step(console: Console, event: dict) -> None:
+def tell_step(console: Console, event: dict) -> None:
+    """A line of a run's history."""
     step, steps = event["step"], event["steps"]
     console.event(event="step", **event)
     bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
@@ -140,7 +166,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "layout": plan.layout,
         "splits": plan.splits and Path(plan.splits).resolve(),
         "fold": plan.fold,
-        **{name: plan.changes.get(name) for name in _SETTINGS},
+        **{name: plan.changes.get(name) for name in _SETTINGS if name != "tensorboard"},
         "groups": as_texts(plan.groups) or None,
         "device": device,
         "reference": None if chosen.reference == usual.reference else chosen.reference,
@@ -149,6 +175,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "jobs": plan.jobs,
     }
     flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
+    flags += ["--tensorboard"] if plan.changes.get("tensorboard") else []
     words = [str(Path(plan.cases).resolve())]
     for name, value in options.items():
         values = value if isinstance(value, tuple) else () if value is None else (value,)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Group", "ages_by_decade", "demographics"]
+from ..spellings import number
+
+__all__ = ["Group", "ages_by_decade", "demographics", "people_of"]
+
+_SITES = ("site", "site_id", "centre", "center")
+"""Columns that say where a case was acquired."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,31 @@ def ages_by_decade(groups: Iterable[Group]) -> tuple[list[int], dict[str, list[i
     return bins, {
         group.diagnosis: [sum(low <= age < low + 10 for age in group.ages) for low in bins] for group in groups
     }
+
+
+def people_of(people: Iterable[Mapping[str, str]]) -> dict:
+    """Counts for a model's card: nobody can be told from them.
+
+    Args:
+        people: covariates and other columns of the cases, see ``Case.attributes``.
+
+    Returns:
+        ``age``: ``known`` (of how many cases), ``mean``, ``sd``, ``minimum``, ``maximum`` in years; ``sex``,
+        ``diagnosis`` and ``site``: cases by value. What no case states is left out.
+
+    >>> people_of([{"age": "70", "sex": "F", "Site": "A"}, {"age": "74", "sex": "F"}])
+    {'age': {'known': 2, 'mean': 72.0, 'sd': 2.8, 'minimum': 70.0, 'maximum': 74.0}, 'sex': {'F': 2}, 'site': {'A': 1}}
+    """
+    rows = [{key.lower(): value for key, value in one.items()} for one in people]
+    ages = [age for row in rows if math.isfinite(age := number(str(row.get("age", ""))) or math.nan)]
+    found: dict = {}
+    if ages:
+        sd = round(statistics.stdev(ages), 1) if len(ages) > 1 else 0.0
+        mean = round(statistics.fmean(ages), 1)
+        found["age"] = {"known": len(ages), "mean": mean, "sd": sd, "minimum": min(ages), "maximum": max(ages)}
+    sites = [next(filter(None, map(row.get, _SITES)), "") for row in rows]
+    values = {key: [row.get(key, "") for row in rows] for key in ("sex", "diagnosis")} | {"site": sites}
+    for key, column in values.items():
+        if counts := Counter(filter(None, map(str, column))):
+            found[key] = dict(sorted(counts.items()))
+    return found

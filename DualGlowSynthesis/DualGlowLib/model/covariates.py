@@ -197,13 +197,19 @@ def columns(covariates: Sequence[Covariate]) -> list[slice]:
 
 
 def hide_covariates(
-    covariates: Sequence[Covariate], codes: Tensor, share: float, generator: torch.Generator | None = None
+    covariates: Sequence[Covariate],
+    codes: Tensor,
+    share: float,
+    generator: torch.Generator | None = None,
+    rows: tuple[int, slice] | None = None,
 ) -> Tensor:
     """``codes`` with some of what is known made unknown, so that a model also learns to do without.
 
-    In ``share`` of the rows a number of attributes is hidden, each number from 0 to all of them equally likely.
+    In ``share`` of the rows a number of attributes is hidden, each number from 0 to all of them equally likely. With
+    ``rows``, the codes are these rows of a batch of so many, and lose what they would lose in it.
     """
-    draws = torch.rand(len(codes), 2 + len(covariates), generator=generator).to(codes.device)
+    count, place = rows or (len(codes), slice(None))
+    draws = torch.rand(count, 2 + len(covariates), generator=generator)[place].to(codes.device)
     keep = (draws[:, :1] >= share) | (draws[:, 2:] >= draws[:, 1:2])
     sizes = torch.tensor([covariate.size for covariate in covariates], dtype=torch.long, device=codes.device)
     return codes * keep.repeat_interleave(sizes, 1)

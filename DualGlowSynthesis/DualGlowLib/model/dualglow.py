@@ -158,6 +158,22 @@ class DualGlow(nn.Module):
             latents.append(z)
         return self.pet_from_latents(latents, law)
 
+    def sample_image_law(
+        self, law: LinkOutput, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """PETs of the link's image law alone, as long as the PET's flow is not trained; arguments as for ``sample``.
+
+        Raises:
+            ValueError: if the link gives no image law.
+        """
+        if law.image is None:
+            raise ValueError("This link gives no image law to sample from.")
+        image = law.image._replace(density=None)  # that of the flow's noise
+        x = temperature * torch.randn(image.log_scale.shape, generator=generator).to(image.mean)
+        if image.patterns is not None:
+            x = self.whiten.inverse(x, image.whitened())
+        return self.standardise.inverse(x, image[:2]) + 0.5
+
     # ---- training
 
     def forward(
@@ -212,7 +228,9 @@ class DualGlow(nn.Module):
             pet_log_prob = self._pet_log_prob(pet_latents, log_det + change, law)
         pet_bits = self._bits(pet_log_prob, channels)
         mri_bits = self._bits(mri_log_prob, self.config.channels[0])
-        loss = pet_bits + self.config.mri_weight * mri_bits + image_loss
+        # λ weighs log-densities; bits are those of a dimension, of which images of several channels have more.
+        share = self.config.mri_weight * self.config.channels[0] / channels
+        loss = pet_bits + share * mri_bits + image_loss
         targets = covariates if targets is None else targets
         found: dict[str, Tensor] = {}
         if self.discriminators is not None and not image_only:
@@ -227,14 +245,28 @@ class DualGlow(nn.Module):
         # Images span 0..1; 8 bits per dimension are those of 256 bins of that span.
         return 8.0 - log_prob / (math.log(2) * self.config.voxels * channels)
 
-    def add_noise(self, pet: Tensor, mri: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Both images with the noise of the configuration, which makes their density finite where they are constant."""
+    def add_noise(
+        self,
+        pet: Tensor,
+        mri: Tensor,
+        generator: torch.Generator | None = None,
+        rows: tuple[int, slice] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Both images with the noise of the configuration, which makes their density finite where they are constant.
+
+        Args:
+            pet, mri: ``(B, channels, *spatial)``.
+            generator: source of the noise.
+            rows: the images are these rows of a batch of so many, and get the noise that they would have in it.
+        """
+        count, place = rows or (None, slice(None))
         out = []
         for image, sd in ((pet, self.config.pet_noise), (mri, self.config.mri_noise)):
+            shape = (len(image) if count is None else count, *image.shape[1:])
             if self.config.noise == "uniform":
-                noise = torch.rand(image.shape, generator=generator).to(image) / 256
+                noise = torch.rand(shape, generator=generator)[place].to(image) / 256
             else:
-                noise = sd * torch.randn(image.shape, generator=generator).to(image)
+                noise = sd * torch.randn(shape, generator=generator)[place].to(image)
             out.append(image + noise)
         return out[0], out[1]
 

@@ -10,13 +10,15 @@ from ..preparation.t1 import Prepared
 from ..volumes.resampling import resample
 from .drawing import LARGE, SMALL, blend, diverging, heat, iso_line, text_size, write_text
 
-__all__ = ["montage"]
+__all__ = ["AXIAL", "montage", "slice_lattice"]
 
 _PIXEL, _HALF = 1.0, np.array([80.0, 100.0, 86.0])  # millimetres: half of what is shown along x, y, z
 _CENTRE = np.array([0.0, -17.0, 5.0])  # of the template's brain
 # The axis that runs across, the one that runs down (both towards lower values), the one looked along, where
 # (template millimetres), and what is left in the picture: radiological convention.
 _ROWS = ((0, 1, 2, 8.0, "R", "axial"), (0, 2, 1, -45.0, "R", "coronal"), (1, 2, 0, -6.0, "A", "sagittal"))
+AXIAL = _ROWS[0][:4]
+"""Arguments of ``slice_lattice`` for the slice through the basal ganglia."""
 _LEFT, _TOP, _BAR = 24, 52, 60  # pixels
 _TITLE = "SYNTHETIC FDG-PET, research use only"
 _CHANGE = "change since {first}"
@@ -77,7 +79,7 @@ def _body(prepared: Prepared, images: Sequence[np.ndarray], coloured: Callable[[
     share = prepared.mask.astype(np.float32)
     strips = []
     for across, down, along, level, side, name in _ROWS:
-        shape, place = _slice(across, down, along, level)
+        shape, place = slice_lattice(across, down, along, level)
         outline = iso_line(resample(share, grid.affine, shape, place, order=1)[..., 0].T, 0.5, 1.2)
         panels = []
         for image in images:
@@ -90,8 +92,14 @@ def _body(prepared: Prepared, images: Sequence[np.ndarray], coloured: Callable[[
     return np.concatenate([_widened(strip, len(images), width) for strip in strips])
 
 
-def _slice(across: int, down: int, along: int, level: float) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape (across, down, 1) and 4×4 to template millimetres."""
+def slice_lattice(across: int, down: int, along: int, level: float) -> tuple[tuple[int, int, int], np.ndarray]:
+    """A slice of template space: shape (across, down, 1), 1 mm a pixel, and 4×4 to template millimetres.
+
+    Args:
+        across, down: axes of the picture, 0 to 2; both run towards lower values.
+        along: the axis looked along.
+        level: where on that, millimetres.
+    """
     affine = np.zeros((4, 4))
     affine[3, 3] = 1
     affine[across, 0] = affine[down, 1] = -_PIXEL

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ..bundle.bundle import MARK, has_mark, unsound_tensor
 from ..errors import InputError
 from ..files import write_whole
 from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
+from .distributed import laid_out
 
 __all__ = ["OLD", "Checkpoints", "optimizer_parts", "read_old", "restore_optimizer"]
 
@@ -27,24 +28,27 @@ OLD = "checkpoint.pt"
 """What there was before: one file, pickled, without a checksum."""
 _OLD_ENTRIES = ("step", "skipped", "usual", "lost", "joint", "since", "seconds", "config", "settings")
 _FORMAT = 1
-_NAME = re.compile(r"checkpoint-(\d+)\.(json|safetensors)")
 
 
 class Checkpoints:
     """Those in one folder, of which one process at a time may have the use.
+
+    Args:
+        folder: of the run.
+        name: that their files' names begin with.
 
     Attributes:
         folder: of the run.
         last: step of the one that was written or read last.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, name: str = "checkpoint") -> None:
+        self.folder, self.name = folder, name
         self.last: int | None = None
 
     def exist(self) -> bool:
         """Whether one was ever finished; tensors alone are what is left of a first one that was not."""
-        return next(self.folder.glob("checkpoint-*.json"), None) is not None
+        return next(self.folder.glob(f"{self.name}-*.json"), None) is not None
 
     def foreign(self) -> Path | None:
         """A file that has the name of a checkpoint's tensors, though neither its mark nor a JSON file beside it."""
@@ -55,15 +59,17 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Of those that are there, whole or not, the highest first."""
-        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("checkpoint-*"))
+        ours = re.compile(rf"{self.name}-(\d+)\.(json|safetensors)")
+        names = (ours.fullmatch(path.name) for path in self.folder.glob(f"{self.name}-*"))
         return sorted({int(name[1]) for name in names if name}, reverse=True)
 
-    def write(self, values: Mapping, tensors: Mapping[str, Tensor]) -> None:
+    def write(self, values: Mapping, tensors: Mapping[str, Tensor], kept: Set[int] = frozenset()) -> None:
         """Write one, and delete all others but the one that was written or read last.
 
         Args:
             values: what JSON can hold, with ``step``.
             tensors: by name.
+            kept: steps of others that are to stay.
 
         Raises:
             InputError: if the folder can't be written or the disk is full; what was there is there still.
@@ -75,7 +81,7 @@ class Checkpoints:
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, MARK)
         write_whole(data, content, force=True)
         write_sealed(about, {"format": _FORMAT, **values}, {data.name: hashlib.sha256(content).hexdigest()})
-        for other in set(self.steps()) - {step, self.last}:
+        for other in set(self.steps()) - {step, self.last} - kept:
             for path in self._paths(other):
                 with suppress(OSError):
                     path.unlink()
@@ -101,8 +107,24 @@ class Checkpoints:
             "folder."
         )
 
+    def read_step(self, step: int) -> tuple[dict, dict[str, Tensor], str]:
+        """Values and tensors of one step; empty, with what is wrong, if it isn't whole."""
+        try:
+            return *self._read(step), ""
+        except ValueError as error:
+            return {}, {}, str(error)
+
+    def begun_with(self) -> dict:
+        """The settings that the newest one that can be read states; empty if none does."""
+        for step in self.steps():
+            with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                values = parse_json(self._paths(step)[0].read_bytes())
+                if is_sealed(values, self._paths(step)[0].name):
+                    return dict(values["settings"])
+        return {}
+
     def _paths(self, step: int) -> tuple[Path, Path]:
-        return self.folder / f"checkpoint-{step}.json", self.folder / f"checkpoint-{step}.safetensors"
+        return self.folder / f"{self.name}-{step}.json", self.folder / f"{self.name}-{step}.safetensors"
 
     def _read(self, step: int) -> tuple[dict, dict[str, Tensor]]:
         """
@@ -151,8 +173,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, values: Mapping, tensors
         index, _, key = name.partition(".")
         like = parameters[int(index)]
         if key != "step" and tensor.shape == like.shape:
-            # In the layout of its parameter, so that sums are rounded as they would have been.
-            tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+            tensor = laid_out(tensor, like)
         state[int(index)][key] = tensor
     fresh = optimizer.state_dict()["param_groups"]
     groups = [

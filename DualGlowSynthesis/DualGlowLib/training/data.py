@@ -1,10 +1,10 @@
-"""The cases of a run in memory, and batches of them."""
+"""The cases of a run, in memory, and batches of them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
 from ..volumes.grid import Grid
+from .settings import steps_per_epoch
 
-__all__ = ["Batch", "Cohort", "split_subjects"]
+__all__ = ["Batch", "Cohort", "fitting_scale", "highest_of", "split_subjects", "step_generator", "step_indices"]
 
 T1_SCALE = 1.5  # prepared T1s are clipped there
 # Highest SUVR to any region differs between healthy and ill by less than 2; units differ by more than 100. Relative to
@@ -25,11 +26,16 @@ _FACTOR, _HIGHEST_SUVR = 5.0, 30.0
 
 @dataclass
 class Batch:
-    """Images ``(B, 1, *shape)`` in the model's units and the covariates of each case."""
+    """Images ``(B, 1, *shape)`` in the model's units and the covariates of each case; what the user should know."""
 
     pet: Tensor
     mri: Tensor
     covariates: list[dict[str, str]]
+    notes: list[str] = field(default_factory=list)
+
+    def pin_memory(self) -> Batch:
+        """The same in pages that a GPU copies from by itself; torch's ``DataLoader`` asks for it."""
+        return replace(self, pet=self.pet.pin_memory(), mri=self.mri.pin_memory())
 
 
 class Cohort:
@@ -40,6 +46,11 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a case's image: channel and space."""
+        return tuple(self.pet.shape[1:])
 
     @classmethod
     def load(
@@ -69,53 +80,97 @@ class Cohort:
                 progress(i + 1, len(cases))
         t1 /= T1_SCALE
         if pet_scale is None:
-            pet_scale = round(1.2 * _highest_uptake(cases, pet), 2)
-        if not pet_scale > 0:
-            raise InputError("The PET scans hold no uptake above 0; check that they are SUVR images.")
+            pet_scale = fitting_scale(cases, [highest_of(image) for image in pet])
         pet /= pet_scale
         return cls(t1, pet, cases, pet_scale)
 
     def subset(self, indices: Sequence[int]) -> Cohort:
-        index = torch.as_tensor(indices, dtype=torch.long)
+        """Some of the cases; those of a range have their images in common with this cohort."""
+        is_run = isinstance(indices, range) and indices.step == 1
+        index = slice(indices.start, indices.stop) if is_run else torch.as_tensor(indices, dtype=torch.long)
         return Cohort(self.t1[index], self.pet[index], [self.cases[i] for i in indices], self.pet_scale)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Voxelwise mean and standard deviation of the PET, each ``(1, *shape)``, made left-right symmetric."""
-        total, squares = torch.zeros(self.pet.shape[1:]), torch.zeros(self.pet.shape[1:])
-        # One case that is not finite, which its batch is skipped for, must not take every other batch with it.
-        sound = [image for image in self.pet if image.isfinite().all()]
-        for image in sound:
-            image = image.float()
+        total, squares = torch.zeros(self.shape), torch.zeros(self.shape)
+        count = 0
+        for image in self._pets():
+            # One case that is not finite, which its batch is skipped for, must not take every other batch with it.
+            if not image.isfinite().all():
+                continue
+            image, count = image.float(), count + 2
             for side in (image, image.flip(1)):
                 total += side
                 squares += side.square()
-        mean = total / (2 * len(sound))
-        return mean, (squares / (2 * len(sound)) - mean.square()).clamp_min(0).sqrt()
+        mean = total / count
+        return mean, (squares / count - mean.square()).clamp_min(0).sqrt()
 
-    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None) -> Batch:
+    def _pets(self) -> Iterable[Tensor]:
+        """Each case's PET, ``(1, *shape)``, float16."""
+        return self.pet
+
+    def _images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
+        """T1s and PETs ``(B, 1, *shape)``, float16, and what the user should know."""
+        index = torch.as_tensor(indices, dtype=torch.long)
+        return self.t1[index], self.pet[index], []
+
+    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None, rows: slice = slice(None)) -> Batch:
         """The given cases; with a generator, each flipped at random and its T1's intensities changed a little.
 
         A flip is exact: grids are symmetric about the midline, and no law that we model prefers a side.
+
+        Args:
+            indices: of the cases.
+            augment: source of what is random; None to leave the cases as they are.
+            rows: those of the cases that are wanted, as they would be among the others.
         """
-        index = torch.as_tensor(indices, dtype=torch.long)
-        t1, pet = self.t1[index].float(), self.pet[index].float()
-        if augment is not None:
-            flip, gain, gamma = torch.rand(3, len(index), generator=augment)
-            for i in range(len(index)):
+        draws = None if augment is None else torch.rand(3, len(indices), generator=augment)[:, rows]
+        indices = list(indices)[rows]
+        t1, pet, notes = self._images(indices)
+        t1, pet = t1.float(), pet.float()
+        if draws is not None:
+            flip, gain, gamma = draws
+            for i in range(len(indices)):
                 if flip[i] < 0.5:
                     t1[i], pet[i] = t1[i].flip(1), pet[i].flip(1)
                 level = t1[i] * T1_SCALE
                 t1[i] = (0.95 + 0.1 * gain[i]) * level.pow(0.85 + 0.3 * gamma[i]) / T1_SCALE
-        return Batch(pet, t1, [self.cases[i].attributes for i in indices])
+        return Batch(pet, t1, [self.cases[i].attributes for i in indices], notes)
 
 
-def _highest_uptake(cases: Sequence[Case], pet: Tensor) -> float:
-    """The highest SUVR of the cohort, of each image that of the brightest 1 in 10,000 voxels.
+def step_generator(seed: int, step: int, stream: int) -> torch.Generator:
+    """Source of what is random in one step; streams are for the order, augmentation, noise, and so on."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 16 + stream)
+
+
+def step_indices(step: int, count: int, batch: int, seed: int) -> list[int]:
+    """Cases of a step: every epoch is one shuffle of the cohort."""
+    per_epoch, batch = steps_per_epoch(count, batch), min(batch, count)
+    order = torch.randperm(count, generator=step_generator(seed, step // per_epoch, 0))
+    start = step % per_epoch * batch
+    return order[start : start + batch].tolist()
+
+
+def highest_of(image: Tensor) -> float:
+    """The SUVR of the brightest 1 in 10,000 voxels of a PET."""
+    return float(np.quantile(image.float().numpy(), 0.9999))
+
+
+def fitting_scale(cases: Sequence[Case], highest: Sequence[float]) -> float:
+    """The SUVR that becomes 1 in the model: a little above the cohort's highest.
 
     Raises:
-        InputError: naming the cases whose PETs are in another unit, which would set the scale for all.
+        InputError: if there is no uptake, or naming the cases whose PETs are in another unit, which would set the scale
+            for all.
     """
-    highest = np.array([float(np.quantile(image.float().numpy(), 0.9999)) for image in pet])
+    scale = round(1.2 * _highest_uptake(cases, np.array(highest)), 2)
+    if not scale > 0:
+        raise InputError("The PET scans hold no uptake above 0; check that they are SUVR images.")
+    return scale
+
+
+def _highest_uptake(cases: Sequence[Case], highest: np.ndarray) -> float:
+    """The highest of the cohort, given that of each case."""
     known = highest[np.isfinite(highest)]
     usual = float(np.median(known)) if len(known) else 0.0
     odd = [i for i, value in enumerate(highest) if value > min(max(_FACTOR * usual, 1.0), _HIGHEST_SUVR)]

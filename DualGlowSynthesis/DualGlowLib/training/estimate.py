@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..model import DualGlow, ModelConfig
 from ..volumes.grid import GRIDS, Grid
 from .data import Cohort
+from .loading.cache import belongs_on_disk, cohort_bytes
 from .loop import Trainer
 from .pace import Pace, size_of, spoken
 from .run import Plan, Prospect, prospect
@@ -29,6 +30,7 @@ _TRIED = 3  # steps
 _OF_A_WEIGHT = 4 * (5 + 4)  # bytes: weights, average, gradients, two moments; all but the gradients in a checkpoint
 _SET = 2  # cases
 _MORE = 1.35  # times the memory of the first setting is what the second takes, with the PET's flow (medium grid)
+_OF_A_WORKER = 350 << 20  # bytes of a process that reads batches from disk: torch, and what it reads ahead
 _SPARE = 256 << 20  # bytes that are left to others
 
 
@@ -157,7 +159,10 @@ def _tried(
         device=str(device),
         memory=weights * _OF_A_WEIGHT,
         free=free,
-        disk=3 * 4 * 4 * weights,  # two checkpoints and the third while it is written: weights, average, two moments
+        # Two checkpoints and the third while it is written: weights, average, two moments; with patience two averages.
+        disk=3 * 4 * 4 * weights
+        + (3 * 4 * weights if settings.patience else 0)
+        + (cohort_bytes(cases, ahead.grid) if belongs_on_disk(cases, ahead.grid, settings.data) else 0),
         disk_free=disk_free,
         pace=Pace(0.0, 0.0),
         seconds=0.0,
@@ -166,7 +171,8 @@ def _tried(
     if found.disk > disk_free:
         words = f"The run needs {size_of(found.disk)} on the disk of {place}, where {size_of(disk_free)} are free"
         return replace(found, refusal=f"{words}; free some, or give another folder.")
-    cohort = 2 * 2 * 2 * cases * ahead.config.voxels  # bytes: T1 and PET in float16, read and then divided
+    is_on_disk = belongs_on_disk(cases, ahead.grid, settings.data)
+    cohort = settings.workers * _OF_A_WORKER if is_on_disk else cohort_bytes(cases, ahead.grid)
     refusal = "The run needs {least} of memory on {device}, where {free} are free."
     if free is not None and found.memory + cohort > free:
         words = refusal.format(least=size_of(found.memory + cohort), device=device, free=size_of(free))

@@ -2,114 +2,51 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..bundle.bundle import Bundle, check_bundle_folder, save_bundle, unsound_tensor
+from ..bundle.bundle import Bundle, save_bundle, unsound_tensor
 from ..bundle.card import model_card
 from ..errors import InputError
 from ..files import make_folder, remove_temporary, unusable, write_whole
 from ..flow import set_memory
-from ..locks import only_one
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
-from .data import T1_SCALE, Cohort
-from .optim import AuthorsAdamax
+from .data import T1_SCALE, Batch, Cohort, step_generator
+from .distributed import Ranks, one_number
+from .folder import BUNDLE, check_run, hold_run
+from .loading.feed import Feed
+from .monitoring.logs import Logs
+from .monitoring.samples import HeldOutSamples
+from .optim import Average, build_optimizer, learning_rate
 from .pace import Pace, spoken
-from .settings import TrainingSettings
-from .status import HISTORY, LOCK, Interrupted
+from .precision import in_precision, joined_objective, precision_note
+from .settings import TrainingSettings, steps_per_epoch
+from .status import HISTORY, Interrupted
+from .stopping import Best
 
-__all__ = ["Interrupted", "Trainer", "begin_run", "check_free", "check_run", "hold_run"]
+__all__ = ["Interrupted", "Trainer"]
 
 _OUTLIER = 20.0
 _TIMED = 3  # steps after which a run says how long it will take
 _SHORT = 30.0  # seconds; of a shorter run nothing is said
 _PATIENCE = 0.2  # seconds between looks at the wish to go on
 _LOST = 25  # steps skipped in a row after which the weights themselves must be at fault
-_BUNDLE = "bundle"
-_FIRST = b'{"step": '  # of each line of a history
-_FREE = {"checkpoint_every", "validate_every", "steps", "memory"}  # settings that a run may be resumed with others of
+# Settings that a run may be resumed with others of:
+_FREE = {
+    "accumulate", "checkpoint_every", "data", "epochs", "licence", "memory", "patience", "precision",
+    "sampled_cases", "sharding", "steps", "tensorboard", "validate_every", "workers",
+}  # fmt: skip
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
-
-
-def check_run(folder: Path | str, resume: bool) -> None:
-    """Refuse a folder that a run can't begin or go on in, before anything is read or computed.
-
-    Raises:
-        InputError: if it holds a run or a model already and ``resume`` is off, no run and it is on, or a file that the
-            run would replace and that is not a run's.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a folder for the run.")
-    bundle = folder / _BUNDLE
-    has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
-    is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
-    history = folder / HISTORY
-    if foreign := Checkpoints(folder).foreign() or (None if is_saved else _foreign_history(history)):
-        raise InputError(
-            f"{foreign} is no part of a run, which would replace it; move it away, or give another folder."
-        )
-    is_begun = history.exists()
-    if has_model and not is_saved:
-        raise InputError(f"{folder} has a model but no checkpoint to resume from; give another folder.")
-    if not resume:
-        if is_saved or (is_begun and history.stat().st_size):  # nothing is lost of one without a step
-            raise InputError(f"{folder} holds a run already; go on with --resume or give another folder.")
-        return
-    if not is_saved and not is_begun:
-        raise InputError(f"{folder} has no run to resume from; start without --resume.")
-    check_bundle_folder(bundle)
-
-
-def _foreign_history(history: Path) -> Path | None:
-    """The file, if it isn't a history, or the beginning of one."""
-    if not history.is_file():
-        return None
-    with history.open("rb") as file:
-        head = file.read(len(_FIRST))
-    return None if _FIRST.startswith(head) else history
-
-
-def check_free(folder: Path | str) -> None:
-    """Refuse a folder in which another process trains, before anything is prepared for a run there.
-
-    Raises:
-        InputError: if one does, or the folder can't be written.
-    """
-    if Path(folder).is_dir():
-        with hold_run(folder):
-            pass
-
-
-def hold_run(folder: Path | str) -> AbstractContextManager[None]:
-    """Keep all other processes from training into a folder, which is made.
-
-    Raises:
-        InputError: if one does, or the folder can't be written.
-    """
-    return only_one(Path(folder) / LOCK, f"training into {folder}")
-
-
-def begin_run(folder: Path | str) -> None:
-    """From now on there is a run to resume in the folder, which is made; what is there stays.
-
-    Raises:
-        InputError: if the folder can't be written.
-    """
-    make_folder(Path(folder))
-    if not (history := Path(folder) / HISTORY).exists():
-        write_whole(history, "", force=True)
 
 
 def _parts(objective: Objective) -> dict[str, torch.Tensor]:
@@ -121,20 +58,6 @@ def _parts(objective: Objective) -> dict[str, torch.Tensor]:
 def _bits(event: dict) -> dict[str, float]:
     """What a bundle states of the last step; a batch that was skipped may have no number."""
     return {key: value for key, value in event.items() if key.endswith("bits") and math.isfinite(value)}
-
-
-class _Average:
-    """Exponential moving average of a model's parameters; starts fast, so that early steps are forgotten."""
-
-    def __init__(self, model: DualGlow, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, model: DualGlow, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = list(self.model.parameters()), list(model.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
 class Trainer:
@@ -158,6 +81,8 @@ class Trainer:
         note: called with what the user should know: how long the run will take, or where one that is resumed goes on
             otherwise than one would think.
         pause: asked before every step; while it returns True the run, which is saved, waits.
+        ranks: the processes that train together, each of which has such a trainer; by default this one alone. The
+            first's files, reports and notes are those of the run.
 
     Attributes:
         pace: what steps take here; None before the first of them were timed.
@@ -177,7 +102,14 @@ class Trainer:
         about: dict | None = None,
         note: Callable[[str], None] | None = None,
         pause: Callable[[], bool] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
+        settings = settings.in_steps(len(train))
+        if settings.patience and not len(validation):
+            raise InputError(
+                "patience is set, but no case is kept out to watch; set validation above 0, or give folds."
+            )
         self.folder, self.config, self.settings, self.grid = Path(folder), config, settings, grid
         self.train_cases, self.validation_cases = train, validation
         self.device = torch.device(device)
@@ -196,71 +128,106 @@ class Trainer:
         self.seconds = 0.0
         self.bits: dict[str, float] = {}  # per dimension, at the last step
         self._checkpoints = Checkpoints(self.folder)
+        self.best = Best(self.folder)
+        count = settings.sampled_cases if config.dims == 3 else 0
+        self.samples = HeldOutSamples(self.folder, grid, validation, count, settings.seed, self.about, self._say)
+        self.logs = Logs(self.folder, self._say, settings.tensorboard)
+        batch, cases = min(settings.batch, len(train)), len(train)
+        if batch < self.ranks.count:
+            raise InputError(
+                f"{self.ranks.count} processes can't share a batch of {batch} ({cases} cases to train on); start "
+                "fewer, or set batch to as many."
+            )
+        self._batch = batch
+        self.feed = Feed(train, settings, self.ranks.share(batch), self.device, self._say)
+        self._is_sharded = settings.sharding == "full" and self.ranks.count > 1
         torch.manual_seed(settings.seed)
-        self.model = self._placed(DualGlow(config))
+        self.model = self._placed(self.build())
         set_memory(self.model, settings.memory)
-        self.average = _Average(self.model, settings.ema)
+        self.average = Average(self.model, settings.ema)
         self.optimizer = self._optimizer()
 
+    def _say(self, sentence: str) -> None:
+        self.note(sentence)
+
+    def build(self) -> DualGlow:
+        """The model as the run begins with it; what needs no gradient stays as it is."""
+        return DualGlow(self.config)
+
     def _placed(self, model: DualGlow) -> DualGlow:
-        # oneDNN has a layout of its own, into which it brings plain weights at half the cost of others.
-        if self.device.type == "cpu" and self.config.dims == 3:
-            return model
+        # oneDNN has a layout of its own, into which it brings plain weights at half the cost of others. What is
+        # divided among processes is divided as it lies in memory.
+        if self._is_sharded or (self.device.type == "cpu" and self.config.dims == 3):
+            return model.to(self.device)
         layout = torch.channels_last_3d if self.config.dims == 3 else torch.channels_last
         return model.to(self.device, memory_format=layout)
 
+    def _spread(self) -> None:
+        """Bring model and average, as they are now, to all processes, and begin with a new optimiser."""
+        sharded, by_flow = self._is_sharded, self.settings.memory == "invertible"
+        self._objective = self.ranks.spread(self.model, sharded, by_flow)
+        self._averaged = self.ranks.spread(self.average.model, sharded, by_flow) if sharded else self.average.model
+        self.optimizer = self._optimizer()
+
+    def _in_one_piece(self, model: DualGlow) -> DualGlow:
+        """A model with the same weights of which each process has all."""
+        found = self._placed(self.build())
+        found.load_state_dict(self.ranks.whole(model.state_dict(), everywhere=True))
+        return found
+
     def _optimizer(self) -> torch.optim.Optimizer:
-        if self.settings.optimizer == "authors":
-            return AuthorsAdamax(self.model.parameters(), lr=self.settings.learning_rate)
-        if self.settings.optimizer == "adamax":
-            return torch.optim.Adamax(self.model.parameters(), lr=self.settings.learning_rate)
-        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99))
+        per_epoch = steps_per_epoch(len(self.train_cases), self.settings.batch)
+        return build_optimizer(self.model, self.settings, per_epoch)
 
     # ---- one step
 
     def _generator(self, step: int, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) * 16 + stream)
+        return step_generator(self.settings.seed, step, stream)
 
-    def _indices(self, step: int) -> list[int]:
-        """Cases of a step: every epoch is one shuffle of the cohort."""
-        count, batch = len(self.train_cases), min(self.settings.batch, len(self.train_cases))
-        per_epoch = count // batch
-        order = torch.randperm(count, generator=self._generator(step // per_epoch, 0))
-        start = step % per_epoch * batch
-        return order[start : start + batch].tolist()
-
-    def _tensors(self, cohort: Cohort, indices: list[int], step: int, augment: bool) -> tuple[torch.Tensor, ...]:
-        batch = cohort.batch(indices, self._generator(step, 1) if augment else None)
-        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2))
+    def _tensors(
+        self, batch: Batch, count: int, step: int, rows: slice = slice(None)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """PETs, MRIs and covariates of a batch, which has those rows of ``count`` cases that noise is drawn for."""
+        for sentence in batch.notes:
+            self.note(sentence)
+        pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (count, rows))
         covariates = encode_covariates(self.config.covariates, batch.covariates)
-        return pet.to(self.device), mri.to(self.device), covariates.to(self.device)
-
-    def _learning_rate(self, step: int) -> float:
-        settings = self.settings
-        rise = min(1.0, (step - self.since + 1) / max(1, settings.warmup))
-        done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
-        return settings.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        return tuple(tensor.to(self.device, non_blocking=True) for tensor in (pet, mri, covariates))
 
     def _gradients(self, joint: bool) -> Objective:
-        """The objective of the present step, and its gradients at the weights."""
-        pet, mri, known = self._tensors(self.train_cases, self._indices(self.step), self.step, augment=True)
-        share, stream = self.settings.covariate_dropout, self._generator(self.step, 4)
-        visible = hide_covariates(self.config.covariates, known, share, stream)
-        objective = self.model(pet, mri, visible, known, self.step / self.settings.steps, not joint)
+        """The objective of this process's cases of the present step, and the whole batch's gradients at the weights."""
+        count = self._batch
+        rows = self.ranks.share(count)
+        batch = self.ranks.together(lambda: self.feed.batch(self.step))
+        pet, mri, known = self._tensors(batch, count, self.step, rows)
+        visible = hide_covariates(
+            self.config.covariates, known, self.settings.covariate_dropout, self._generator(self.step, 4),
+            (count, rows),
+        )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
-        objective.loss.mean().backward()
-        return objective
+        pieces, found = min(self.settings.accumulate, count // self.ranks.count), []
+        for piece in torch.arange(len(pet)).tensor_split(pieces):
+            place = slice(int(piece[0]), int(piece[-1]) + 1)
+            with in_precision(self.settings.precision, self.device):
+                objective = self._objective(
+                    pet[place], mri[place], visible[place], known[place], self.step / self.settings.steps, not joint
+                )
+            # The processes' gradients are averaged: each counts by its share of the cases.
+            (objective.loss.mean() * (len(piece) * self.ranks.count / count)).backward()
+            found.append(objective)
+        return joined_objective(found)
 
     def _take_step(self) -> dict:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step)
+            group["lr"] = learning_rate(self.settings, self.step, self.since)
         objective = self._gradients(self.joint)
-        loss = objective.loss.mean()
+        share = len(objective.loss) / self._batch
+        numbers = self.ranks.total({key: value.mean() * share for key, value in _parts(objective).items()})
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
         # points nowhere good.
-        size, limit = norm.item(), _OUTLIER * self.usual
-        if torch.isfinite(loss) and size < limit:
+        size, limit = one_number(norm), _OUTLIER * self.usual
+        if math.isfinite(numbers["loss"]) and size < limit:
             self.optimizer.step()
             self.average.update(self.model, self.step)
             self.lost = 0
@@ -272,7 +239,6 @@ class Trainer:
         if math.isfinite(size):
             # Cut off, so that one case moves it little; large gradients that stay are taken as usual in a few steps.
             self.usual = size if math.isinf(self.usual) else 0.95 * self.usual + 0.05 * min(size, limit)
-        numbers = {key: value.mean().item() for key, value in _parts(objective).items()}
         return {**numbers, "gradient": size}
 
     @torch.no_grad()
@@ -281,15 +247,35 @@ class Trainer:
         sums: dict[str, float] = {}
         count, batch = len(self.validation_cases), self.settings.batch
         for start in range(0, count, batch):
-            objective = self._validation(list(range(start, min(count, start + batch))))
-            for key, value in _parts(objective).items():
-                sums[key] = sums.get(key, 0.0) + value.sum().item()
+            for key, value in self._validation(list(range(start, min(count, start + batch)))).items():
+                sums[key] = sums.get(key, 0.0) + value
         return {f"validation_{key}": value / count for key, value in sums.items()}
 
     @torch.no_grad()
-    def _validation(self, indices: list[int]) -> Objective:
-        pet, mri, covariates = self._tensors(self.validation_cases, indices, indices[0], augment=False)
-        return self.average.model(pet, mri, covariates, image_only=not self.joint)
+    def _validation(self, indices: list[int]) -> dict[str, float]:
+        """Sums over the given validation cases."""
+        rows = self.ranks.share(len(indices))
+        # Who has none of the cases computes one for nothing: divided weights are gathered by all processes together.
+        some = rows if rows.start < rows.stop else slice(1)
+        batch = self.ranks.together(lambda: self.validation_cases.batch(indices, None, some))
+        pet, mri, covariates = self._tensors(batch, len(indices), indices[0], some)
+        with in_precision(self.settings.precision, self.device):
+            objective = self._averaged(pet, mri, covariates, None, 1.0, not self.joint)
+        return self.ranks.total({key: value.sum() * (some == rows) for key, value in _parts(objective).items()})
+
+    @property
+    def _samples_here(self) -> bool:
+        """Whether this process draws PETs; none can where each has a part of the weights alone."""
+        return self.ranks.is_first and not self._is_sharded
+
+    def _sampled(self) -> dict:
+        """PSNR and CRPS of held-out cases, of which a picture is kept."""
+        if not self._samples_here:
+            return {}
+        found = self.samples.write(self.average.model, self.step, not self.joint)
+        if self.samples.picture is not None:
+            self.logs.picture(self.step, self.samples.picture)
+        return found
 
     def measure(self) -> Pace:
         """What the steps that are to come take, from trials that change nothing of the run.
@@ -306,6 +292,9 @@ class Trainer:
         if count := len(self.validation_cases):
             first = list(range(min(count, self.settings.batch)))
             held_out = self._timed(lambda: self._validation(first)) * count / len(first)
+            if self._samples_here:
+                draw = self._timed(lambda: self.samples.draw(self.average.model, not self.joint))
+                held_out += draw * self.samples.count
         steps = {joint: seconds + rest for joint, seconds in gradients.items()}
         return Pace(steps.get(False, 0.0), steps[True], held_out)
 
@@ -341,21 +330,25 @@ class Trainer:
                 weights have become infinite.
             Interrupted: if ``stop`` said so.
         """
-        with nullcontext() if holding else hold_run(self.folder):
-            self.begin(resume)
-            self._train()
-            return self._bundle()
+        with nullcontext() if holding else self.ranks.holding(lambda: hold_run(self.folder)):
+            try:
+                self.begin(resume)
+                self._train()
+                return self._bundle()
+            finally:
+                self.feed.close()
+                self.logs.close()
 
     def _train(self) -> None:
         last = time.monotonic()
-        while self.step < self.settings.steps:
-            if self.stop():
+        while self.step < self.settings.steps and not self._is_patience_over():
+            if self.ranks.any(self.stop()):
                 self.save()
                 text = f"Stopped after step {self.step} of {self.settings.steps}; go on with --resume."
                 raise Interrupted(text, self.step)
-            if self.pause():
+            if self.ranks.any(self.pause()):
                 self.save()
-                while self.pause() and not self.stop():
+                while self.ranks.any(self.pause()) and not self.ranks.any(self.stop()):
                     time.sleep(_PATIENCE)
                 last = time.monotonic()
                 continue
@@ -369,11 +362,31 @@ class Trainer:
             due = self.step % self.settings.validate_every == 0 or self.step == self.settings.steps
             if due and len(self.validation_cases):
                 event.update(self.validate())
+                event.update(self._sampled())
+                event.update(self._compare_with_best(event["validation_loss"]))
             self.bits = _bits(event)
             self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
             if self.step % self.settings.checkpoint_every == 0:
                 self.save()
         self.save()
+        if self.step < self.settings.steps:
+            self.note(
+                f"The run ends at step {self.step}: in {self.best.waited} validations the held-out loss was never "
+                f"below that of step {self.best.step}, whose model is bundled."
+            )
+
+    def _compare_with_best(self, loss: float) -> dict:
+        """Keep the averaged weights if the held-out loss has never been lower; what the history says of that."""
+        if not (self.settings.patience and self.joint):
+            return {}
+        if self.best.see(loss):
+            tensors = self.ranks.whole(self.average.model.state_dict())
+            self.ranks.first(lambda: self.best.write(self.step, tensors))
+            self.best.step = self.step
+        return {"best_step": self.best.step}
+
+    def _is_patience_over(self) -> bool:
+        return 0 < self.settings.patience <= self.best.waited
 
     def advance(self) -> dict:
         """Take the next step."""
@@ -385,7 +398,7 @@ class Trainer:
 
     def _tell_pace(self) -> None:
         """Say how long it will take, where that is long."""
-        if (self.settings.steps - self.step) * min(self._durations) < _SHORT:
+        if not self.ranks.any((self.settings.steps - self.step) * min(self._durations) >= _SHORT):
             return
         self.pace = self.measure()
         pieces = f"{self.pace.joint:.3g} s a step"
@@ -394,36 +407,62 @@ class Trainer:
         self.note(f"About {spoken(self.seconds_left())} to go: {pieces}.")
 
     def begin(self, resume: bool = False) -> None:
-        check_run(self.folder, resume)
-        make_folder(self.folder)
-        remove_temporary(self.folder)
-        old = self.folder / OLD
-        if resume and (self._checkpoints.exist() or old.is_file()):
-            self._load(old)
+        """Set the model from the first cases, or as the run's last checkpoint has it."""
+        if words := precision_note(self.settings.precision, self.device):
+            self.note(words)
+        if self.ranks.first(lambda: self._has_checkpoint(resume)):
+            self._load()
+            self._begin_logs()
             return
-        if resume:
-            self.note(f"{self.folder} has no checkpoint yet; the run begins anew.")
-        write_whole(self.folder / HISTORY, "", force=True)  # from now on there is a run to resume
+        self.start()
+        self.average = Average(self.model, self.settings.ema)
+        self._spread()
+        self._begin_logs()
+
+    def start(self) -> None:
+        """Set what the model begins with from the cases."""
         if self.config.link.kind == "unet":
             mean, sd = self.train_cases.statistics()
             sd = (sd.square() + self.config.pet_noise**2).sqrt()
             self.model.link.set_base((mean - 0.5).to(self.device), sd.to(self.device))
         self.joint = not (self.settings.image_share and self.model.link_has_image and self.model.discriminators is None)
-        self.model.initialize(*self._first_cases(), not self.joint)
-        self.average = _Average(self.model, self.settings.ema)
+        self.model.initialize(*self.ranks.together(self._first_cases), not self.joint)
+
+    def _begin_logs(self) -> None:
+        if self.ranks.is_first:
+            self.logs.begin(self.step)
+
+    def _has_checkpoint(self, resume: bool) -> bool:
+        """Whether there is one to go on from; if not, from now on there is a run to resume."""
+        check_run(self.folder, resume)
+        make_folder(self.folder)
+        remove_temporary(self.folder)
+        if resume and (self._checkpoints.exist() or (self.folder / OLD).is_file()):
+            return True
+        if resume:
+            self.note(f"{self.folder} has no checkpoint yet; the run begins anew.")
+        write_whole(self.folder / HISTORY, "", force=True)
+        return False
 
     def _first_cases(self) -> tuple[torch.Tensor, ...]:
-        indices = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
-        return self._tensors(
-            self.train_cases, indices[: self.settings.initialize_with].tolist(), self.step, augment=True
-        )
+        order = torch.randperm(len(self.train_cases), generator=self._generator(0, 3))
+        indices = order[: self.settings.initialize_with].tolist()
+        augment = self._generator(self.step, 1) if self.settings.augment else None
+        return self._tensors(self.train_cases.batch(indices, augment), len(indices), self.step)
 
     def begin_joint(self) -> None:
         """From now on with the PET's flow, set from what the link, as averaged so far, leaves over."""
         self.joint = True
         self._begin_anew()
-        self.model.initialize(*self._first_cases())
-        self.average.model.load_state_dict(self.model.state_dict())
+        if self._is_sharded:
+            self.model = self._in_one_piece(self.model)
+            set_memory(self.model, self.settings.memory)
+        self.model.initialize(*self.ranks.together(self._first_cases))
+        if self._is_sharded:
+            self.average = Average(self.model, self.settings.ema)
+            self._spread()
+        else:
+            self.average.model.load_state_dict(self.model.state_dict())
 
     def _begin_anew(self) -> None:
         """Go on from the averaged weights, slowly at first."""
@@ -432,6 +471,8 @@ class Trainer:
         self.usual, self.since, self.lost = math.inf, self.step, 0
 
     def _record(self, event: dict) -> None:
+        if not self.ranks.is_first:
+            return
         history = self.folder / HISTORY
         try:
             with history.open("a", encoding="utf-8") as file:
@@ -440,6 +481,7 @@ class Trainer:
             raise InputError(
                 f"{history} can't be written: {error.strerror or error}; mend that and go on with --resume."
             ) from None
+        self.logs.record(event)
         self.report({**event, "steps": self.settings.steps})
 
     # ---- checkpoints
@@ -448,16 +490,25 @@ class Trainer:
         """Write a checkpoint of this step, unless there is one or it would be of no use."""
         if self._checkpoints.last == self.step:
             return
-        if unsound_tensor(self.average.model.state_dict()):
+        self.logs.flush()
+        optimizer, moments = optimizer_parts(self.optimizer.state_dict())
+        parts = {"model": self.model.state_dict(), "average": self.average.model.state_dict(), "optimizer": moments}
+        tensors = self.ranks.whole(
+            {f"{part}.{name}": tensor for part, of_it in parts.items() for name, tensor in of_it.items()}
+        )
+        if self.ranks.first(lambda: self._write(optimizer, tensors)):
+            self._checkpoints.last = self.step
+            self.best.saved()
+
+    def _write(self, optimizer: dict, tensors: dict[str, torch.Tensor]) -> bool:
+        """Write this checkpoint; gives whether it is of use."""
+        if unsound_tensor({name: tensor for name, tensor in tensors.items() if name.startswith("average.")}):
             raise InputError(
                 f"After step {self.step}, the weights of {self.folder} are no longer finite; train anew in another "
                 "folder, with a smaller learning_rate."
             )
-        optimizer, moments = optimizer_parts(self.optimizer.state_dict())
-        parts = {"model": self.model.state_dict(), "average": self.average.model.state_dict(), "optimizer": moments}
-        tensors = {f"{part}.{name}": tensor for part, of_it in parts.items() for name, tensor in of_it.items()}
         if unsound_tensor(tensors):
-            return  # ``_begin_anew`` will mend it
+            return False  # ``_begin_anew`` will mend it
         values = {
             **{name: getattr(self, name) for name in _COUNTERS},
             "usual": None if math.isinf(self.usual) else self.usual,
@@ -465,6 +516,7 @@ class Trainer:
             "optimizer": optimizer,
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
+            "best": self.best.to_dict() if self.best.step else None,
         }
         try:
             with (self.folder / HISTORY).open("ab") as file:
@@ -475,39 +527,56 @@ class Trainer:
             self._checkpoints.write(values, tensors)
         except InputError as error:
             raise InputError(f"{str(error).rstrip('.')}; mend that and go on with --resume.") from None
+        return True
 
-    def _load(self, old: Path) -> None:
+    def _load(self) -> None:
         """Go on from the last checkpoint that is whole, or from one of the old kind, which is then replaced."""
-        from_old = not self._checkpoints.exist()
-        values, tensors, problems = (*read_old(old), []) if from_old else self._checkpoints.read()
-        if ModelConfig.from_dict(values["config"]) != self.config:
-            raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
-        mine = self.settings.to_dict()
-        changed = {key for key, value in values["settings"].items() if value != mine.get(key)} - _FREE
-        if changed:
-            raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         parts: dict[str, dict] = {"model": {}, "average": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
+        read: dict[str, torch.Tensor] = {}
+        values, problems, from_old = self.ranks.first(lambda: self._read(read))
+        for name, tensor in self.ranks.tensors(read).items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
         try:
             self.model.load_state_dict(parts["model"])
             self.average.model.load_state_dict(parts["average"])
+            self._spread()
             restore_optimizer(self.optimizer, values["optimizer"], parts["optimizer"])
         except (RuntimeError, ValueError, LookupError) as error:
             raise InputError(f"{self.folder} was trained with another DualGlow; resume it with that one.") from error
         for name in _COUNTERS:
             setattr(self, name, values[name])
         self.usual = math.inf if values["usual"] is None else values["usual"]
-        reached, last = self._cut_history()
+        self.best.restore(values.get("best"))
+        reached, last = self.ranks.first(self._cut_history)
         self.bits = values["bits"] if "bits" in values else _bits(last)
         if from_old:
             self.save()
-            old.unlink()
+            self.ranks.first((self.folder / OLD).unlink)
+        else:
+            self._checkpoints.last = self.step
         if problems:
             self.note(f"{'; '.join(problems)}: the run goes on from step {self.step}.")
         elif reached > self.step:
             self.note(f"The run goes on from step {self.step}, its last checkpoint, though it had reached {reached}.")
+
+    def _read(self, into: dict[str, torch.Tensor]) -> tuple[dict, list[str], bool]:
+        """Values of a checkpoint of this run, what is wrong with later ones, and whether it is of the old kind.
+
+        Args:
+            into: gets its tensors.
+        """
+        from_old = not self._checkpoints.exist()
+        values, tensors, problems = (*read_old(self.folder / OLD), []) if from_old else self._checkpoints.read()
+        if ModelConfig.from_dict(values["config"]) != self.config:
+            raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
+        mine = self.settings.to_dict()
+        theirs = {**TrainingSettings().to_dict(), **values["settings"]}  # what was no setting yet was as by default
+        changed = {key for key, value in theirs.items() if value != mine.get(key)} - _FREE
+        if changed:
+            raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
+        into.update(tensors)
+        return values, problems, from_old
 
     def _cut_history(self) -> tuple[int, dict]:
         """Take away what came after this step, and lines that are not whole; gives the last step and the last line."""
@@ -527,20 +596,26 @@ class Trainer:
         return reached, last if last["step"] == self.step else {}
 
     def _bundle(self) -> Bundle:
+        model = self.average.model
+        if self._is_sharded:
+            model = self._in_one_piece(model).eval().requires_grad_(False)
+        weights = self.best.read(self.note) if self.settings.patience and self.ranks.is_first else {}
+        if weights := self.ranks.tensors(weights):
+            model.load_state_dict(weights)
         cases = self.train_cases.cases
         training = {
             "cases": len(cases),
             "subjects": len({case.subject for case in cases}),
             "steps": self.step,
+            **({"best_step": self.best.step} if weights else {}),
             "batch": self.settings.batch,
             "seconds": round(self.seconds),
             "device": self.device.type,
             "skipped_steps": self.skipped,
             **{key: round(value, 4) for key, value in self.bits.items()},
+            **({"licence": self.settings.licence} if self.settings.licence else {}),
             **self.about,
         }
-        bundle = Bundle(
-            self.average.model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training
-        )
-        save_bundle(bundle, self.folder / _BUNDLE, model_card(bundle))
+        bundle = Bundle(model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training)
+        self.ranks.first(lambda: save_bundle(bundle, self.folder / BUNDLE, model_card(bundle)))
         return bundle

@@ -1,15 +1,83 @@
-"""Optimisers: the authors' variant of Adamax, for runs that are to follow their program."""
+"""Optimisers, the learning rate's course and the average of the weights; the authors' variant of Adamax."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 
 import torch
+from torch import nn
 
-__all__ = ["AuthorsAdamax"]
+from ..flow import Transform
+from .distributed import local_part
+from .settings import TrainingSettings
+
+__all__ = ["AuthorsAdamax", "Average", "build_optimizer", "learning_rate"]
 
 _AT_ONCE = 1 << 18  # elements
+
+
+def build_optimizer(model: nn.Module, settings: TrainingSettings, per_epoch: int) -> torch.optim.Optimizer:
+    """The optimiser that the settings name, for all parameters of a model that are trained.
+
+    Args:
+        model: what is trained.
+        settings: of the run.
+        per_epoch: steps in one pass through the cases, by which the authors' program sets the decay of the norm.
+    """
+    rate = settings.learning_rate
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if settings.optimizer == "authors":
+        return AuthorsAdamax(trained, lr=rate, betas=(0.9, 1 - 1 / per_epoch))
+    if settings.optimizer == "adamax":
+        return torch.optim.Adamax(trained, lr=rate)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(_groups(model, trained, settings.weight_decay), lr=rate, betas=(0.9, 0.99))
+    return torch.optim.Adam(trained, lr=rate, betas=(0.9, 0.99))
+
+
+def _groups(model: nn.Module, trained: Iterable[nn.Parameter], decay: float) -> list[dict]:
+    """The weights of convolutions and linear maps inside networks, which decay; and the rest.
+
+    What an invertible layer is made of (ActNorm's scale, the matrix of a mixing) does not decay: it would pull the
+    Jacobian to nothing, not to something simple.
+    """
+    networks = (module for module in model.modules() if not isinstance(module, Transform))
+    weights = {
+        id(parameter)
+        for module in networks
+        for name, parameter in module.named_parameters(recurse=False)
+        if name == "weight" and parameter.dim() > 1
+    }
+    sides = ([], [])
+    for parameter in trained:
+        sides[id(parameter) not in weights].append(parameter)
+    groups = zip(sides, (decay, 0.0), strict=True)
+    return [{"params": side, "weight_decay": share} for side, share in groups if side]
+
+
+def learning_rate(settings: TrainingSettings, step: int, since: int = 0) -> float:
+    """That of a step, counted from 0; ``since`` is the step at which it began to rise from 0."""
+    rate = settings.learning_rate * min(1.0, (step - since + 1) / max(1, settings.warmup))
+    if settings.schedule == "constant":
+        return rate
+    done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+class Average:
+    """Exponential moving average of a model's parameters; starts fast, so that early steps are forgotten."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        mine, theirs = ([local_part(weight) for weight in one.parameters()] for one in (self.model, model))
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
 class AuthorsAdamax(torch.optim.Optimizer):
@@ -64,6 +132,7 @@ class AuthorsAdamax(torch.optim.Optimizer):
 
 def _pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """Tensors of one shape in pieces that stay in a processor's cache: one pass over memory instead of seven."""
+    tensors = tuple(local_part(tensor) for tensor in tensors)
     if tensors[0].device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
         return iter([tensors])
     return zip(*(tensor.view(-1).split(_AT_ONCE) for tensor in tensors), strict=True)

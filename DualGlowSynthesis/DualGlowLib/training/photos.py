@@ -196,11 +196,11 @@ class PhotoPairs:
         both = torch.cat([self.pet, self.pet.flip(-1)]).float()
         return both.mean(0), both.std(0, correction=0)
 
-    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None) -> Batch:
-        """The given pairs; with a generator, each mirrored left to right at random."""
+    def batch(self, indices: Sequence[int], augment: torch.Generator | None = None, rows: slice = slice(None)) -> Batch:
+        """The given pairs, those in ``rows``; with a generator, each mirrored left to right at random."""
         index = torch.as_tensor(indices, dtype=torch.long)
-        pairs = [images[index].float() for images in (self.pet, self.t1)]
+        pairs = [images[index[rows]].float() for images in (self.pet, self.t1)]
         if augment is not None:
-            mirror = (torch.rand(len(index), generator=augment) < 0.5).reshape(-1, 1, 1, 1)
+            mirror = (torch.rand(len(index), generator=augment)[rows] < 0.5).reshape(-1, 1, 1, 1)
             pairs = [torch.where(mirror, images.flip(-1), images) for images in pairs]
-        return Batch(*pairs, [{} for _ in indices])
+        return Batch(*pairs, [{} for _ in pairs[0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,12 +19,17 @@ from ..cases.records import digest
 from ..cases.sidecars import preparation_of
 from ..cases.splits import sides_of
 from ..cohorts.cohort import prepare_cohort
+from ..cohorts.demographics import people_of
 from ..errors import InputError
 from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, preset
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
+from .checkpoints import OLD, Checkpoints, read_old
 from .data import Cohort, split_subjects
-from .loop import Interrupted, Trainer, begin_run, check_free, check_run, hold_run
+from .distributed import Ranks
+from .folder import begin_run, check_free, check_run, has_run, hold_run
+from .loading.cache import CachedCohort, VoxelCache, belongs_on_disk
+from .loop import Interrupted, Trainer
 from .settings import TrainingSettings
 from .status import StatusWriter
 
@@ -97,13 +103,20 @@ class Prospect:
         return sorted([*self.sides[0], *self.sides[1]], key=lambda case: case.name)
 
 
-def prospect(plan: Plan) -> Prospect:
+def prospect(plan: Plan, begun: TrainingSettings | None = None) -> Prospect:
     """Look at all that can be wrong with settings, tables and folds; reads the first scan's header alone.
+
+    Args:
+        plan: what to train.
+        begun: settings that a run began with which is to go on; they hold where the plan doesn't say otherwise.
 
     Raises:
         InputError: if anything given can't be used.
     """
-    settings, rest = TrainingSettings.read(plan.settings_file) if plan.settings_file else (TrainingSettings(), {})
+    if plan.settings_file:
+        settings, rest = TrainingSettings.read(plan.settings_file, begun)
+    else:
+        settings, rest = begun or TrainingSettings.of_preset(plan.preset), {}
     settings = settings.updated(dict(plan.changes), "command line")
     asked = None if plan.grid is None else grid_named(plan.grid)
     found = read_cases(plan.cases, plan.layout)
@@ -113,7 +126,19 @@ def prospect(plan: Plan) -> Prospect:
     sides = _sides(plan, found, settings)
     check_groups(plan.groups, found)
     _fitted(config, found, plan)
-    return Prospect(settings, config, grid, lies_on, sides)
+    return Prospect(settings.in_steps(len(sides[0])), config, grid, lies_on, sides)
+
+
+def begun_settings(folder: Path | str) -> TrainingSettings | None:
+    """The settings that the run in a folder began with, as its last checkpoint states them; None if there is none."""
+    found = Checkpoints(Path(folder)).begun_with()
+    if not found and (old := Path(folder) / OLD).is_file():
+        with suppress(InputError):
+            found = read_old(old)[0]["settings"]
+    try:
+        return TrainingSettings(**found) if found else None
+    except TypeError:  # of a newer DualGlow; the loop says so
+        return None
 
 
 def train(
@@ -126,6 +151,7 @@ def train(
     report: Callable[[dict], None] | None = None,
     note: Callable[[str], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    ranks: Ranks | None = None,
 ) -> Bundle:
     """Prepare the cases where they aren't, train, and write the bundle.
 
@@ -142,36 +168,58 @@ def train(
         note: called with what the user should know.
         stop: asked several times a second while cases are prepared, and before every step. The run can also be asked
             through its folder, see ``training.status``, which tells too how far it is.
+        ranks: the processes that train together (``distributed.joined``), each of which calls this; by default this
+            one alone. What one has begun that ``torchrun`` starts again is gone on with, ``resume`` or not. The first
+            prepares, writes, reports and notes.
 
     Raises:
         InputError: if anything given can't be used; as ``Trainer.run``; if a case failed in its preparation.
         Interrupted: if ``stop`` said so.
+        Lost: if another of the processes has ended.
     """
     progress, note = progress or (lambda stage, fraction, detail: None), note or (lambda sentence: None)
+    ranks = ranks or Ranks()
     if Path(plan.folder).resolve() == Path(plan.cases).resolve():
         raise InputError(f"{plan.folder} holds the cases themselves; give another folder for the run.")
-    check_run(plan.folder, resume)
-    check_free(plan.folder)
-    ahead = prospect(plan)
+    resume = ranks.first(lambda: resume or (ranks.is_restarted and has_run(plan.folder)))
+    ranks.first(lambda: check_run(plan.folder, resume))
+    ranks.first(lambda: check_free(plan.folder))
+    begun = ranks.first(lambda: begun_settings(plan.folder)) if resume else None
+    ahead = ranks.together(lambda: prospect(plan, begun))
     _check_preparation(plan, ahead)
-    with hold_run(plan.folder), StatusWriter(plan.folder, arguments) as status:
-        check_run(plan.folder, resume)  # another process may have begun one there meanwhile
+    with (
+        ranks.holding(lambda: hold_run(plan.folder)),
+        ranks.holding(lambda: StatusWriter(plan.folder, arguments)) as status,
+        ranks.telling(),
+    ):
+        ranks.first(lambda: check_run(plan.folder, resume))  # another process may have begun one there meanwhile
+        ranks.remember()
 
         def tell(stage: str, fraction: float, detail: str) -> None:
-            status.progress(stage, fraction, detail)
-            progress(stage, fraction, detail)
+            if status:
+                status.progress(stage, fraction, detail)
+                progress(stage, fraction, detail)
 
         def asked_to_stop() -> bool:
-            return status.stop() or bool(stop and stop())
+            return asked_in_folder() or bool(stop and stop()) or ranks.is_orphaned()
+
+        def asked_in_folder() -> bool:
+            asks = bool(status) and status.stop()
+            if asks:
+                ranks.finish(1)
+            return asks
+
+        def asked_to_wait() -> bool:
+            return bool(status) and status.pause()
 
         def stop_or_wait() -> bool:
-            while status.pause() and not asked_to_stop():
+            while asked_to_wait() and not asked_to_stop():
                 time.sleep(_PATIENCE)
             return asked_to_stop()
 
         sides = ahead.sides
         if ahead.lies_on is None:
-            prepared = _prepared(plan, ahead, tell, note, stop_or_wait)
+            prepared = ranks.first(lambda: _prepared(plan, ahead, tell, note, stop_or_wait))
             how = plan.preparation
             sides = tuple([prepared[case.name] for case in side if case.name in prepared] for side in sides)
         else:
@@ -181,9 +229,7 @@ def train(
             raise InputError(f"{plan.cases} has no case left to train on; give more cases, or another fold.")
         cases = [*training, *validation]
         config = replace(ahead.config, covariates=_fitted(ahead.config, cases, plan))
-        cohort = Cohort.load(
-            cases, ahead.grid, progress=lambda done, total: tell("reading", done / total, f"{done} of {total} cases")
-        )
+        cohort = _read(plan, ahead, cases, ranks, note, tell, asked_to_stop)
         trainer = Trainer(
             Path(plan.folder),
             config,
@@ -193,9 +239,15 @@ def train(
             cohort.subset(range(len(training), len(cases))),
             device,
             stop=asked_to_stop,
-            about={"simulated": is_simulated(plan.cases), "preparation": how.to_dict()},
-            note=note,
-            pause=status.pause,
+            about={
+                "simulated": is_simulated(plan.cases),
+                "preparation": how.to_dict(),
+                "people": people_of(case.attributes for case in training),
+                "held_out": _held_out(plan, validation),
+            },
+            note=note if ranks.is_first else None,
+            pause=asked_to_wait,
+            ranks=ranks,
         )
 
         def tell_step(event: dict) -> None:
@@ -205,6 +257,34 @@ def train(
 
         trainer.report = tell_step
         return trainer.run(resume, holding=True)
+
+
+def _read(
+    plan: Plan,
+    ahead: Prospect,
+    cases: Sequence[Case],
+    ranks: Ranks,
+    note: Callable[[str], None],
+    tell: Callable[[str, float, str], None],
+    stop: Callable[[], bool],
+) -> Cohort:
+    """The cases in memory, or where they can be read from."""
+
+    def progress(done: int, total: int) -> None:
+        tell("reading", done / total, f"{done} of {total} cases")
+        if stop():
+            begin_run(plan.folder)
+            raise Interrupted("Stopped while the cases were read; go on with --resume.")
+
+    if not belongs_on_disk(len(cases), ahead.grid, ahead.settings.data):
+        return ranks.together(lambda: Cohort.load(cases, ahead.grid, progress=progress))
+    cache = VoxelCache(cache_folder(plan, ahead.grid), ahead.grid)
+    return ranks.first(lambda: CachedCohort.open(cases, cache, progress, note))
+
+
+def cache_folder(plan: Plan, grid: Grid) -> Path:
+    """Where the voxels of a run's cases go that don't fit into memory: beside it, for other runs there too."""
+    return Path(plan.folder).resolve().parent / f"{Path(plan.cases).resolve().stem or 'cases'}-{grid.name}-voxels"
 
 
 def _check_preparation(plan: Plan, ahead: Prospect) -> None:
@@ -230,6 +310,12 @@ def _sides(plan: Plan, cases: Sequence[Case], settings: TrainingSettings) -> tup
     if sides := sides_of(plan.splits, plan.fold, cases):
         return sides
     return tuple([cases[i] for i in side] for side in split_subjects(cases, settings.validation, settings.seed))
+
+
+def _held_out(plan: Plan, cases: Sequence[Case]) -> dict[str, int]:
+    """Who was kept out of the training, for the card."""
+    fold = {} if plan.fold is None else {"fold": plan.fold}
+    return {"cases": len(cases), "subjects": len({case.subject for case in cases}), **fold}
 
 
 def _fitted(config: ModelConfig, cases: Sequence[Case], plan: Plan) -> tuple[Covariate, ...]:

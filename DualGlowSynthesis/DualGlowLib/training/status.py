@@ -22,12 +22,16 @@ from ..locks import Holder, holder_of
 from ..outputs import generated_by
 from ..progress import Clock
 
-__all__ = ["ASK", "HISTORY", "LOCK", "STATUS", "Interrupted", "Status", "StatusWriter", "ask", "read_status"]
+__all__ = ["ASK", "HISTORY", "LOCK", "STATUS", "Interrupted", "Lost", "Status", "StatusWriter", "ask", "read_status"]
 
 STATUS, ASK, LOCK, HISTORY = "status.json", "run.ask", "run.lock", "history.jsonl"
 _KIND = "JSON training status"
 _OFTEN = 1.0  # seconds between two writings
 _DEAD = "The run's process {pid} on {host} has died at {what}; resume it: it goes on from its last checkpoint."
+
+
+class Lost(Exception):
+    """Another process of the run has ended, and this one can't go on alone."""
 
 
 class Interrupted(Exception):
@@ -162,7 +166,7 @@ class StatusWriter:
             state, words = "stopped", str(error)
         else:
             state = "failed"
-            words = str(error) if isinstance(error, InputError) else f"{kind.__name__}: {error}"
+            words = str(error) if isinstance(error, InputError | Lost) else f"{kind.__name__}: {error}"
         with suppress(OSError):
             (self._folder / ASK).unlink(missing_ok=True)
         self._write(True, state=state, message=one_line(words), seconds_left=None)

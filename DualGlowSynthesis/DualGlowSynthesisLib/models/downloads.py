@@ -19,7 +19,7 @@ import zlib
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import qt
 from slicer.i18n import tr as _
@@ -28,7 +28,7 @@ from DualGlowLib import InputError, __version__
 from DualGlowLib.bundle.files import CONFIG, check_weights, describe, read_config
 from DualGlowLib.files import write_json
 
-__all__ = ["PARTIAL", "SOURCE", "Download", "megabytes"]
+__all__ = ["PARTIAL", "SOURCE", "Download", "isIndex", "megabytes"]
 
 SOURCE = "source.json"
 """In the folder of a downloaded model: where it came from, and the hash of the archive."""
@@ -42,6 +42,7 @@ TIMEOUT = 30
 MAX_BYTES = 2**31
 """Of the archive, and of what is in it. The largest preset has a tenth of that."""
 
+_INDEX, _MOST_INDEX = "index.json", 1 << 20
 _BLOCK = 1 << 16
 _POLL = 40  # ms
 _YIELD = 0.01  # s
@@ -60,8 +61,9 @@ class _Problem(Exception):
 class Download:
     """A model on its way into ``folder``. It starts at once; the callbacks run in the thread that made it.
 
-    :param url: of a zip file (http, https or file), or the path of one.
-    :param sha256: of the zip file, 64 hexadecimal digits.
+    :param url: of a zip file (http, https or file), or the path of one; or of the index that ``bundle publish`` writes.
+    :param sha256: of the zip file, 64 hexadecimal digits. With an index it may be empty, if that lists one model: the
+        index says it then, which shows what is damaged, but not who made it.
     :param folder: where models are kept; the model becomes a folder in it, whole or not at all.
     :param onProgress: called with the bytes so far, and those that there will be (None: unknown).
     :param onDone: called with the model's folder.
@@ -72,6 +74,7 @@ class Download:
 
     def __init__(self, url: str, sha256: str, folder: Path, onProgress=None, onDone=None, onFailed=None) -> None:
         self.url, self.sha256, self.folder = _address(url), _digits(sha256), Path(folder)
+        self._isOpen = not str(sha256).strip()
         self.cancelled = False
         self._callbacks = (onProgress, onDone, onFailed)
         self._stage = self._shown = (0, None)
@@ -130,8 +133,12 @@ class Download:
             self._result = error
 
     def _fetch(self) -> Path:
-        if self.url is None or self.sha256 is None:
-            raise _Problem("address" if self.url is None else "digits")
+        if self.url is None:
+            raise _Problem("address")
+        if self.sha256 is None and not (self._isOpen and isIndex(self.url)):
+            raise _Problem("digits")
+        if isIndex(self.url):
+            self._look(self.url)
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             _clean(self.folder)
@@ -162,15 +169,27 @@ class Download:
         if self.cancelled:
             raise _Problem("cancelled")
 
-    def _receive(self, archive: Path) -> None:
-        request = urllib.request.Request(self.url, headers={"User-Agent": f"DualGlow/{__version__}"})
+    def _look(self, index: str) -> None:
+        """Take the address and the hash of the one model that is meant from an index."""
+        with _answer(index) as response:
+            content = self._block(response, 0)
+            while len(content) <= _MOST_INDEX and (block := self._block(response, len(content))):
+                content += block
         try:
-            response = urllib.request.urlopen(request, timeout=TIMEOUT)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise _Problem("answer", reason=f"{error.code} {error.reason}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _Problem("unreachable", reason=_reason(error)) from error
+            if len(content) > _MOST_INDEX:
+                raise ValueError
+            listed = {one["sha256"]: one["file"] for one in json.loads(content)["models"]}
+            digests = [_digits(digest) for digest in listed if self.sha256 in (None, _digits(digest))]
+            (self.sha256,) = digests
+            name = listed[self.sha256]
+            if not _NAME.fullmatch(name):
+                raise ValueError
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _Problem("index") from error
+        self.url = urljoin(index, quote(name))
+
+    def _receive(self, archive: Path) -> None:
+        response = _answer(self.url)
         total, done = hashlib.sha256(), 0
         with response, _writing(self.folder), archive.open("wb") as file:
             length = response.headers.get("Content-Length", "")
@@ -218,6 +237,18 @@ class Download:
             bundle.rename(target)
             self._result = target
         return target
+
+
+def _answer(url: str):
+    """What a server answers."""
+    request = urllib.request.Request(url, headers={"User-Agent": f"DualGlow/{__version__}"})
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _Problem("answer", reason=f"{error.code} {error.reason}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _Problem("unreachable", reason=_reason(error)) from error
 
 
 def unpack(archive: Path, folder: Path, stop=lambda: None) -> None:
@@ -281,6 +312,11 @@ def _writing(folder: Path):
 # -------------------------------------------------------------------------------------------- what the user gave, reads
 
 
+def isIndex(url: str) -> bool:
+    """Whether this is the address of a list of models, as ``bundle publish`` writes it."""
+    return urlsplit(str(url).strip()).path.rpartition("/")[2] == _INDEX
+
+
 def _address(text: str) -> str | None:
     text = str(text).strip()
     try:
@@ -317,6 +353,9 @@ def _sentence(problem: _Problem, url: str | None) -> str:
         "unreachable": _("{url} can't be reached ({reason}); check the address and the network connection."),
         "answer": _("The server's answer for {url} is {reason}; check the address."),
         "broken": _("The connection to {url} ended after {size}; try again."),
+        "index": _(
+            "{url} does not list one model, or none with the SHA-256 that you gave; give the address of its zip file."
+        ),
         "hash": _(
             "{url} does not have the SHA-256 that you gave (it has {found}), so nothing was installed; check both, or "
             "tell whoever published them."

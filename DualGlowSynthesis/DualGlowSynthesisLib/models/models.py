@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowLib.bundle.files import CONFIG, WEIGHTS, check_weights, describe, read_config, shipped_bundles
 
-from .downloads import SOURCE, Download
+from .downloads import SOURCE, Download, isIndex
 
 __all__ = [
     "Model",
@@ -22,6 +22,7 @@ __all__ = [
     "addModelFolder",
     "deleteDownloads",
     "isDownloaded",
+    "isIndex",
     "listModels",
     "modelFacts",
     "modelsFolder",
@@ -126,8 +127,8 @@ def addModelFolder(path) -> Model:
 def startDownload(url: str, sha256: str, onProgress=None, onDone=None, onFailed=None) -> Download:
     """Fetch a model in the background; call this only when the user asked for it.
 
-    :param url: of a zip file (http, https or file), or the path of one, with one model in it.
-    :param sha256: of the zip file; nothing is unpacked unless it agrees.
+    :param url: of a zip file (http, https or file), or the path of one, with one model in it; or of its index.
+    :param sha256: of the zip file; nothing is unpacked unless it agrees. May be empty with an index of one model.
     :param onProgress: called with the bytes so far, and those that there will be (None: unknown).
     :param onDone: called with the ``Model``.
     :param onFailed: called with one sentence, also after ``.cancel()`` of the handle that this returns.

@@ -111,9 +111,12 @@ class ModelPanel:
             self._download.cancel()
             return
         parent = slicer.util.mainWindow()
-        url = qt.QInputDialog.getText(parent, _("Download a model"), _("Address of the model's zip file:"))
-        digest = qt.QInputDialog.getText(parent, _("Download a model"), _("Its SHA-256:")) if url else ""
-        if url and digest:
+        words = _("Address of the model's zip file, or of the index.json beside it:")
+        url = qt.QInputDialog.getText(parent, _("Download a model"), words)
+        isListed = models.isIndex(url or "")  # which says the hash
+        isAsked = url and not isListed
+        digest = qt.QInputDialog.getText(parent, _("Download a model"), _("Its SHA-256:")) if isAsked else ""
+        if url and (digest or isListed):
             self.download(url, digest)
 
     def download(self, url: str, sha256: str) -> None:

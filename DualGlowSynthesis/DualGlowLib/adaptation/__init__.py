@@ -1,0 +1,1 @@
+"""A trained model fitted to the scans of another site."""

@@ -1,0 +1,235 @@
+"""The cases of a run on disk: one file each, in float16, from which batches are read."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...cases.case import Case
+from ...cases.ongrid import read_on_grid
+from ...cases.records import digest
+from ...devices import computer_memory
+from ...errors import InputError
+from ...files import make_folder, write_whole
+from ...volumes.grid import Grid
+from ..data import T1_SCALE, Cohort, fitting_scale, highest_of
+from ..pace import size_of
+
+__all__ = ["CachedCohort", "VoxelCache", "belongs_on_disk", "cohort_bytes"]
+
+_IN_MEMORY = 4 << 30  # bytes that a cohort in memory may take
+_SHARE = 0.25  # of the free memory
+_SPARE = 64 << 20  # bytes of the disk that are left to others
+_ENDING = ".voxels"
+_MARK = "DualGlow voxels"
+
+
+def cohort_bytes(cases: int, grid: Grid) -> int:
+    """T1s and PETs in float16."""
+    return 2 * 2 * cases * grid.shape[0] * grid.shape[1] * grid.shape[2]
+
+
+def belongs_on_disk(cases: int, grid: Grid, data: str) -> bool:
+    """Whether that many cases are to be read from disk, by the setting ``data``: "auto" decides by their size."""
+    if data != "auto":
+        return data == "disk"
+    free = computer_memory()
+    return cohort_bytes(cases, grid) > min(_IN_MEMORY, _SHARE * free if free else _IN_MEMORY)
+
+
+class VoxelCache:
+    """A folder of files, one for each case on one grid, that several runs may use at a time.
+
+    A file is named after the scans that it was made from (their paths, sizes and times) and holds a checksum. One that
+    is damaged or gone is made anew from the scans; the folder may be deleted whenever no run is at work.
+
+    Args:
+        folder: is made.
+        grid: that the cases lie on.
+    """
+
+    def __init__(self, folder: Path, grid: Grid) -> None:
+        self.folder, self.grid = folder, grid
+        self._names: dict[tuple, str] = {}  # as long as a run goes on, a case's file stays the same
+
+    def fill(
+        self,
+        cases: Sequence[Case],
+        progress: Callable[[int, int], None] | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> list[float]:
+        """Make what is not there yet; gives ``highest_of`` each case's PET.
+
+        Args:
+            cases: of the run.
+            progress: called with the number done and the number to do.
+            note: called with what the user should know.
+
+        Raises:
+            InputError: for a scan that can't be read or lies elsewhere; if the folder can't be written, or the disk
+                has no room for all.
+        """
+        make_folder(self.folder)
+        missing = sum(not self._path(case).exists() for case in cases)
+        need, free = cohort_bytes(missing, self.grid), shutil.disk_usage(self.folder).free
+        if missing and need + _SPARE > free:
+            raise InputError(
+                f"The cases to train on need {size_of(need)} in {self.folder}, where {size_of(free)} are free; free "
+                'some, or set data to "memory" on a computer with as much of that.'
+            )
+        highest = []
+        for done, case in enumerate(cases, 1):
+            try:
+                highest.append(self._highest(case))
+            except FileNotFoundError:
+                highest.append(highest_of(self._make(case)[1]))
+            except ValueError as error:
+                highest.append(highest_of(self._make(case)[1]))
+                if note:
+                    note(_anew(case, error))
+            if progress:
+                progress(done, len(cases))
+        return highest
+
+    def read(self, case: Case) -> tuple[Tensor, Tensor, str]:
+        """Normalised T1 and PET in SUVR, each of the grid's shape, float16; and what the user should know, if anything.
+
+        Raises:
+            InputError: if the file is damaged and the scans can't be read.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            path = self._path(case)
+            content = path.read_bytes()
+            found, about = load(content), _about(path)
+            t1, pet = found["t1"], found["pet"]
+            if about["crc32"] != _checksum(t1, pet):
+                raise ValueError("its checksum is wrong")
+            return t1, pet, ""
+        except (OSError, ValueError, LookupError, SafetensorError) as error:
+            t1, pet = self._make(case, must_write=False)
+            return t1, pet, _anew(case, error)
+
+    def _path(self, case: Case) -> Path:
+        scans = (case.t1, case.pet, case.mask)
+        if scans not in self._names:
+            seen = [self.grid.to_dict()]
+            for path in scans:
+                seen.append(str(path))
+                with suppress(OSError, TypeError):  # a scan that has gone is known by its path alone
+                    about = Path(path).stat()
+                    seen.append([about.st_size, about.st_mtime_ns])
+            self._names[scans] = digest(seen)[:32]
+        return self.folder / f"{self._names[scans]}{_ENDING}"
+
+    def _highest(self, case: Case) -> float:
+        """
+        Raises:
+            FileNotFoundError, ValueError: if there is no such file, or none that can be used.
+        """
+        path = self._path(case)
+        size = path.stat().st_size
+        about = _about(path)
+        if size < cohort_bytes(1, self.grid):
+            raise ValueError("it is too short")
+        return float(about["highest"])
+
+    def write(self, case: Case, t1: Tensor, pet: Tensor) -> None:
+        """Make the file of a case from what ``read`` is to give.
+
+        Raises:
+            InputError: if it can't be written.
+        """
+        from safetensors.torch import save
+
+        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "crc32": _checksum(t1, pet)}
+        write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
+
+    def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor]:
+        t1, pet, _ = read_on_grid(case, self.grid)
+        t1, pet = (torch.from_numpy(image.copy()).half().contiguous() for image in (t1, pet))
+        try:
+            self.write(case, t1, pet)
+        except InputError:
+            if must_write:
+                raise
+        return t1, pet
+
+
+def _about(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"it is no file of tensors ({error})") from None
+    if about.get("generator") != _MARK or not {"highest", "crc32"} <= about.keys():
+        raise ValueError("it is none of DualGlow's")
+    return about
+
+
+def _checksum(*images: Tensor) -> str:
+    total = 0
+    for image in images:
+        total = zlib.crc32(image.numpy(), total)
+    return f"{total:08x}"
+
+
+def _anew(case: Case, error: Exception) -> str:
+    why = "was not there" if isinstance(error, FileNotFoundError) else f"was damaged ({error})"
+    return f"The copy of {case.name} that batches are read from {why}; it was made anew from its scans."
+
+
+class CachedCohort(Cohort):
+    """A cohort whose images are read when a batch is asked for; what it gives is the same to the last bit.
+
+    Args:
+        cases: which.
+        cache: where their voxels are.
+        pet_scale: SUVR that becomes 1 in the model.
+    """
+
+    def __init__(self, cases: Sequence[Case], cache: VoxelCache, pet_scale: float) -> None:
+        self.cases, self.cache, self.pet_scale = list(cases), cache, pet_scale
+        self._unsaid: list[str] = []  # what the user should know, which the next batch tells
+
+    @classmethod
+    def open(
+        cls,
+        cases: Sequence[Case],
+        cache: VoxelCache,
+        progress: Callable[[int, int], None] | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> CachedCohort:
+        """Put what isn't there yet into the cache; arguments and errors are those of ``VoxelCache.fill``."""
+        return cls(cases, cache, fitting_scale(cases, cache.fill(cases, progress, note)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, *self.cache.grid.shape)
+
+    def subset(self, indices: Sequence[int]) -> CachedCohort:
+        return CachedCohort([self.cases[i] for i in indices], self.cache, self.pet_scale)
+
+    def _pets(self) -> Iterator[Tensor]:
+        for index in range(len(self)):
+            _, pet, notes = self._images([index])
+            self._unsaid += notes
+            yield pet[0]
+
+    def _images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
+        read = [self.cache.read(self.cases[i]) for i in indices]
+        notes, self._unsaid = [*self._unsaid, *(one[2] for one in read if one[2])], []
+        if not read:
+            return *(torch.zeros(0, *self.shape, dtype=torch.float16) for _ in "12"), notes
+        t1, pet = (torch.stack([one[place][None] for one in read]) for place in (0, 1))
+        return t1 / T1_SCALE, pet / self.pet_scale, notes
