@@ -28,6 +28,7 @@ from .tables import read_table, table_text
 
 __all__ = [
     "Splits",
+    "fold_numbers",
     "keep_doubles_together",
     "make_splits",
     "name_visits",
@@ -173,11 +174,7 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
             missing, or a fold is empty.
     """
     path = Path(path)
-    if path.suffix.lower() in (".tsv", ".csv"):
-        pairs = [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)]
-        seed = 0
-    else:
-        pairs, seed = _from_json(path)
+    pairs, seed = _read(path)
     assignment: dict[str, int] = {}
     strata: dict[str, str] = {}
     for subject, (fold, stratum) in pairs:
@@ -206,6 +203,18 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
     return Splits(tuple(cases), folds, assignment, strata, seed)
 
 
+def fold_numbers(path: Path | str) -> set[int]:
+    """The folds that a file of folds names, whatever cases they are of.
+
+    Raises:
+        InputError: if the file can't be understood.
+    """
+    try:
+        return {int(fold) for _, (fold, _) in _read(Path(path))[0]}
+    except (TypeError, ValueError):
+        raise InputError(f"{path} is no file of folds; write it anew with validate --splits.") from None
+
+
 def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -> tuple[list[Case], list[Case]] | None:
     """Cases to train on and to test on, by a file of folds and the fold that is held out; None if neither is given.
 
@@ -215,6 +224,13 @@ def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -
     if (path is None) != (fold is None):
         raise InputError("--splits and --fold go together: the file of folds, and which of them is held out.")
     return None if path is None else read_splits(path, cases).fold(fold)
+
+
+def _read(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:
+    """Each subject with its fold and stratum, and the seed."""
+    if path.suffix.lower() not in (".tsv", ".csv"):
+        return _from_json(path)
+    return [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)], 0
 
 
 def _from_json(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:
