@@ -23,6 +23,7 @@ SLOW = (
     "cli/test_command_line_cohorts", "preparation/test_quality", "model/test_likelihood", "training/test_photos",
     "evaluation/test_evaluation", "training/test_checkpoints", "slicer/test_window", "slicer/test_first_start",
     "slicer/test_client", "cli/test_own_covariate", "slicer/test_training_window", "training/test_status",
+    "training/test_slurm", "cohorts/test_cluster", "cli/test_cohort_synthesis",
 )  # fmt: skip
 """Files that take longest, the longest first: begun last, one would keep a single process busy at the end."""
 

@@ -17,6 +17,7 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.splits import make_splits, write_splits
+from DualGlowLib.evaluation.folds import write_summary
 from DualGlowLib.evaluation.report import report_output, write_report
 from DualGlowLib.outputs import (
     SIDECAR,
@@ -343,6 +344,8 @@ WRITERS: dict[str, Callable[[Path, bool], object]] = {
     "f.json": lambda path, force: write_splits(folds(), path, force),
     "g.tsv": lambda path, force: write_splits(folds(), path, force),
     "h.json": lambda path, force: write_report(RESULT, path, force),
+    "i.json": lambda path, force: write_summary({"folds": [], "summary": {}}, path, force),
+    "j.csv": lambda path, force: write_summary({"folds": [], "summary": {}}, path, force),
 }
 OUTPUTS: dict[str, Callable[[Path], list[Output]]] = {
     "a.nii": lambda path: scan_outputs(path, SYNTHETIC),

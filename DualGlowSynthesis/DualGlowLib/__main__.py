@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .cli import adaptation, bundles, calibration, cohorts, reports, synthesis, training
 from .cli.console import Console
-from .errors import InputError, one_line
+from .errors import Cancelled, InputError, one_line
 from .files import unusable
 from .startup import is_first_rank, set_up_process
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"dualglow {arguments.command}: {one_line(unusable(error))}; see to that, and try again.", file=sys.stderr
         )
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Cancelled):
         print(f"dualglow {arguments.command}: interrupted", file=sys.stderr)
         return 1
 

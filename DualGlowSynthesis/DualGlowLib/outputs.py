@@ -35,6 +35,8 @@ __all__ = [
     "CALIBRATION",
     "EVALUATION",
     "FOLDS",
+    "FOLD_SUMMARY",
+    "FOLD_SUMMARY_TABLE",
     "FOLD_TABLE",
     "NAME",
     "PICTURE",
@@ -60,6 +62,7 @@ __all__ = [
 NAME = "DualGlow"
 SIDECAR, FOLDS, EVALUATION = "JSON image", "JSON folds", "JSON evaluation"
 CALIBRATION = "JSON calibration"
+FOLD_SUMMARY, FOLD_SUMMARY_TABLE = "JSON summary of folds", "table of a summary of folds"
 FOLD_TABLE, REGIONS, PICTURE, TRANSFORM = "table of folds", "table of regions", "picture", "transform"
 """Kinds of files, as ``kind_of`` tells them."""
 
@@ -87,6 +90,7 @@ _SYNTHETIC = re.compile(r"SYNTHETIC[\W_]*(FDG|computed)")
 _STRATUM = re.compile(r".*, (age unknown|(youngest|middle|oldest) third)")
 _HEADERS = {  # of tables, tab between the columns
     "participant_id\tage\tsex\tdiagnosis\tanatomy\tseed": "simulated participants",
+    "method,metric,fold,mean,sd,cases": FOLD_SUMMARY_TABLE,
     "participant_id\tregion\tmean\tsd\tslope\trelative_slope\tdrawn": "simulated regions",
 }
 _BEGINNINGS = {

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
@@ -21,7 +21,7 @@ from multiprocessing.spawn import get_executable
 
 from .startup import set_up_process
 
-__all__ = ["spawning", "work_off"]
+__all__ = ["Crew", "Work", "end_crew", "failure", "spawning", "work_off"]
 
 _ONE_THREAD = dict.fromkeys(
     (
@@ -34,6 +34,8 @@ _ONE_THREAD = dict.fromkeys(
     "1",
 )
 _PATIENCE = 0.2  # seconds between looks at the wish to stop
+_IDLE = 60.0  # seconds without a job after which a process ends, with the memory that it has kept
+_starting = threading.Lock()  # what is changed while a process starts belongs to all threads
 
 Work = Callable[[object, Callable[[str, float], None]], dict]
 
@@ -46,6 +48,10 @@ class _Worker:
     since: float = 0.0  # when it began that, on the monotonic clock
 
 
+Crew = list[_Worker]
+"""Processes of one kind of work, which ``work_off`` may find and leave."""
+
+
 def work_off(
     jobs: Sequence[object],
     work: Work,
@@ -53,6 +59,7 @@ def work_off(
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int, str, float], None] | None = None,
     limit: float | None = None,
+    crew: Crew | None = None,
 ) -> Iterator[tuple[int, dict]]:
     """Do all jobs in new processes and yield the index and outcome of each as it is done.
 
@@ -63,14 +70,15 @@ def work_off(
 
     Args:
         jobs: what to do; pickled.
-        work: called with a job and a function for progress; importable by name, since processes are spawned.
+        work: called with a job and a function for progress; pickled once for each process, since they are spawned.
         processes: how many at once.
         stop: asked several times a second; when it says True, the processes are ended and no more jobs yielded.
         progress: called with a job's index, a stage and how much of the job is done.
         limit: seconds after which a job's process is ended; the job has failed then.
+        crew: processes of an earlier call with the same work; those that are idle at the end stay in it.
     """
     context, waiting = spawning(), deque(enumerate(jobs))
-    crew: list[_Worker] = []
+    kept, crew = crew, [] if crew is None else crew
     try:
         while waiting or any(worker.index is not None for worker in crew):
             if stop and stop():
@@ -90,7 +98,7 @@ def work_off(
             for worker in [one for one in crew if one.index is not None and limit is not None]:
                 if time.monotonic() - worker.since > limit:
                     crew.remove(worker)
-                    _end([worker])
+                    end_crew([worker])
                     yield worker.index, {"status": "failed", "reasons": [f"it took more than {limit:g} seconds"]}
             ready = wait([worker.pipe for worker in crew] + [worker.process.sentinel for worker in crew], _PATIENCE)
             for worker in [one for one in crew if one.pipe in ready or one.process.sentinel in ready]:
@@ -100,6 +108,11 @@ def work_off(
                     worker.process.join()
                     if worker.index is not None:
                         yield worker.index, _ended(worker.process.exitcode)
+                elif message[0] == "leaves":
+                    crew.remove(worker)
+                    worker.pipe.close()
+                    if worker.index is not None:  # it got the job in that very moment
+                        waiting.appendleft((worker.index, jobs[worker.index]))
                 elif message[0] == "progress":
                     if progress:
                         progress(worker.index, *message[1:])
@@ -107,7 +120,9 @@ def work_off(
                     index, worker.index = worker.index, None
                     yield index, message[1]
     finally:
-        _end(crew)
+        busy = crew if kept is None else [worker for worker in crew if worker.index is not None]
+        end_crew(busy)
+        crew[:] = [worker for worker in crew if worker not in busy]
 
 
 def spawning() -> SpawnContext:
@@ -118,7 +133,14 @@ def spawning() -> SpawnContext:
     return context
 
 
-def _end(crew: Sequence[_Worker]) -> None:
+def failure(error: Exception) -> dict:
+    """The outcome of a job that raised this; to be called where the exception is handled."""
+    words = str(error).splitlines()
+    reason = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+    return {"status": "failed", "reasons": [reason], "traceback": traceback.format_exc()}
+
+
+def end_crew(crew: Sequence[_Worker]) -> None:
     """End processes, whatever they are at."""
     for worker in crew:
         worker.process.terminate()
@@ -161,7 +183,7 @@ def _ended(code: int | None) -> dict:
 def _start(context, work: Work) -> _Worker:
     mine, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    with _environment(_ONE_THREAD):
+    with _starting, _environment(_ONE_THREAD), _as_parent():
         process.start()
     theirs.close()
     return _Worker(process, mine)
@@ -182,6 +204,21 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _as_parent() -> Iterator[None]:
+    """Let a daemonic process, as Dask's workers are, have children: ours end with it, however it goes.
+
+    multiprocessing refuses it such children because it would leave them behind, and has no public way to say otherwise.
+    """
+    settings = current_process()._config
+    before = settings.pop("daemon", None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            settings["daemon"] = before
+
+
 def _serve(pipe: Connection, work: Work) -> None:
     """Do the jobs that come through the pipe, and send their outcomes back, until it closes."""
     set_up_process()
@@ -196,15 +233,16 @@ def _serve(pipe: Connection, work: Work) -> None:
 
     while True:
         try:
+            if not pipe.poll(_IDLE):
+                pipe.send(("leaves",))
+                return
             job = pipe.recv()
         except (EOFError, OSError):
             return
         try:
             outcome = work(job, report)
         except Exception as error:
-            words = str(error).splitlines()
-            reason = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
-            outcome = {"status": "failed", "reasons": [reason], "traceback": traceback.format_exc()}
+            outcome = failure(error)
         try:
             pipe.send(("done", outcome))
         except OSError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
-from DualGlowLib.cases.splits import count_folds
+from DualGlowLib.cases.splits import fold_numbers
 from DualGlowLib.cli.sequence import FOLDS, fold_folder
 from DualGlowLib.training.pace import size_of, spoken
 from DualGlowLib.training.status import read_status
@@ -87,7 +87,7 @@ class PlanPanel:
         ui, splits = self._ui, _foldsIn(self.folder) if self.folder else ""
         if splits and Path(splits) == Path(self.folder, FOLDS):
             with suppress(InputError):
-                ui.foldsBox.value = count_folds(splits)
+                ui.foldsBox.value = len(fold_numbers(splits))
             ui.splitsPath.currentPath = ""
         elif splits:
             ui.splitsPath.currentPath = splits
@@ -119,7 +119,7 @@ class PlanPanel:
         path = self.splits
         if self._counted[0] != path:
             try:
-                self._counted = path, count_folds(path), ""
+                self._counted = path, len(fold_numbers(path)), ""
             except InputError as error:
                 self._counted = path, 0, str(error)
         return self._counted[1:]

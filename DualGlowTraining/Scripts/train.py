@@ -2,11 +2,13 @@
 
     Slicer --no-splash --no-main-window --python-script train.py -- CASES --output RUN [--preset standard] [...]
     python train.py CASES --output RUN [...]
+    torchrun --nproc_per_node=4 train.py CASES --output RUN [...]
 
 Takes the options of ``python -m DualGlowLib train`` and ends with its exit codes: 0 done, 2 wrong usage or unusable
 input (one line says what, where, and what to do), 1 anything else. It finds the library by itself.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +42,8 @@ def main(arguments: list) -> int:
     except ModuleNotFoundError as error:
         if error.name not in PACKAGES:
             raise
+        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
+            return 1  # the first of torchrun's processes says it
         print(
             f"train.py: the Python package {error.name} is missing; in Slicer, open DualGlow Training and press "
             f"'Install missing packages…', elsewhere run 'pip install .' in the checkout of DualGlow.",

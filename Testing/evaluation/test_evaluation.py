@@ -26,6 +26,7 @@ from DualGlowLib.flow import FlowConfig
 from DualGlowLib.metrics.images import image_metrics, structural_similarity, whole_volume_metrics
 from DualGlowLib.model import DualGlow, preset
 from DualGlowLib.preparation.t1 import PreparedT1
+from DualGlowLib.processes import work_off
 from DualGlowLib.resources import resource
 from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
@@ -37,6 +38,7 @@ from DualGlowLib.training.data import Cohort
 from DualGlowLib.volumes.grid import GRIDS
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
+from toy_cohort import Deadly
 
 
 @pytest.fixture
@@ -285,6 +287,30 @@ def test_what_a_method_may_not_give(plain: Path, synthesizer: Synthesizer, answe
 def test_a_number_of_samples_that_shows_no_law(plain: Path, synthesizer: Synthesizer, samples: int) -> None:
     with pytest.raises(InputError, match=f"samples is {samples}; give at least 2, or 0"):
         evaluate([Grey()], read_cases(plain), synthesizer.bundle.grid, 3.5, samples=samples)
+
+
+def test_processes_measure_what_one_measures(plain: Path, tmp_path: Path) -> None:
+    """Which the shipped model is loaded by; and a case whose process is killed is left out, named."""
+    bundle, reports = resource("Models", DEFAULT_BUNDLE), {}
+    for name, options in {"here": [], "jobs": ["--jobs", "2"]}.items():
+        reports[name] = tmp_path / f"{name}.json"
+        assert (
+            main(["evaluate", str(bundle), str(plain), "--output", str(reports[name]), "--device", "cpu", *options])
+            == 0
+        )
+    here, jobs = (json.loads(path.read_text()) for path in reports.values())
+    assert [one["case"] for one in jobs["cases"]] == [one["case"] for one in here["cases"]]
+    for row, numbers in here["summary"].items():
+        assert jobs["summary"][row] == pytest.approx(numbers, rel=1e-4), row
+
+
+def test_a_case_whose_process_ends_is_left_out(plain: Path, synthesizer: Synthesizer) -> None:
+    cases = read_cases(plain)
+    one = [replace(case, covariates={"age": "70" if case is cases[0] else "71"}) for case in cases]
+    found = evaluate([Deadly()], one, synthesizer.bundle.grid, 3.0, handed_out=work_off)
+    assert [row["case"] for row in found["left_out"]] == [cases[0].name]
+    assert "was killed" in found["left_out"][0]["reason"]
+    assert len(found["cases"]) == len(cases) - 1
 
 
 def test_each_row_has_a_name_of_its_own(plain: Path, synthesizer: Synthesizer) -> None:

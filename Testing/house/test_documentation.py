@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shlex
+import subprocess
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -153,10 +154,14 @@ _SHOWN = re.compile(r"(-m DualGlowLib|\bdualglow|(?:python|--python-script) \S*t
 
 
 def shown() -> list[tuple[str, list[str]]]:
-    """Commands that pages show, with the page: after ``-m DualGlowLib``, ``dualglow`` or the script ``train.py``."""
+    """Commands that pages show, with the page: after ``-m DualGlowLib``, ``dualglow`` or the script ``train.py``.
+
+    Of a shell's variables, ``${x:+--option}`` stands for the option.
+    """
     found = []
     for name in pages():
-        for script, words in _SHOWN.findall(text(name)):
+        for script, words in _SHOWN.findall(text(name).replace("\\\n", " ")):
+            words = re.sub(r"\$\{\w+:\+([^}]+)\}", r"\1", words).partition(" &")[0]
             arguments = shlex.split(words, comments=True)
             if "train.py" in script:
                 found.append((name, ["train", *arguments]))
@@ -172,9 +177,9 @@ def test_commands_on_pages_are_found():
 
 @pytest.mark.parametrize(("page", "arguments"), shown())
 def test_commands_on_pages_can_be_run(page, arguments, capsys):
-    """Parsed by the real parser, with every option written in full; words in capitals stand for any value."""
+    """Parsed by the real parser, with every option written in full; words in capitals and variables are any value."""
     try:
-        _parser().parse_args(["1" if re.fullmatch("[A-Z]+", word) else word for word in arguments])
+        _parser().parse_args(["1" if re.fullmatch(r"[A-Z]+|\$\w+", word) else word for word in arguments])
     except SystemExit:
         pytest.fail(f"{page} shows {' '.join(arguments)}: {capsys.readouterr().err.splitlines()[-1]}")
     options = {option for action in commands()[arguments[0]]._actions for option in action.option_strings}
@@ -246,6 +251,14 @@ def test_settings_on_pages_are_accepted(tmp_path):
         _, rest = TrainingSettings.read(path)
         preset(rest["preset"], GRIDS["small"].shape).updated(rest["model"])
         assert json.loads(block)
+
+
+def test_scripts_on_pages_are_bash():
+    blocks = [block for name in manual() for block in re.findall(r"^```bash\n(.*?)^```$", text(name), re.M | re.S)]
+    assert blocks
+    for block in blocks:
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_scripts_on_pages_are_python():

@@ -219,8 +219,8 @@ ROOMS = (
 """Of the library; each may import from those before it, and from the files at the root."""
 
 AT_THE_ROOT = {
-    "__init__", "__main__", "devices", "errors", "files", "locks", "outputs", "processes", "progress", "provenance",
-    "resources", "sealed", "spellings", "startup", "values",
+    "__init__", "__main__", "cluster", "devices", "errors", "files", "locks", "outputs", "processes", "progress",
+    "provenance", "resources", "sealed", "spellings", "startup", "values",
 }  # fmt: skip
 
 
@@ -251,6 +251,26 @@ def test_no_room_is_crowded():
     folders = [str(Path(name).parent) for name in under("DualGlowSynthesis/DualGlowLib", ".py")]
     crowded = {folder for folder in folders if folders.count(folder) > 16}
     assert not crowded, f"{', '.join(crowded)}: more than 15 files; divide the room by subject."
+
+
+def test_the_container_copies_what_a_wheel_needs():
+    """Every file that pyproject.toml and the steps of the Containerfile name; a link, or a pattern, isn't followed."""
+    copied = [
+        source
+        for line in re.findall(r"^COPY (.*) \S+$", text("Containerfile"), re.MULTILINE)
+        for source in line.split()
+    ]
+    assert [source for source in copied if not under(source) and source not in tree()] == []
+    named = [
+        *re.findall(r"^(?:readme|license-files) = (.*)$", text("pyproject.toml"), re.MULTILINE),
+        '"constraints.txt"',
+    ]
+    for name in re.findall(r'"([^"]+)"', " ".join(named)):
+        assert any(name == source or name.startswith(f"{source}/") for source in copied), name
+    extras = set(re.search(r'"/src\[(.*)\]"', text("Containerfile"))[1].split(","))
+    assert extras <= set(
+        re.findall(r"^(\w+) = \[", text("pyproject.toml").partition("optional-dependencies]")[2], re.MULTILINE)
+    )
 
 
 def test_importing_the_library_is_cheap():

@@ -146,6 +146,11 @@ def job_of_many_kinds(job: str, progress) -> dict:
     if job == "long":
         progress("begun", 0.0)
         time.sleep(600)
+    if job.startswith("kill the worker"):
+        progress("begun", 0.0)
+        time.sleep(0.5)  # until that is heard
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     progress("half", 0.5)
     return {"status": "good", "job": job, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
 

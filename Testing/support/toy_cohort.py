@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, avg_pool3d
 
 from DualGlowLib.bundle.bundle import Bundle
 from DualGlowLib.model import Covariate, DualGlow, ModelConfig, encode_covariates, preset
+from DualGlowLib.preparation.t1 import PreparedT1
 from DualGlowLib.volumes.grid import Grid
 
 COVARIATES = (
@@ -112,3 +117,14 @@ def toy_bundle(model: DualGlow) -> Bundle:
     """The model as a bundle, PET_SCALE its SUVR that becomes 1. Its grid serves no scan."""
     shape = model.config.shape
     return Bundle(model, Grid("toy", (*shape, 1)[:3], (10.0,) * 3), 1.0, PET_SCALE, "toy")
+
+
+class Deadly:
+    """A method that ends its process at one case."""
+
+    name = "deadly"
+
+    def predict(self, prepared: PreparedT1, covariates: Mapping[str, object]) -> np.ndarray:
+        if covariates.get("age") == "70":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.ones(prepared.grid.shape, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -59,3 +60,6 @@ def test_training_script_names_a_missing_package(tmp_path, package):
     )
     said = f"train.py: the Python package {package} is missing; "
     assert re.fullmatch(rf"{said}[^\n]*'{re.escape(button.text)}', [^\n]*\n", done.stderr)
+    others = {**os.environ, "TORCHELASTIC_RUN_ID": "job", "RANK": "1"}
+    done = subprocess.run([sys.executable, str(script), "CASES"], env=others, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")

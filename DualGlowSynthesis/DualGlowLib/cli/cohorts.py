@@ -7,7 +7,15 @@ import argparse
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_groups, add_layout, add_pet_window, add_preparation, preparation_chosen
+from .options import (
+    add_command,
+    add_groups,
+    add_layout,
+    add_pet_window,
+    add_preparation,
+    add_scheduler,
+    preparation_chosen,
+)
 from .protection import case_inputs, check
 
 __all__ = ["add_commands", "prepare", "simulate", "validate"]
@@ -52,6 +60,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("output", metavar="OUT", help=text)
     command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
     add_preparation(command)
+    add_scheduler(command)
     text = "leave out the pictures for checking"
     command.add_argument("--no-pictures", dest="pictures", action="store_false", help=text)
     command.add_argument("--t1-only", action="store_true", help="take cases without a PET too")
@@ -126,6 +135,8 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
             time_limit=arguments.time_limit,
             progress=lambda name, fraction: console.progress("preparing", fraction, name),
             stop=lambda: stop.asked,
+            scheduler=arguments.scheduler,
+            note=console.note,
         )
     console.result(result.to_text(), event="interrupted" if result.interrupted else "done", **result.to_dict())
     if result.interrupted:

@@ -13,7 +13,7 @@ _DESCRIPTION, _NAME = "dataset_description.json", "DualGlow synthetic FDG-PET"
 _README = """Synthetic FDG-PETs made from T1-weighted MRIs by DualGlow; no PET was acquired. For research only, not for
 diagnosis or treatment. How each was made is said in the JSON file beside it.
 """
-_IGNORED = "*.png\n*.h5\n*.tfm\n*_regions.tsv\n"  # BIDS has no place yet for pictures, transforms and tables of regions
+_IGNORED = "records\nlogs\n*.png\n*.h5\n*.tfm\n*_regions.tsv\n"  # BIDS has no place yet for these
 
 
 def pet_place(folder: Path, name: str) -> Path:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from ..atlas.reference import REFERENCES
+from ..errors import InputError
 from ..preparation.settings import Preparation
 from .console import Console
+from .interruption import Stop
 
 __all__ = [
     "add_command",
@@ -16,7 +21,9 @@ __all__ = [
     "add_layout",
     "add_pet_window",
     "add_preparation",
+    "add_scheduler",
     "add_splits",
+    "handing_out",
     "preparation_chosen",
 ]
 
@@ -76,6 +83,45 @@ def add_preparation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-bias", dest="bias", action="store_false", help="leave out the N4 bias field correction")
     command.add_argument("--deformable", action="store_true", help="deform brains to the template's after the affine")
     command.add_argument("--jobs", type=int, default=1, help="processes")
+
+
+def add_scheduler(command: argparse.ArgumentParser) -> None:
+    """``--scheduler``, see ``cluster.hand_out``; goes with ``--jobs``."""
+    text = "hand the cases to this Dask scheduler, e.g. tcp://node7:8786, in place of processes here"
+    command.add_argument("--scheduler", metavar="ADDRESS", help=text)
+
+
+@contextmanager
+def handing_out(
+    arguments: argparse.Namespace, console: Console, witness: Path
+) -> Iterator[Callable[..., Iterator[tuple[int, dict]]] | None]:
+    """``cluster.hand_out`` as ``--jobs`` and ``--scheduler`` say, until a signal stops it; None if neither is given.
+
+    Args:
+        arguments: of the command.
+        console: for notes.
+        witness: see ``hand_out``.
+
+    Raises:
+        InputError: for fewer than 1 process.
+    """
+    if arguments.jobs is None and arguments.scheduler is None:
+        yield None
+        return
+    processes = 1 if arguments.jobs is None else arguments.jobs
+    if processes < 1:
+        raise InputError(f"--jobs must be at least 1, not {processes}.")
+    from ..cluster import hand_out
+
+    with Stop() as stop:
+        yield partial(
+            hand_out,
+            processes=processes,
+            scheduler=arguments.scheduler,
+            stop=lambda: stop.asked,
+            note=console.note,
+            witness=witness,
+        )
 
 
 def preparation_chosen(arguments: argparse.Namespace) -> Preparation:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
-from .options import add_command, add_device, add_groups, add_splits
+from .options import add_command, add_device, add_groups, add_scheduler, add_splits, handing_out
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ..synthesis.predictor import Predictor
     from ..volumes.grid import Grid
 
-__all__ = ["add_commands", "benchmark", "evaluate"]
+__all__ = ["add_commands", "benchmark", "evaluate", "folds"]
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Declare ``evaluate`` and ``benchmark``."""
+    """Declare ``evaluate``, ``folds`` and ``benchmark``."""
     text = "compare a model with the PETs of cases that it has not seen"
     command = add_command(commands, "evaluate", evaluate, text, force=True)
     command.add_argument("bundle", metavar="BUNDLE", help="the trained model, such as run/bundle")
@@ -45,7 +45,18 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "also probe what the MRI's latents still tell of the covariates"
     command.add_argument("--leakage", action="store_true", help=text)
     command.add_argument("--seed", type=int, default=0, help="of the samples")
+    text = "processes, each with one thread (default: this one, with all its threads)"
+    command.add_argument("--jobs", type=int, help=text)
+    add_scheduler(command)
     add_device(command)
+
+    text = "say how the runs of the folds of a cross-validation stand, and sum up their evaluations"
+    command = add_command(commands, "folds", folds, text, force=True)
+    command.add_argument("runs", metavar="RUNS", help="folder that holds the runs of train --fold")
+    text = "name of the evaluation in the folder of each run"
+    command.add_argument("--report", default="report.json", metavar="NAME", help=text)
+    text = "also write the summary here (.json, or .csv for a table)"
+    command.add_argument("--output", metavar="FILE", help=text)
 
     command = add_command(commands, "benchmark", benchmark, "time a synthesis on this machine, stage by stage")
     text = "T1 to use (default: the template that ships with DualGlow)"
@@ -56,6 +67,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
+    from ..bundle.files import CONFIG
     from ..cases.groups import in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
@@ -99,16 +111,19 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
             arguments.seed,
             lambda done, total: console.progress("comparing", done / total),
         )
-    result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
-        predictors,
-        cases,
-        bundle.grid,
-        bundle.pet_scale,
-        arguments.samples,
-        arguments.seed,
-        lambda done, total: console.progress("evaluating", done / total),
-        regions,
-    )
+    with handing_out(arguments, console, Path(arguments.bundle) / CONFIG) as handed_out:
+        result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
+            predictors,
+            cases,
+            bundle.grid,
+            bundle.pet_scale,
+            arguments.samples,
+            arguments.seed,
+            lambda done, total: console.progress("evaluating", done / total),
+            regions,
+            handed_out,
+        )
+    result |= {} if arguments.fold is None else {"fold": arguments.fold}
     result |= {"left_out": [*left_out, *result["left_out"]], **probed}
     table = write_report(result, Path(arguments.output), arguments.force)
     if "leakage" in probed:
@@ -185,6 +200,20 @@ def _taken(
     for name in (name for name, count in known.items() if not count):
         console.note(f"no case has {name}, which the model knows; it counts as unknown")
     return taken, left_out
+
+
+def folds(arguments: argparse.Namespace, console: Console) -> int:
+    from ..evaluation.folds import fold_text, read_folds, summarise, summary_output, write_summary
+
+    if arguments.output:
+        check(arguments, [summary_output(arguments.output)], [])
+    found = read_folds(arguments.runs, arguments.report)
+    result = summarise(found)
+    if arguments.output:
+        path = write_summary(result, arguments.output, arguments.force)
+        console.event(event="output", path=str(path))
+    console.result(fold_text(result), event="done", **result)
+    return 1 if any(fold.problem for fold in found) else 0
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _train(folder: Path, folds: str, which: str, words: list[str]) -> int:
     from ..__main__ import main as dualglow
-    from ..cases.splits import count_folds
+    from ..cases.splits import fold_numbers
     from ..training.status import HISTORY, read_status
 
     path = folder / FOLDS if folds.isdigit() else Path(folds)
@@ -55,7 +55,7 @@ def _train(folder: Path, folds: str, which: str, words: list[str]) -> int:
         and (code := dualglow(["validate", words[0], *_layout(words), "--splits", str(path), "--folds", folds]))
     ):
         return code
-    count = count_folds(path)
+    count = len(fold_numbers(path))
     if folds.isdigit() and count != int(folds):
         raise InputError(f"{path} has {count} folds, not {folds}; give that number, or another output folder.")
     for fold in range(count) if which == "all" else [int(which)]:

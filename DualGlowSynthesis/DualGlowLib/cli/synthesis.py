@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..synthesis.question import MAX_AGES, Question
 from .console import Console
 from .derivatives import begin_derivative, pet_place, sidecar_keys
-from .options import add_command, add_device
+from .options import add_command, add_device, add_scheduler
 from .protection import check
 
 if TYPE_CHECKING:
@@ -23,7 +23,20 @@ if TYPE_CHECKING:
     from ..synthesis.synthesizer import Synthesis
     from ..volumes.scan import Scan
 
-__all__ = ["add_commands", "sweep", "synthesize"]
+__all__ = [
+    "add_commands",
+    "asked",
+    "check_files",
+    "note_single",
+    "note_values",
+    "open_session",
+    "prepare",
+    "read",
+    "refuse_another",
+    "sweep",
+    "synthesize",
+    "write",
+]
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -33,6 +46,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", required=True, metavar="PET.nii.gz", help="file, or folder that exists")
     command.add_argument("--age", type=float, help="years; if left out what DICOM says, else unknown")
     command.add_argument("--dicom", metavar="DIR", help="also write a derived DICOM series (the T1 must be DICOM)")
+    text = "T1 is a directory of cases, --output the folder for the PETs of all; covariates are those of its tables"
+    command.add_argument("--cohort", action="store_true", help=text)
+    command.add_argument("--layout", help="of a cohort: bids, petprep, caps, adni, flat or plain (default: its looks)")
+    command.add_argument("--jobs", type=int, help="processes for a cohort, each with one thread (default: 1)")
+    add_scheduler(command)
     _add_question(command)
 
     text = "synthesize the FDG-PET of a T1 at several ages, and draw them"
@@ -81,21 +99,28 @@ def _temperatures(text: str) -> list[float]:
 
 
 def synthesize(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.cohort:
+        from .cohort_synthesis import synthesize_cohort
+
+        return synthesize_cohort(arguments, console)
+    for name in ("layout", "jobs", "scheduler"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} is for the T1s of a cohort; give --cohort too, or leave it out.")
     path = _output_file(arguments)
-    question = _question(arguments)
-    _check_files(arguments, question, [path])
-    session = _open(arguments, console)
+    question = asked(arguments)
+    check_files(arguments, question, [path])
+    session = open_session(arguments, console)
     session.check(question)
-    _note_single(question, console)
-    scan, question = _read(arguments, console, session, question)
-    _note_values(session, question, console)
+    note_single(question, console)
+    scan, question = read(arguments, console, session, question)
+    note_values(session, question, console)
     if Path(arguments.output).is_dir():
-        _refuse_another(scan, [path], arguments.force)
-    prepared = _prepare(arguments, console, session, scan)
+        refuse_another(scan, [path], arguments.force)
+    prepared = prepare(arguments, console, session, scan)
     result = session.sample(question, console.progress)
     if Path(arguments.output).is_dir():
         begin_derivative(Path(arguments.output), path)
-    _write(result, question, path, console, arguments)
+    write(result, question, path, console, arguments)
     if arguments.dicom:
         from ..volumes.dicom.export import export_dicom
 
@@ -113,20 +138,20 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     folder = Path(arguments.output)
     paths = {age: pet_place(folder, output_name(arguments.t1, f"syntheticAge{age:g}")) for age in ages}
     picture = pet_place(folder, output_name(arguments.t1, "syntheticSweep").removesuffix("_pet.nii.gz") + ".png")
-    question = _question(arguments)
-    _check_files(arguments, question, list(paths.values()), picture)
-    session = _open(arguments, console)
+    question = asked(arguments)
+    check_files(arguments, question, list(paths.values()), picture)
+    session = open_session(arguments, console)
     session.check_sweep(question, ages)
-    _note_single(question, console)
-    scan, question = _read(arguments, console, session, question)
+    note_single(question, console)
+    scan, question = read(arguments, console, session, question)
     for one in session.check_sweep(question, ages):
-        _note_values(session, one, console)
-    _refuse_another(scan, paths.values(), arguments.force)
-    prepared = _prepare(arguments, console, session, scan)
+        note_values(session, one, console)
+    refuse_another(scan, paths.values(), arguments.force)
+    prepared = prepare(arguments, console, session, scan)
     begin_derivative(folder, paths[ages[0]])
 
     def step(age: float, made: Synthesis) -> None:
-        _write(made, question, paths[age], console, arguments)
+        write(made, question, paths[age], console, arguments)
 
     shown = session.sweep(question, ages, step, console.progress)
     write_png(shown, picture, force=arguments.force)
@@ -135,7 +160,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _question(arguments: argparse.Namespace) -> Question:
+def asked(arguments: argparse.Namespace) -> Question:
     """What the arguments ask.
 
     Raises:
@@ -185,13 +210,13 @@ def _output_file(arguments: argparse.Namespace) -> Path:
     return path
 
 
-def _check_files(
+def check_files(
     arguments: argparse.Namespace, question: Question, pets: list[Path], picture: Path | None = None
 ) -> None:
     """Refuse what must not be written, before anything is done.
 
     Args:
-        arguments: of the command.
+        arguments: of the command; ``t1`` is None for those of a cohort.
         question: what they ask.
         pets: the mean PETs that it will write; their folder is made if it is in the one that was given.
         picture: of a sweep.
@@ -216,7 +241,7 @@ def _check_files(
         from ..pictures.drawing import picture_output
     if picture is not None:
         outputs.append(picture_output(picture))
-    if picture is not None or Path(arguments.output).is_dir():
+    if picture is not None or arguments.t1 is None or Path(arguments.output).is_dir():
         outputs = [replace(output, makes_folder=True) for output in outputs]
     if arguments.transform:
         outputs.append(transform_output(arguments.transform))
@@ -235,7 +260,7 @@ def _check_files(
         check_export(arguments.t1, series, arguments.series)
 
 
-def _refuse_another(scan: Scan, paths: Iterable[Path], force: bool) -> None:
+def refuse_another(scan: Scan, paths: Iterable[Path], force: bool) -> None:
     """Refuse to replace the PET of another T1 that comes to the same name.
 
     Raises:
@@ -251,7 +276,7 @@ def _refuse_another(scan: Scan, paths: Iterable[Path], force: bool) -> None:
             )
 
 
-def _open(arguments: argparse.Namespace, console: Console) -> Session:
+def open_session(arguments: argparse.Namespace, console: Console) -> Session:
     from ..synthesis.session import Session
 
     session = Session(notice=console.note)
@@ -259,7 +284,7 @@ def _open(arguments: argparse.Namespace, console: Console) -> Session:
     return session
 
 
-def _read(
+def read(
     arguments: argparse.Namespace, console: Console, session: Session, question: Question
 ) -> tuple[Scan, Question]:
     """The T1; what DICOM says of the patient's age and sex holds where the arguments say nothing."""
@@ -286,7 +311,7 @@ def _read(
     return scan, question
 
 
-def _note_single(question: Question, console: Console) -> None:
+def note_single(question: Question, console: Console) -> None:
     if question.drawn < question.samples:
         console.note(
             f"at temperature 0 all {question.samples} samples are the same image, so one is made, without a spread; "
@@ -294,7 +319,7 @@ def _note_single(question: Question, console: Console) -> None:
         )
 
 
-def _note_values(session: Session, question: Question, console: Console) -> None:
+def note_values(session: Session, question: Question, console: Console) -> None:
     for name in session.untrained(question):
         value = question.covariates[name]
         console.note(f"{name} {value} lies outside the training range; the model extrapolates")
@@ -302,7 +327,7 @@ def _note_values(session: Session, question: Question, console: Console) -> None
         console.note(f"{name} {stated} counts as {category} for this model")
 
 
-def _prepare(arguments: argparse.Namespace, console: Console, session: Session, scan: Scan) -> Prepared:
+def prepare(arguments: argparse.Namespace, console: Console, session: Session, scan: Scan) -> Prepared:
     from ..preparation.transforms import write_transform
     from ..volumes.reading import read_scan
 
@@ -321,7 +346,7 @@ def _prepare(arguments: argparse.Namespace, console: Console, session: Session, 
     return patient.prepared
 
 
-def _write(result: Synthesis, question: Question, path: Path, console: Console, arguments: argparse.Namespace) -> None:
+def write(result: Synthesis, question: Question, path: Path, console: Console, arguments: argparse.Namespace) -> None:
     from ..volumes.marking import SYNTHETIC, SYNTHETIC_BELOW, SYNTHETIC_SD
     from ..volumes.writing import write_scan
 

@@ -8,20 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..cases.case import Case, Findings
 from ..cases.layouts import LAYOUTS, find_cases, is_simulated
 from ..cases.records import record_names
+from ..cluster import hand_out
 from ..errors import InputError
 from ..locks import only_one
 from ..preparation.settings import Preparation
-from ..processes import Work, work_off
+from ..processes import Work
 from ..volumes.grid import Grid
 from .derivative import about_case, begin, check_files, check_folder, finish, update
 from .preparing import Job, Settings, prepare_case, remove_case
 
-__all__ = ["CohortResult", "prepare_cohort"]
+__all__ = ["CohortResult", "places_of", "prepare_cohort"]
 
 
 @dataclass
@@ -35,6 +37,7 @@ class CohortResult:
         kept: names of the cases that were prepared before and had not changed.
         interrupted: whether it was asked to stop before the end.
         notes: about the cohort as a whole.
+        word: what was done with a case.
     """
 
     out: Path
@@ -42,6 +45,7 @@ class CohortResult:
     kept: list[str] = field(default_factory=list)
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
+    word: str = "prepared"
 
     def having(self, *statuses: str) -> list[str]:
         """Names of the cases with one of these statuses."""
@@ -75,7 +79,7 @@ class CohortResult:
         width = max(map(len, odd), default=0)
         lines = [f"{name:{width}}  {about['status']:8}  {'; '.join(about['reasons'])}" for name, about in odd.items()]
         numbers = ", ".join(f"{count} {status}" for status, count in self.counts().items())
-        lines.append(f"{numbers} of {len(self.cases)} cases; {len(self.kept)} were prepared before.")
+        lines.append(f"{numbers} of {len(self.cases)} cases; {len(self.kept)} were {self.word} before.")
         lines += [f"{note[:1].upper()}{note[1:]}." for note in self.notes]
         return "\n".join(lines)
 
@@ -94,6 +98,8 @@ def prepare_cohort(
     stop: Callable[[], bool] | None = None,
     work: Work = prepare_case,
     time_limit: float = 3600.0,
+    scheduler: str | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> CohortResult:
     """Prepare every usable case of a directory; the result is a BIDS derivative that training and evaluation read.
 
@@ -126,9 +132,11 @@ def prepare_cohort(
         stop: asked several times a second; when it says True, work ends at once and can be resumed.
         work: what is done with a case; see ``processes.work_off``.
         time_limit: seconds after which a case has failed; it is tried again next time.
+        scheduler: of a Dask cluster whose workers do the cases in place of ``jobs`` processes, see ``cluster``.
+        note: called with what the user should know of the cluster.
 
     Raises:
-        InputError: if an argument or a folder can't be used, or no case can.
+        InputError: if an argument or a folder can't be used, or no case can; as ``cluster.hand_out``.
     """
     out = Path(out)
     if jobs < 1:
@@ -148,8 +156,8 @@ def prepare_cohort(
         result = CohortResult(out, {}, notes=list(found.notes))
         result.notes += _mirror(out, planned)
         begin(out, settings, simulated, planned)
-        outcomes = _run(planned, work, jobs, stop, report, out, time_limit)
-        with closing(outcomes):
+        how = {"stop": stop, "note": note, "limit": time_limit, "witness": out / "logs" / "lock"}
+        with closing(_run(planned, partial(hand_out, planned, work, jobs, scheduler, **how), report, out)) as outcomes:
             done = {job.name: outcome for job, outcome in outcomes}
         result.kept = sorted(name for name, outcome in done.items() if outcome.get("kept"))
         result.interrupted = len(done) < len(planned)
@@ -163,14 +171,11 @@ def prepare_cohort(
 
 def _run(
     planned: list[Job],
-    work: Work,
-    jobs: int,
-    stop: Callable[[], bool] | None,
+    handed_out: Callable[..., Iterator[tuple[int, dict]]],
     report: Callable[[str, float], None],
     out: Path,
-    time_limit: float,
 ) -> Iterator[tuple[Job, dict]]:
-    """Work the jobs off, keeping the log; yields each job and its outcome."""
+    """Have the jobs done (``cluster.hand_out``) and keep the log; yields each job and its outcome."""
     shares = [0.0] * len(planned)
 
     def heard(index: int, stage: str, fraction: float) -> None:
@@ -178,7 +183,7 @@ def _run(
         report(f"{planned[index].name}: {stage}", sum(shares) / len(planned))
 
     started = time.monotonic()
-    with closing(work_off(planned, work, min(jobs, len(planned)), stop, heard, time_limit)) as outcomes:
+    with closing(handed_out(progress=heard)) as outcomes:
         for index, outcome in outcomes:
             job = planned[index]
             failure = out / "logs" / f"{job.name}.log"
@@ -207,7 +212,7 @@ def _plan(
             f"{found.folder} has no case that can be prepared, of {len(found.items)} found{why}; as {found.layout} it "
             f"must hold {LAYOUTS[found.layout]}."
         )
-    places = _places(usable)
+    places = places_of(usable)
     notes = {item.name: tuple(item.choices) for item in found.items}
     planned = [
         Job(out, found.folder, case, *place, settings, simulated, notes[case.name])
@@ -223,7 +228,7 @@ def _plan(
     return sorted(planned, key=lambda job: job.name), refused
 
 
-def _places(cases: list[Case]) -> list[tuple[str, str, str]]:
+def places_of(cases: list[Case]) -> list[tuple[str, str, str]]:
     """Name, subject and session of each case in BIDS' letters: digits and Latin letters alone.
 
     Raises:

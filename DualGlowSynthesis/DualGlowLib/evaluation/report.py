@@ -10,17 +10,17 @@ from ..files import make_folder, write_json
 from ..metrics.distribution import LEVELS
 from ..outputs import EVALUATION, Output, check_outputs, generated_by
 
-__all__ = ["report_output", "summary_table", "write_report"]
+__all__ = ["IN_BRAIN", "LAW", "markdown_table", "report_output", "summary_table", "write_report"]
 
 _LISTED = 10  # cases that were left out, in the table that people read
-_IN_BRAIN = {
+IN_BRAIN = {
     "psnr": ("PSNR dB", ".2f"), "ssim": ("SSIM", ".4f"), "mae": ("MAE SUVR", ".4f"), "rmse": ("RMSE SUVR", ".4f"),
     "nmse": ("NMSE", ".4f"), "correlation": ("Pearson r", ".4f"), "nll_bits": ("NLL bits/voxel", ".3f"),
 }  # fmt: skip
 _WHOLE = {"psnr_whole": ("PSNR dB", ".2f"), "ssim_whole": ("SSIM", ".4f"), "ssim_padded": ("SSIM, zeros beyond", ".4f")}
 _PERCENT = [f"{100 * level:g}" for level in LEVELS]
-_LAW = {"crps": ("CRPS SUVR", ".4f")}
-_LAW |= {f"coverage_{level}": (f"inside {level} %", ".3f") for level in _PERCENT} | {"width_90": ("width 90 %", ".3f")}
+LAW = {"crps": ("CRPS SUVR", ".4f")}
+LAW |= {f"coverage_{level}": (f"inside {level} %", ".3f") for level in _PERCENT} | {"width_90": ("width 90 %", ".3f")}
 
 
 def report_output(path: Path | str) -> Output:
@@ -51,15 +51,15 @@ def write_report(result: dict, path: Path, force: bool = False) -> str:
 
 def summary_table(result: dict) -> str:
     """Tables in Markdown: in the brain, of whole volumes, of samples and of regions; mean ± sd over cases."""
-    parts = [_table(result, "in the brain mask", _IN_BRAIN)]
+    parts = [markdown_table(result, "in the brain mask", IN_BRAIN)]
     parts.append(f"{len(result['cases'])} cases, data range {result['data_range_suvr']:g} SUVR.")
-    parts.append(_table(result, "whole volume, mostly air: not to be compared between grids", _WHOLE))
+    parts.append(markdown_table(result, "whole volume, mostly air: not to be compared between grids", _WHOLE))
     sampled = {name for name, row in result["summary"].items() if "crps" in row}
     if sampled:
-        parts.append(_table(result, "law of each voxel of the brain", _LAW, sampled))
-        of_regions = {f"region_{key}": value for key, value in _LAW.items()}
+        parts.append(markdown_table(result, "law of each voxel of the brain", LAW, sampled))
+        of_regions = {f"region_{key}": value for key, value in LAW.items()}
         of_regions["region_energy"] = ("energy score", ".4f")
-        parts.append(_table(result, "law of region means", of_regions, sampled))
+        parts.append(markdown_table(result, "law of region means", of_regions, sampled))
     for name, shares in result["rank_fifths"].items():
         said = ", ".join(f"{share:.3f}" for share in shares["all"])
         parts.append(f"{name}: ranks of the true region means in fifths {said} (0.2 each if the law is right).")
@@ -74,9 +74,10 @@ def summary_table(result: dict) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _table(
+def markdown_table(
     result: Mapping, title: str, columns: Mapping[str, tuple[str, str]], only: Collection[str] | None = None
 ) -> str:
+    """Mean ± sd of each method (``summary`` and ``sd`` of a result), with the columns that there are numbers for."""
     summary = {name: row for name, row in result["summary"].items() if only is None or name in only}
     columns = {key: value for key, value in columns.items() if any(key in row for row in summary.values())}
     if not columns:

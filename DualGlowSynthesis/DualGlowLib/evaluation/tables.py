@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..atlas.regions import REGIONS, weights
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..metrics.distribution import distribution_metrics, energy_score, rank_fifths, ranks
 from ..metrics.images import image_metrics, whole_volume_metrics
 from ..preparation.t1 import PreparedT1
@@ -38,6 +39,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     regions: tuple[Sequence[str], np.ndarray] | None = None,
+    handed_out: Callable[..., Iterator[tuple[int, dict]]] | None = None,
 ) -> dict:
     """Compare what methods predict with the PETs of cases that lie on a grid.
 
@@ -56,6 +58,8 @@ def evaluate(
         seed: of the samples, see ``case_seed``.
         progress: called with the number done and the number to do.
         regions: names and weights ``(regions, *grid.shape)`` that sum to 1; by default ``atlas.regions``'.
+        handed_out: how cases and what is done with each are handed to other processes: ``cluster.hand_out`` but for
+            these two arguments. The methods are pickled then. By default one case after the other, in this process.
 
     Returns:
         ``data_range_suvr``; by method ``summary`` (means over cases of ``metrics.images``' and, of samples,
@@ -66,7 +70,8 @@ def evaluate(
 
     Raises:
         InputError: if there are no cases or no methods, two of one name, or 1 sample; if every case is left out; for a
-            method that gives anything but finite numbers on the grid, or too few samples.
+            method that gives anything but finite numbers on the grid, or too few samples; as ``handed_out``.
+        Cancelled: if the cases that were handed out did not all come back.
     """
     if not cases or not predictors:
         raise InputError(f"There are {len(predictors)} methods and {len(cases)} cases; give at least one of each.")
@@ -74,21 +79,26 @@ def evaluate(
         raise InputError(f"samples is {samples}; give at least 2, or 0 to draw none.")
     names, kernels = (REGIONS, weights(grid)) if regions is None else regions
     kernels = np.asarray(kernels, np.float64).reshape(len(names), -1)
-    found, left_out = [], []
-    for done, case in enumerate(cases):
-        try:
-            t1, pet, mask = read_on_grid(case, grid)
-            asked = _Asked(PreparedT1(grid, t1, mask), case, samples, case_seed(seed, case))
-            means = kernels @ pet.ravel()
-            answers = list(_answers(predictors, asked, pet, means, kernels, data_range))
-        except _MethodError:
-            raise
-        except InputError as error:
-            left_out.append({"case": case.name, "reason": str(error)})
-        else:
-            found.append(_Case(case.name, _by_name(answers), means))
-        if progress:
-            progress(done + 1, len(cases))
+    measure = _Measure(predictors, grid, data_range, samples, seed, kernels)
+    outcomes = (
+        ((i, measure(case)) for i, case in enumerate(cases)) if handed_out is None else handed_out(cases, measure)
+    )
+    told: dict[int, dict] = {}
+    with closing(outcomes):
+        for index, outcome in outcomes:
+            if "fault" in outcome:
+                raise InputError(outcome["fault"])
+            told[index] = outcome
+            if progress:
+                progress(len(told), len(cases))
+    if len(told) < len(cases):
+        raise Cancelled
+    found = [one["found"] for _, one in sorted(told.items()) if "found" in one]
+    left_out = [
+        {"case": cases[index].name, "reason": "; ".join(one["reasons"])}
+        for index, one in sorted(told.items())
+        if "found" not in one
+    ]
     if not found:
         raise none_left(left_out)
     common = [name for name in found[0].answers if all(name in one.answers for one in found)]
@@ -111,6 +121,27 @@ def evaluate(
             result["rank_fifths"][name] = {"all": rank_fifths(placed, samples), **by_region}
     rows = [{"case": one.name, "methods": {key: each.numbers for key, each in one.answers.items()}} for one in found]
     return result | {"cases": rows, "left_out": left_out}
+
+
+class _Measure:
+    """What is done with a case: fit for ``cluster.hand_out``, and pickled for it."""
+
+    def __init__(self, predictors: Sequence[Predictor], grid: Grid, data_range: float, *how: object) -> None:
+        self._predictors, self._grid, self._data_range, self._how = predictors, grid, data_range, how
+
+    def __call__(self, case: Case, report: Callable[[str, float], None] | None = None) -> dict:
+        """``found``, or the ``reasons`` why the case is left out, or the ``fault`` of a method."""
+        samples, seed, kernels = self._how
+        try:
+            t1, pet, mask = read_on_grid(case, self._grid)
+            asked = _Asked(PreparedT1(self._grid, t1, mask), case, samples, case_seed(seed, case))
+            means = kernels @ pet.ravel()
+            answers = list(_answers(self._predictors, asked, pet, means, kernels, self._data_range))
+            return {"found": _Case(case.name, _by_name(answers), means)}
+        except _MethodError as error:
+            return {"fault": str(error)}
+        except InputError as error:
+            return {"reasons": [str(error)]}
 
 
 def case_seed(seed: int, case: Case) -> int:
@@ -161,7 +192,7 @@ def _by_name(answers: Sequence[_Answer]) -> dict[str, _Answer]:
     named: dict[str, _Answer] = {}
     for one in answers:
         if one.name in named:
-            raise InputError(
+            raise _MethodError(
                 f"Two rows of the report would be called {one.name!r}; give each method a name of its own."
             )
         named[one.name] = one

@@ -81,6 +81,7 @@ class Synthesizer(Scoring):
         self.bundle = bundle
         self.device = torch.device(device)
         self.model = bundle.model.to(self.device).eval()
+        self._loaded: tuple = ()
 
     @classmethod
     def from_bundle(
@@ -91,7 +92,13 @@ class Synthesizer(Scoring):
         Raises:
             InputError: see ``load_bundle`` and ``choose_device``.
         """
-        return cls(load_bundle(bundle, is_calibrated), choose_device(device))
+        made = cls(load_bundle(bundle, is_calibrated), choose_device(device))
+        made._loaded = (None if bundle is None else str(Path(bundle).resolve()), device, is_calibrated)
+        return made
+
+    def __reduce__(self) -> tuple:
+        """Pickled, one that was loaded is the name of its folder: another process loads it there, onto its device."""
+        return (_load_again, (self._loaded, self.bundle.digest)) if self._loaded else super().__reduce__()
 
     @torch.inference_mode()
     def encode(
@@ -272,3 +279,10 @@ class Synthesizer(Scoring):
             "Device": self.device.type,
         }
         return with_covariates(about, {one.name: one.parse(question.covariates.get(one.name)) for one in known})
+
+
+def _load_again(loaded: tuple, digest: str) -> Synthesizer:
+    made = Synthesizer.from_bundle(*loaded)
+    if made.bundle.digest != digest:
+        raise InputError(f"{loaded[0]} is another model than when the work began; start it again.")
+    return made
