@@ -1,5 +1,6 @@
 """The module DualGlow Training: from a folder of T1/PET pairs to a trained model."""
 
+import importlib
 import os
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ import unittest
 from collections.abc import Sequence
 from pathlib import Path
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -40,6 +42,15 @@ Vikas Singh. This extension is an independent implementation and contains none o
 """)
 
 
+_LOADED = (
+    "DualGlowLib.training.status",
+    "DualGlowSlicerLib.dependencies",
+    "DualGlowTrainingLib.casesPanel",
+    "DualGlowTrainingLib.runPanel",
+)
+"""What the window needs, piece by piece."""
+
+
 def _findSharedPackages() -> None:
     """What both modules share lies beside DualGlowSynthesis.py, whose folder may not be on Slicer's module path."""
     folder = str(Path(__file__).resolve().parent.parent / "DualGlowSynthesis")
@@ -51,23 +62,55 @@ class DualGlowTrainingWidget(ScriptedLoadableModuleWidget):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         self.logic = None
-        self.window = None
+        self._window = self._pieces = self._timer = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        _findSharedPackages()
-        from DualGlowTrainingLib.window import Window
-
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/DualGlowTraining.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
+        uiWidget.enabled = False  # until it listens
         self.logic = DualGlowTrainingLogic()
-        self.window = Window(self.ui, self.logic.commandLine)
+        self._pieces = self._made(uiWidget)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._goOn)
+        self._timer.start()
+
+    def _made(self, uiWidget):
+        """Make the window, in pieces between which Slicer answers: what is loaded for the first time takes longest."""
+        _findSharedPackages()
+        for name in _LOADED:
+            importlib.import_module(name)
+            yield
+        from DualGlowTrainingLib.window import Window
+
+        window = Window(self.ui, self.logic.commandLine)
+        yield
+        window.begin()
+        uiWidget.enabled = True
+        self._window = window
+
+    def _goOn(self) -> None:
+        try:
+            next(self._pieces, None)
+        finally:
+            if self._pieces.gi_frame is None:  # the last one is made, or one has failed
+                self._timer.stop()
+
+    @property
+    def window(self):
+        """What the panel does; whoever asks before it is whole has it finished first."""
+        while self._window is None and self._pieces is not None and self._pieces.gi_frame is not None:
+            self._goOn()
+        return self._window
 
     def cleanup(self) -> None:
-        if self.window is not None:  # else setup failed
-            self.window.close()
+        if self._timer is not None:
+            self._timer.stop()
+        if self._window is not None:  # else it was never finished
+            self._window.close()
 
 
 class DualGlowTrainingLogic(ScriptedLoadableModuleLogic):

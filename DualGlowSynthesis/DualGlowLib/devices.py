@@ -383,8 +383,10 @@ def fault_of_device(error: Exception) -> str:
 
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):  # MPS has no class for it
         return "is out of memory"
-    if isinstance(error, NotImplementedError) or "CUDA error" in str(error):
+    if isinstance(error, NotImplementedError):
         return "can't do a part of the computation"
+    if "CUDA error" in str(error):
+        return "has failed"
     return ""
 
 

@@ -7,10 +7,8 @@ import json
 import math
 import os
 import queue
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +23,8 @@ from slicer.i18n import tr as _
 from DualGlowLib import InputError
 from DualGlowLib.worker.exchange import Exchange, remove_abandoned
 
+from .processes import command, startProcess
+
 __all__ = ["Request", "WorkerClient", "defaultCommand"]
 
 LOG = "worker.log"
@@ -35,14 +35,8 @@ GRACE_SECONDS = 2.0
 
 
 def defaultCommand(folder: Path) -> list[str]:
-    """How to start the worker; ``PythonSlicer`` is Slicer's own Python, without the application around it."""
-    library = Path(__file__).resolve().parent.parent
-    start = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.worker.server import main; "
-        "main(sys.argv[1:])"
-    )
-    python = shutil.which("PythonSlicer") or sys.executable
-    return [python, "-u", "-c", start, str(library), str(folder)]
+    """How to start the worker."""
+    return command("DualGlowLib.worker.server", [folder])
 
 
 @dataclass(eq=False)
@@ -211,21 +205,12 @@ class WorkerClient:
         return process
 
     def _start(self, process: _Process) -> None:
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
-        hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
         folder = process.exchange.path
         self.starts += 1
         try:
             with (folder / LOG).open("wb") as log:
-                process.popen = subprocess.Popen(
-                    self._command(folder),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=environment,
-                    start_new_session=True,  # Linux shares processors out among sessions: no other's priority counts
-                    **hidden,
-                )
+                words, pipe = self._command(folder), subprocess.PIPE
+                process.popen = startProcess(words, stdin=pipe, stdout=pipe, stderr=log)
         except OSError as error:
             self._messages.put((process, None, {}, str(error)))
             return

@@ -60,10 +60,10 @@ def isSynthetic(volumeNode) -> bool:
 
 
 def firstAcquired():
-    """The scene's first grey-scale volume that DualGlow has not made; None if there is none."""
+    """The scene's first grey-scale volume that is offered to users and not DualGlow's; None if there is none."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):  # label maps and colour images too
-        isGrey = node.GetClassName() == "vtkMRMLScalarVolumeNode"
-        if isGrey and not isSynthetic(node) and node.GetAttribute("DualGlow.ResampledFrom") is None:
+        isOffered = node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+        if isOffered and not isSynthetic(node) and node.GetAttribute("DualGlow.ResampledFrom") is None:
             return node
     return None
 

@@ -1,11 +1,14 @@
 """The section on the cases: which can be used, who they are, and how their preparation looks."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
 from DualGlowLib.cohorts.demographics import ages_by_decade, demographics
+from DualGlowSlicerLib.background import Background
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import asTip, showingErrors
 
@@ -16,6 +19,7 @@ __all__ = ["CasesPanel"]
 
 _ROWS = 100  # of the table that are filled at once
 _PICTURE = 340  # px
+_MANIFEST = "manifest.json"  # of prepared cases
 
 
 class CasesPanel:
@@ -23,7 +27,7 @@ class CasesPanel:
 
     def __init__(self, window) -> None:
         self._window, self._ui = window, window.ui
-        self._program = None
+        self._program = self._finding = self._prepared = None
         self._list, self._shown, self._filled = [], [], 0
         self.report = {}
         """What ``validate`` said of the folder; {} before."""
@@ -43,7 +47,7 @@ class CasesPanel:
         return self._ui.casesPath.currentPath.strip()
 
     def _clear(self) -> None:
-        self.report, self._list = {}, []
+        self.report, self._list, self._prepared = {}, [], None
         self._ui.foundLabel.text = _("Check which cases can be used, and who they are.")
         self._filter()
         for widget in (self._ui.casesBox, self._ui.agesButton):
@@ -145,10 +149,10 @@ class CasesPanel:
         self._showPictures(one["case"])
 
     def _showPictures(self, case: str) -> None:
-        """Those of a prepared case, see ``prepare``."""
-        found = 0
+        """Those of a prepared case, see ``prepare``, or of one that a run has prepared."""
+        found, (folder, name) = 0, self._pictured(case)
         for label, suffix in ((self._ui.t1Picture, "T1w"), (self._ui.petPicture, "pet")):
-            path = Path(self.folder, "qc", f"{case}_{suffix}.png")
+            path = Path(folder, "qc", f"{name}_{suffix}.png")
             label.visible = bool(case) and path.is_file()
             if label.visible:
                 found += 1
@@ -157,6 +161,23 @@ class CasesPanel:
             self._ui.caseText.text = _("Select a case to see what is said of it, and its pictures if it is prepared.")
         elif not found:
             self._ui.caseText.text += " " + _("There are no pictures: prepare makes them.")
+
+    def _pictured(self, case: str) -> tuple[Path, str]:
+        """Where a case's pictures would be, and its name there: here, or where the chosen run has prepared it."""
+        if self._prepared is None and case:
+            self._prepared, source, output = {}, self.folder, self._window.plan.folder
+            self._finding = Background(lambda: _preparedOf(source, output), self._onPrepared) if output else None
+        return self._prepared.get(case) or (Path(self.folder), case) if case else (Path(self.folder), "")
+
+    def _onPrepared(self, found: dict) -> None:
+        self._finding = None
+        if found:
+            self._prepared = found
+            self._onSelected()
+
+    def lookAgain(self) -> None:
+        """Cases may have been prepared meanwhile."""
+        self._prepared = None
 
     def _onAges(self, _checked=False) -> None:
         decades, counts = ages_by_decade(self._groups)
@@ -172,6 +193,21 @@ class CasesPanel:
             self._fill()
 
     def close(self) -> None:
+        if self._finding is not None:
+            self._finding.forget()
+            self._finding = None
         if self._program:
             self._program.close()
             self._program = None
+
+
+def _preparedOf(source: str, output: str) -> dict[str, tuple[Path, str]]:
+    """Where runs in or beside the output folder have prepared these cases, and under which name, by their own names."""
+    whole, place, found = Path(source).resolve(), Path(output).resolve(), {}
+    paths = [path for folder in (place.parent, place) for path in folder.glob(f"*/{_MANIFEST}")]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            if Path(said["source"]) == whole:
+                found |= {one["case"]: (path.parent, name) for name, one in said["cases"].items()}
+    return found

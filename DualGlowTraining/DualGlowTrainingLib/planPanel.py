@@ -1,8 +1,16 @@
 """The section on the training: which model, where, on what device; and what that will need."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
 from slicer.i18n import tr as _
 
+from DualGlowLib import InputError
+from DualGlowLib.cases.splits import fold_numbers
+from DualGlowLib.cli.sequence import FOLDS, fold_folder
 from DualGlowLib.training.pace import size_of, spoken
+from DualGlowLib.training.status import read_status
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import showingErrors
 
@@ -27,8 +35,12 @@ class PlanPanel:
             box.connect("currentIndexChanged(int)", window.onChoices)
         for box in (ui.stepsBox, ui.batchBox, ui.jobsBox):
             box.connect("valueChanged(int)", window.onChoices)
-        for path in (ui.outputPath, ui.settingsPath):
+        for path in (ui.settingsPath, ui.splitsPath):
             path.connect("currentPathChanged(QString)", window.onChoices)
+        ui.outputPath.connect("currentPathChanged(QString)", self._onOutput)
+        self._fold = Chooser(ui.foldBox, lambda _value: window.onChoices())
+        self._counted = ("", 0, "")
+        ui.foldsBox.connect("valueChanged(int)", window.onChoices)
         ui.estimateButton.connect("clicked(bool)", self._onEstimate)
         ui.proposalButton.connect("clicked(bool)", self._onProposal)
 
@@ -51,14 +63,81 @@ class PlanPanel:
     def arguments(self) -> list[str]:
         return [self._window.cases.folder, "--output", self.folder, *self.options()]
 
+    # ---- folds
+
+    @property
+    def splits(self) -> str:
+        """Folds of the user's own; empty for none."""
+        return self._ui.splitsPath.currentPath.strip()
+
+    @property
+    def folds(self) -> int:
+        """How many there are; 0 without cross-validation."""
+        if self.splits:
+            return self._count()[0]
+        return self._ui.foldsBox.value if self._ui.foldsBox.value > 1 else 0
+
+    @property
+    def which(self) -> str:
+        """The fold that is trained, or ``all``."""
+        return self._fold.value or "all"
+
+    def _onOutput(self, _path="") -> None:
+        """A folder with runs of folds shows them, as one with a run does."""
+        ui, splits = self._ui, _foldsIn(self.folder) if self.folder else ""
+        if splits and Path(splits) == Path(self.folder, FOLDS):
+            with suppress(InputError):
+                ui.foldsBox.value = len(fold_numbers(splits))
+            ui.splitsPath.currentPath = ""
+        elif splits:
+            ui.splitsPath.currentPath = splits
+        self._window.onChoices()
+
+    def foldRuns(self) -> list[Path]:
+        """The folders of the chosen folds' runs; without folds, none."""
+        if not self.folder:
+            return []
+        return [fold_folder(self.folder, fold) for fold in range(self.folds) if self.which in ("all", str(fold))]
+
+    def foldArguments(self, words: Sequence[str]) -> list[str]:
+        """Of ``cli.sequence``; ``words`` as those of ``train``, but for output and folds."""
+        return [self.folder, self.splits or str(self.folds), self.which, *words]
+
+    def commands(self) -> list[tuple[str, list[str]]]:
+        """Output folder and options of each ``train`` that does what is chosen."""
+        folder, options = self.folder or "RUN", self.options()
+        if not self.folds:
+            return [(folder, options)]
+        splits = self.splits or str(Path(folder, FOLDS))
+        chosen = [fold for fold in range(self.folds) if self.which in ("all", str(fold))]
+        return [
+            (str(fold_folder(folder, fold)), [*options, "--splits", splits, "--fold", str(fold)]) for fold in chosen
+        ]
+
+    def _count(self) -> tuple[int, str]:
+        """How many folds the user's own file has, and what is wrong with it."""
+        path = self.splits
+        if self._counted[0] != path:
+            try:
+                self._counted = path, len(fold_numbers(path)), ""
+            except InputError as error:
+                self._counted = path, 0, str(error)
+        return self._counted[1:]
+
     @property
     def refusal(self) -> str:
         """Why what is chosen can't be trained, as far as it was tried."""
+        if self.splits and self._count()[1]:
+            return self._count()[1]
         return self._found.get("refusal", "") if self._tried == self.arguments() else ""
 
     def show(self) -> None:
         ui = self._ui
         isChosen = bool(self._window.cases.folder and self.folder)
+        ui.foldsBox.enabled = not self.splits
+        offered = [(_("all folds, one after another"), "all")] if self.folds else []
+        self._fold.fill(offered + [(_("fold {number}").format(number=fold), str(fold)) for fold in range(self.folds)])
+        ui.foldBox.visible = ui.foldLabel.visible = bool(self.folds)
         ui.presetBox.enabled = not ui.settingsPath.currentPath.strip()
         ui.estimateButton.enabled = isChosen and self._window.isReady
         ui.estimateButton.text = _("Cancel") if self._program else _("Estimate")
@@ -108,6 +187,8 @@ class PlanPanel:
             _("A step: {seconds} s, on {device}").format(seconds=f"{pace['joint']:.3g}", device=found["device"]),
             _("In all: about {time} for {steps} steps").format(time=spoken(found["seconds"]), steps=found["steps"]),
         ]
+        if self.folds:
+            lines[-1] += " " + _("of each fold")
         if found["to_prepare"]:
             lines.append(_("{count} cases are prepared first, which comes on top").format(count=found["to_prepare"]))
         return "\n".join(lines)
@@ -131,3 +212,11 @@ class PlanPanel:
         if self._program:
             self._program.close()
             self._program = None
+
+
+def _foldsIn(folder: str) -> str:
+    """The file of folds of the runs in a folder; empty if there are none."""
+    if (own := Path(folder, FOLDS)).is_file():
+        return str(own)
+    words = read_status(fold_folder(folder, 0)).arguments
+    return words[words.index("--splits") + 1] if "--splits" in words[:-1] else ""

@@ -3,38 +3,25 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
-import DualGlowLib
 from DualGlowLib import InputError
+from DualGlowSlicerLib.processes import command, startProcess
 
-__all__ = ["COMMAND_LINE", "Program", "command", "endProcess", "startRun"]
+__all__ = ["COMMAND_LINE", "SEQUENCE", "Program", "endProcess", "startRun"]
 
-COMMAND_LINE = "DualGlowLib.__main__"
+COMMAND_LINE, SEQUENCE = "DualGlowLib.__main__", "DualGlowLib.cli.sequence"
 _READ = 1 << 20  # bytes at once
 
 
-def command(module: str, arguments: Sequence[str]) -> list[str]:
-    """How to run ``main`` of one of the library's modules; ``PythonSlicer`` is Slicer's own Python."""
-    library = Path(DualGlowLib.__file__).resolve().parent.parent
-    start = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from DualGlowLib.startup import set_up_process, "
-        "usual_priority; set_up_process(); low = usual_priority(); low and print(low, file=sys.stderr); "
-        f"from {module} import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return [shutil.which("PythonSlicer") or sys.executable, "-u", "-c", start, str(library), *map(str, arguments)]
-
-
-def startRun(arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Popen:
-    """Start ``train`` with these arguments, so that it goes on when Slicer is closed; its words go into ``log``.
+def startRun(module: str, arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Popen:
+    """Start a training that goes on when Slicer is closed; its words go into ``log``.
 
     Raises:
         InputError: if the folder can't be made or written.
@@ -42,19 +29,10 @@ def startRun(arguments: Sequence[str], folder: Path, log: Path) -> subprocess.Po
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            return _start(command(COMMAND_LINE, ["train", *arguments]), file, subprocess.STDOUT)
+            return startProcess(command(module, arguments), stdout=file, stderr=subprocess.STDOUT)
     except OSError as error:
         text = _("The training can't be started in {folder} ({reason}); choose another output folder.")
         raise InputError(text.format(folder=folder, reason=error.strerror or error)) from None
-
-
-def _start(words: list[str], output, errors) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
-    if os.name == "nt":
-        apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    else:
-        apart = {"start_new_session": True}
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment, **apart)
 
 
 def endProcess(pid: int) -> None:
@@ -82,7 +60,7 @@ class Program:
         self._output, self._errors = (tempfile.TemporaryFile() for _file in range(2))  # noqa: SIM115
         self._place = 0
         try:
-            self._process = _start(command(module, arguments), self._output, self._errors)
+            self._process = startProcess(command(module, arguments), stdout=self._output, stderr=self._errors)
         except OSError as error:
             self._output.close()
             self._errors.close()

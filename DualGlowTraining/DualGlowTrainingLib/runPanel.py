@@ -15,7 +15,8 @@ from DualGlowSlicerLib.messages import agreed, showError, showingErrors
 
 from . import charts
 from .history import History, LogTail
-from .programs import Program, endProcess, startRun
+from .programs import COMMAND_LINE, SEQUENCE, Program, endProcess, startRun
+from .samplesPanel import SamplesPanel
 
 __all__ = ["LAST_RUN", "RunPanel"]
 
@@ -25,6 +26,8 @@ _CURVES = (
     ("pet_bits", "validation_pet_bits"),
     ("mri_bits", "validation_mri_bits"),
     ("loss", "validation_loss"),
+    ("validation_psnr",),
+    ("validation_crps",),
     ("gradient",),
 )
 
@@ -33,11 +36,13 @@ class RunPanel:
     def __init__(self, window) -> None:
         self._window, self._ui = window, window.ui
         self._program = self._started = None
-        self._startedAt, self._next = 0.0, 0.0
+        self._startedAt, self._startedIn, self._next = 0.0, "", 0.0
         self._folder = None
         self._isCharted = self._stops = False
+        self._statuses: dict[Path, runs.Status] = {}
+        self._running = self._chain = None
         self.status = runs.Status()
-        """Of the run in the output folder, as it was last seen."""
+        """Of the run that is shown, as it was last seen."""
         ui = self._ui
         ui.startButton.connect("clicked(bool)", self._onStart)
         ui.pauseButton.connect("clicked(bool)", self._onPause)
@@ -45,25 +50,37 @@ class RunPanel:
         ui.curvesButton.connect("clicked(bool)", self._onCurves)
         ui.useButton.connect("clicked(bool)", self._onUse)
         ui.exportButton.connect("clicked(bool)", self._onExport)
-        titles = (_("PET, bits per dimension"), _("MRI, bits per dimension"), _("loss"), _("norm of the gradient"))
         self._curve = Chooser(ui.curveBox, lambda _value: self._drawCurves())
-        self._curve.fill([(title, names) for title, names in zip(titles, _CURVES, strict=True)])
+        self._shown = Chooser(ui.shownBox, self._onShown)
+        self.samples = SamplesPanel(ui)
         ui.exportLabel.text = ""
 
     # ---- what there is to do
 
     @property
     def _isStarting(self) -> bool:
-        """Started by this window, and it has not said anything yet."""
+        """Started, by this window or another, and no run has said anything yet; of folds also between two runs."""
+        if any(status.is_running for status in [self.status, *self._statuses.values()]):
+            return False
         isAlive = self._started is not None and self._started.poll() is None
-        return isAlive and not self.status.is_running and self.status.updated < self._startedAt
+        if self._isOfFolds:
+            return isAlive or bool(self._chain and self._chain.alive)
+        return isAlive and self.status.updated < self._startedAt
+
+    @property
+    def _isOfFolds(self) -> bool:
+        return bool(self._window.plan.folds)
 
     @property
     def _canResume(self) -> bool:
+        """Of several runs: some were begun, and not all are done."""
+        if self._isOfFolds:
+            states = {status.state for status in self._statuses.values()}
+            return bool(states - {"none"}) and states != {"done"}
         return self.status.state in ("stopped", "failed", "dead") and (self._folder / runs.HISTORY).exists()
 
     def show(self) -> None:
-        self._follow(self._chosen())
+        self._showRuns()
         ui, state = self._ui, self.status.state
         why = self._whyNot()
         ui.startButton.text = _("Resume") if self._canResume else _("Start")
@@ -90,6 +107,12 @@ class RunPanel:
         ui.numbersLabel.text = self._numbers() if hasCurves else ""
         for widget in (ui.numbersLabel, ui.curvesButton, ui.curveBox):
             widget.visible = hasCurves
+        titles = (
+            *(_("PET NLL (bits/dim)"), _("MRI NLL (bits/dim)"), _("loss")),
+            *(_("PSNR (dB)"), _("CRPS (SUVR)"), _("gradient norm")),
+        )
+        found = self._history.curves if hasCurves else {}
+        self._curve.fill([one for one in zip(titles, _CURVES, strict=True) if set(one[1]) & set(found)])
         ui.exportLabel.visible = bool(ui.exportLabel.text)
 
     def _whyNot(self) -> str:
@@ -97,15 +120,15 @@ class RunPanel:
         state = self.status.state
         if not self._window.isReady:
             return _("Install the missing packages first.")
-        if self._isStarting or self.status.is_running:
+        if self._isStarting or any(status.is_running for status in [self.status, *self._statuses.values()]):
             return _("The run goes on.")
         if state == "elsewhere":
             return self.status.message
-        if state == "done":
+        if state == "done" and not self._canResume:
             return _("The run has ended; choose another output folder for another one.")
         if self._canResume:
             text = _("Resume it on the command line, with the options that it began with.")
-            return "" if self.status.arguments else text
+            return "" if self._begun() else text
         if not self._window.plan.folder or not self._window.cases.folder:
             return _("Choose the folder of cases and the output folder.")
         return self._window.plan.refusal
@@ -140,27 +163,39 @@ class RunPanel:
             (_("PET {bits} bits"), "pet_bits"),
             (_("held-out PET {bits} bits"), "validation_pet_bits"),
             (_("MRI {bits} bits"), "mri_bits"),
+            (_("held-out PSNR {bits} dB"), "validation_psnr"),
+            (_("CRPS {bits} SUVR"), "validation_crps"),
         ]
-        found = [text.format(bits=f"{last[key]:.3f}") for text, key in parts if isinstance(last.get(key), float)]
+        found = [text.format(bits=f"{last[key]:.4g}") for text, key in parts if isinstance(last.get(key), float)]
         found += [_("{count} steps skipped").format(count=last["skipped"])] if last.get("skipped") else []
         return _("At step {step}: {values}.").format(step=last.get("step", 0), values=", ".join(found))
 
     # ---- what the buttons do
 
-    def _onStart(self, _checked=False) -> None:
-        if self._canResume:
-            arguments = list(self.status.arguments)
-            if "--output" in arguments:  # the folder may have been moved
-                arguments[arguments.index("--output") + 1] = str(self._folder)
-            self.start([*arguments, "--resume"])
-        else:
-            self.start(self._window.plan.arguments())
+    def _begun(self) -> list:
+        """The arguments of a run that was begun, in its folder as it is now; of one fold, those of all."""
+        folder, status = self._folder, self.status
+        if self._isOfFolds:
+            found = ((folder, status) for folder, status in self._statuses.items() if status.arguments)
+            folder, status = next(found, (folder, runs.Status()))
+        return [*status.arguments]
 
-    def start(self, arguments: list) -> None:
+    def _onStart(self, _checked=False) -> None:
+        plan, words = self._window.plan, self._begun() if self._canResume else []
+        if self._isOfFolds:
+            words = _without(words, ("--output", "--splits", "--fold")) or [self._window.cases.folder, *plan.options()]
+            self.start(SEQUENCE, plan.foldArguments(words))
+        elif words:
+            words = [*_without(words, ("--output",)), "--output", str(self._folder)]  # the folder may have been moved
+            self.start(COMMAND_LINE, ["train", *words, "--resume"])
+        else:
+            self.start(COMMAND_LINE, ["train", *plan.arguments()])
+
+    def start(self, module: str, arguments: list) -> None:
         folder = Path(self._window.plan.folder)
         with showingErrors(_("The training can't be started.")):
-            self._started = startRun(arguments, folder, folder / LOG)
-            self._startedAt, self._stops = time.time(), False
+            self._started = startRun(module, arguments, folder, folder / LOG)
+            self._startedAt, self._startedIn, self._stops = time.time(), self._window.plan.folder, False
             qt.QSettings().setValue(LAST_RUN, str(folder))
             self._ui.casesPath.addCurrentPathToHistory()
             self._ui.outputPath.addCurrentPathToHistory()
@@ -173,7 +208,7 @@ class RunPanel:
     def _onStop(self, _checked=False) -> None:
         with showingErrors(_("The run can't be stopped.")):
             if not self.status.is_running:
-                endProcess(self._started.pid)
+                endProcess(self._chain.pid if self._chain else self._started.pid)
             elif not self._stops:
                 runs.ask(self._folder, "stop")
                 self._stops = True
@@ -191,7 +226,7 @@ class RunPanel:
         if not self._isCharted or self._folder is None:
             return None
         titles = (_("training"), _("held out"))
-        names = [name for name in self._curve.value if name in self._history.curves]
+        names = [name for name in self._curve.value or () if name in self._history.curves]
         curves = {titles[name.startswith("validation_")]: self._history.curves[name] for name in names}
         title = self._ui.curveBox.currentText
         return charts.updateChart("run", f"{self._folder.name}: {title}", _("Step"), title, curves)
@@ -240,7 +275,10 @@ class RunPanel:
         if now < self._next or self._folder is None:
             return
         self._next = now + _LOOK
-        before, self.status = self.status, runs.read_status(self._folder)
+        before, self.status = (self._statuses, self.status), runs.read_status(self._folder)
+        self._statuses = {run: runs.read_status(run) for run in self._window.plan.foldRuns()}
+        self._chain = runs.read_status(self._window.plan.folder).holder if self._isOfFolds else None
+        self.samples.look()
         if not self.status.is_running:
             self._stops = False
         hasNews = self._history.read()
@@ -252,22 +290,44 @@ class RunPanel:
             self._drawCurves()
         hadStarted = self._started is not None
         self._seeEnd()
-        if hasNews or self.status != before or hadStarted:
+        if before[1].state == "preparing" != self.status.state:
+            self._window.cases.lookAgain()
+        if hasNews or (self._statuses, self.status) != before or hadStarted:
             self._window.onChoices()
 
-    def _chosen(self) -> Path | None:
-        return Path(self._window.plan.folder) if self._window.plan.folder else None
+    # ---- which run is shown
+
+    def _showRuns(self) -> None:
+        """Follow the run in the output folder; of folds the one that the user has chosen, or the one that has begun."""
+        plan = self._window.plan
+        found = plan.foldRuns()
+        if set(found) != set(self._statuses):
+            self._statuses = {run: runs.read_status(run) for run in found}
+        self._shown.fill([(_said(run, self._statuses[run]), run) for run in found])
+        self._ui.shownBox.visible = len(found) > 1
+        running = next((run for run in found if self._statuses[run].is_running), None)
+        if running is not None and running != self._running:
+            self._shown.show(running)
+        self._running = running
+        self._follow(self._shown.value if found else Path(plan.folder) if plan.folder else None)
+
+    def _onShown(self, _run) -> None:
+        self._window.onChoices()
+        self._next = 0.0
 
     def _follow(self, folder: Path | None) -> None:
         """From now on the run in this folder is meant."""
         if folder == self._folder:
             return
-        self._folder, self.status, self._stops, self._started = folder, runs.Status(), False, None
+        self._folder, self.status, self._stops = folder, runs.Status(), False
+        if self._startedIn != self._window.plan.folder:
+            self._started = None
         if folder is not None:
             self.status = runs.read_status(folder)
-            self._history, self._log = History(folder), LogTail(folder / LOG)
+            self._history, self._log = History(folder), LogTail(Path(self._window.plan.folder) / LOG)
         self._ui.logText.plainText = ""
         self._ui.exportLabel.text = ""
+        self.samples.follow(folder)
 
     def _seeEnd(self) -> None:
         """A run of this window that has ended before there was a run says why in its log alone."""
@@ -275,20 +335,48 @@ class RunPanel:
             return
         code, self._started = self._started.returncode, None
         if code == 2 and self.status.updated < self._startedAt:
-            said = next((line for line in reversed(self._log.lines) if line.startswith("dualglow train: ")), "")
-            showError(said.removeprefix("dualglow train: ") or _("The training could not be started; see its log."))
+            said = next((line for line in reversed(self._log.lines) if line.startswith("dualglow ")), "")
+            showError(said.partition(": ")[2] or _("The training could not be started; see its log."))
 
     def close(self) -> None:
         """The run goes on."""
+        self.samples.close()
         if self._program:
             self._program.close()
             self._program = None
 
 
+def _without(words: list, options: tuple) -> list:
+    """The words of a command line without these options and their values."""
+    return [
+        word
+        for place, word in enumerate(words)
+        if word not in options and (place == 0 or words[place - 1] not in options)
+    ]
+
+
+def _said(run: Path, status: runs.Status) -> str:
+    """A run of one fold in a word or two."""
+    states = {
+        "none": _("not begun"),
+        "preparing": _("preparing"),
+        "reading": _("reading"),
+        "training": _("training"),
+        "paused": _("paused"),
+        "stopped": _("stopped"),
+        "failed": _("failed"),
+        "dead": _("died"),
+        "elsewhere": _("on another computer"),
+        "done": _("done"),
+    }
+    return f"{run.name}: {states[status.state]}"
+
+
 def lastRun() -> str:
-    """Folder of the run that was started last, if it isn't over."""
+    """Folder of the run that was started last, or of several for folds, if it isn't over."""
     try:
         folder = qt.QSettings().value(LAST_RUN) or ""
-        return folder if folder and runs.read_status(folder).state not in ("none", "done") else ""
+        found = [folder, *Path(folder).glob("fold-*")] if folder else []
+        return folder if any(runs.read_status(run).state not in ("none", "done") for run in found) else ""
     except (InputError, TypeError):
         return ""

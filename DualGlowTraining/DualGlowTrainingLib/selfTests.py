@@ -25,14 +25,14 @@ _SETTINGS = {
 
 
 def trainFromTheWindow() -> None:
-    """Simulate a few cases, check them, train a tiny model, and have it at the end."""
+    """Simulate a few cases, check them, train a tiny model, see its samples, and have it at the end."""
     missing = dependencies.missingPackages()
     if missing:
         raise unittest.SkipTest(dependencies.missingText(missing))
     widget = slicer.util.getModuleWidget("DualGlowTraining")
     if slicer.util.mainWindow() is not None:
         slicer.util.selectModule("DualGlowTraining")
-    ui = widget.ui
+    ui, window = widget.ui, widget.window
     before = ui.casesPath.currentPath, ui.outputPath.currentPath, ui.settingsPath.currentPath
     with tempfile.TemporaryDirectory() as place:
         cases, run, settings = (str(Path(place, name)) for name in ("cases", "run", "settings.json"))
@@ -45,14 +45,20 @@ def trainFromTheWindow() -> None:
         try:
             ui.casesPath.currentPath, ui.outputPath.currentPath, ui.settingsPath.currentPath = cases, run, settings
             ui.checkCasesButton.click()
-            _wait(lambda: widget.window.cases.report)
-            assert widget.window.cases.report["usable"] == 4
+            _wait(lambda: window.cases.report)
+            assert window.cases.report["usable"] == 4
             _wait(lambda: ui.startButton.enabled)
             ui.startButton.click()
-            _wait(lambda: widget.window.run.status.state in ("done", "failed"))
-            assert widget.window.run.status.state == "done", ui.runLabel.text
+            _wait(lambda: window.run.status.state in ("done", "failed"))
+            assert window.run.status.state == "done", ui.runLabel.text
             assert Path(run, "bundle", "config.json").is_file()
             assert ui.useButton.enabled
+            _wait(lambda: ui.samplesLabel.text)
+            nodes = slicer.mrmlScene.GetNumberOfNodes()
+            ui.viewsBox.currentIndex = ui.viewsBox.count - 1
+            _wait(lambda: window.run.samples.isShown)
+            ui.viewsBox.currentIndex = 0
+            assert slicer.mrmlScene.GetNumberOfNodes() == nodes
             assert read_status(run).holder is None
         finally:
             ui.casesPath.currentPath, ui.outputPath.currentPath, ui.settingsPath.currentPath = before

@@ -20,12 +20,13 @@ _POLL_MS = 100
 class Window:
     """``commandLine``: called with cases, output folder and options, gives the command that does the same.
 
-    Nothing is computed here, and nothing is waited for: what takes time are processes, whose files a timer reads.
+    Nothing is computed here, and nothing is waited for: what takes time are processes, whose files a timer reads. It
+    works from ``begin`` on.
     """
 
     def __init__(self, ui, commandLine) -> None:
         self.ui, self._commandLine = ui, commandLine
-        self.isReady = True
+        self.isReady = False
         """Whether all packages are there."""
         self.cases = self.plan = self.run = None
         self.cases = CasesPanel(self)
@@ -33,16 +34,19 @@ class Window:
         self.run = RunPanel(self)
         ui.copyButton.connect("clicked(bool)", self._onCopy)
         ui.installButton.connect("clicked(bool)", self._onInstall)
-        self._showMissing()
         if not self.plan.folder and (folder := lastRun()):
             ui.outputPath.currentPath = folder
             arguments = read_status(folder).arguments
             if arguments and not self.cases.folder:
                 ui.casesPath.currentPath = arguments[0]
-        self.onChoices()
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self._poll)
+
+    def begin(self) -> None:
+        """Look which packages are missing, and at the run, from now on; takes as long as all before."""
+        self._showMissing()
+        self.onChoices()
         self._timer.start()
         self.run.poll()
 
@@ -53,7 +57,9 @@ class Window:
         for panel in (self.cases, self.plan, self.run):
             panel.show()
         cases, folder = self.cases.folder, self.plan.folder
-        self.ui.commandText.plainText = self._commandLine(cases or "CASES", folder or "RUN", self.plan.options())
+        self.ui.commandText.plainText = "\n".join(
+            self._commandLine(cases or "CASES", run, options) for run, options in self.plan.commands()
+        )
         isWhole = bool(cases and folder)
         self.ui.copyButton.enabled = isWhole
         tip = _("Copy the command, to run it in a terminal.")

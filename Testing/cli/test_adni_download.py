@@ -5,47 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from adni_download import N3, UNIFORM, download, row, table
+from adni_download import make_download
 from DualGlowLib.__main__ import main
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.cases.layouts import read_cases
-from DualGlowLib.volumes.resampling import resample
-from DualGlowLib.volumes.scan import Scan
-from raw_cohort import coarse_template
 
 FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
 SETTINGS = {
     "model": {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [2, 2, 2], "patterns": 2}},
     "training": {"steps": 2, "batch": 1, "validation": 0.3, "initialize_with": 2, "warmup": 1},
 }
-PEOPLE = {"941_S_1311": ("LMCI", "70"), "002_S_4295": ("SMC", "72")}
-"""The first has a T1 that ADNI processed, as NIfTI; the second one as it was acquired, and both scans in DICOM."""
 
 
 @pytest.fixture(scope="module")
 def adni(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adni")
-    coarse, maps = coarse_template()
-    rows = []
-    for number, (subject, (group, age)) in enumerate(PEOPLE.items()):
-        affine = np.diag([4.0, 4.0, 4.0, 1.0])
-        affine[:3, 3] = [-98 + 2 * number, -135, -90]
-        stretch = np.diag([1 + 0.02 * number, 1, 1, 1])
-        t1, brain, gm, wm = (resample(data, stretch @ coarse, (50, 60, 50), affine) for data in maps)
-        scatter = np.random.default_rng(number).uniform(0, 0.01, t1.shape)  # measured all over
-        uptake = 8000 * (2.4 * gm + 0.5 * wm + 0.05 * brain + scatter)
-        description, dicom = ("MP-RAGE", ("MR", "PT")) if number else (N3, ("", ""))
-        mri, pet = Scan(np.clip(t1, 0, None), affine), Scan(uptake, affine)
-        download(folder, subject, description, "2007-05-20", f"I{number}00", mri, dicom[0])
-        download(folder, subject, UNIFORM, "2007-06-01", f"I{number}01", pet, dicom[1])
-        download(folder, subject, "Co-registered, Averaged", "2007-06-01", f"I{number}02", pet)
-        rows += [row(f"I{number}01", subject, UNIFORM, "2007-06-01", group, age)]
-    rows.append(row("I999", "941_S_1311", UNIFORM, "2009-06-01", "LMCI"))
-    table(folder / "collection_6_01_2024.csv", *rows)
-    return folder
+    return make_download(tmp_path_factory.mktemp("adni"))
 
 
 def test_it_is_checked_prepared_and_trained_by_one_command(

@@ -1,4 +1,4 @@
-"""The benchmarks of speed run; how fast is not asked here."""
+"""The benchmarks of speed, and the study of killed trainings, run; how fast is not asked here."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def printed(*line: str | Path) -> str:
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run([str(part) for part in line], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -26,6 +27,14 @@ def test_the_check_of_a_gpu_runs_on_any_device() -> None:
     text = printed(ROOT / "Testing/gpu/check.sh", "--tiny")
     assert text.count("| yes |") == 12
     assert re.search(r"\| paper \| step, bfloat16 \| [\d.]+ ms \| \d+% of", text)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies of one, and SIGKILL")
+def test_killed_trainings_end_as_undisturbed_ones() -> None:
+    """Its exit code says that model and history are the same."""
+    options = ["--runs", "1", "--kills", "3", "--cases", "3", "--steps", "14"]
+    text = printed(sys.executable, ROOT / "Testing/benchmarks/kill_study.py", *options)
+    assert re.search(r"^\| 1 \| 1 \| 1 \| 1 \| \d \| the same \|$", text, re.M)
 
 
 def test_speed_against_a_commit() -> None:

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QLabel, QWidget
 from hand_client import HandClient
 from host.gestures import choose, type_text
 from host.pythonqt import unwrap
-from loaded import SYNTHESIS, host, slicer
+from loaded import SYNTHESIS, add_model, host, slicer
 
 from DualGlowLib.model.covariates import Covariate  # isort: skip
 from DualGlowLib.resources import resource  # isort: skip
@@ -73,7 +73,7 @@ def module(own, client: HandClient, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(DualGlowSynthesis, "Window", lambda ui: Window(ui, Engine(client)))
     widget = SYNTHESIS.open()
-    widget.window.model.add(str(own.make("educated", AGE, SEX, EDUCATION, SITE)))
+    add_model(widget, own.make("educated", AGE, SEX, EDUCATION, SITE))
     yield widget
     SYNTHESIS.close(widget)
 
@@ -112,7 +112,7 @@ def test_each_covariate_has_a_row_that_says_unknown(module, own) -> None:
     assert [site.itemText(index) for index in range(site.count())] == ["unknown", "Boston", "Lyon"]
     layout = unwrap(module.ui.patientCollapsibleButton).layout()
     assert [layout.labelForField(row).text() for row in (education, site)] == ["Education:", "Site:"]
-    module.window.model.add(str(own.make("plain", AGE)))
+    add_model(module, own.make("plain", AGE))
     assert rows(module) == {}
     labels = [label.text() for label in unwrap(module.ui.patientCollapsibleButton).findChildren(QLabel)]
     assert not {"Education:", "Site:"} & set(labels)
@@ -145,7 +145,7 @@ def test_marks_cut_nothing_that_was_said(module, own, client: HandClient) -> Non
     t1()
     names = [f"test_score_{number}" for number in range(6)]
     scores = [Covariate(name, "numeric", mean=5.0, sd=2.0, minimum=0.0, maximum=10.0) for name in names]
-    module.window.model.add(str(own.make("scores", AGE, *scores)))
+    add_model(module, own.make("scores", AGE, *scores))
     for number, name in enumerate(names):
         type_text(rows(module)[name], str(number + 1))
     apply(module, client)
@@ -228,7 +228,7 @@ def test_a_model_that_knows_nothing_of_them_forgets_them(module, own, client: Ha
     say(module, "12", "Lyon")
     apply(module, client)
     educated = module._parameterNode.model
-    module.window.model.add(str(own.make("plain", AGE, SEX)))
+    add_model(module, own.make("plain", AGE, SEX))
     assert module._parameterNode.otherCovariates == ""
     assert module.window.choices().question == Question()
     assert "education 12 (chosen: unknown)" in module.ui.agreementLabel.text  # the PET is still of that
@@ -240,7 +240,7 @@ def test_a_model_that_knows_other_values_forgets_them_with_a_word(module, own) -
     t1()
     say(module, "18", "Lyon")
     short = Covariate("education", "numeric", mean=10.0, sd=2.0, minimum=8.0, maximum=16.0)
-    module.window.model.add(str(own.make("short", AGE, short, SITE)))
+    add_model(module, own.make("short", AGE, short, SITE))
     assert shown(module) == {"education": "unknown", "site": "Lyon"}  # 16 would be another's
     assert module.window.choices().question == Question({"site": "Lyon"})
     assert "doesn't know education 18; it" in module.ui.statusLabel.text
@@ -269,7 +269,7 @@ def test_below_the_lowest_value_is_unknown(module, typed: str) -> None:
 
 def test_a_number_without_a_range_can_be_any(module, own) -> None:
     t1()
-    module.window.model.add(str(own.make("any", AGE, Covariate("height", "numeric"))))
+    add_model(module, own.make("any", AGE, Covariate("height", "numeric")))
     type_text(rows(module)["height"], "-1.75")
     assert module.window.choices().question == Question({"height": -1.75})
 
@@ -277,7 +277,7 @@ def test_a_number_without_a_range_can_be_any(module, own) -> None:
 def test_a_model_without_age_is_not_told_one(module, own, client: HandClient) -> None:
     t1()
     module.ui.ageSlider.value = 72
-    module.window.model.add(str(own.make("ageless", EDUCATION, SITE)))
+    add_model(module, own.make("ageless", EDUCATION, SITE))
     for widget in (module.ui.ageSlider, module.ui.ageKnownBox, module.ui.ageLabel):
         assert not widget.visible
     assert not module.ui.sweepButton.enabled
@@ -298,7 +298,7 @@ def test_a_model_without_covariates_is_told_none(module, own, client: HandClient
     t1()
     module.ui.ageSlider.value = 72
     choose(module.ui.sexBox, "female")
-    module.window.model.add(str(own.make("nothing")))
+    add_model(module, own.make("nothing"))
     module.ui.applyButton.click()
     client.answer_readying()
     assert client.the("sample").question == Question()
@@ -311,7 +311,7 @@ def test_long_names_and_values_fit_the_panel(module, own) -> None:
     t1()
     years = Covariate("years_of_education_of_both_parents", "numeric", mean=1e5, sd=1e4, minimum=0.001, maximum=1e6)
     site = Covariate("site", "categorical", values=(LONG, "Lyon"))
-    module.window.model.add(str(own.make("long", AGE, SEX, EDUCATION, site, years)))
+    add_model(module, own.make("long", AGE, SEX, EDUCATION, site, years))
     choose(rows(module)["site"], LONG)
     assert rows(module)["site"].toolTip() == LONG  # what can't be seen whole is said
     slicer.app.processEvents()  # what joins a shown layout is shown a turn later
@@ -332,7 +332,7 @@ def test_long_names_and_values_fit_the_panel(module, own) -> None:
 
 
 def test_a_name_with_braces_is_a_name(module, own, client: HandClient) -> None:
-    module.window.model.add(str(own.make("braces", AGE, Covariate("score {0}", "numeric", minimum=0.0, maximum=9.0))))
+    add_model(module, own.make("braces", AGE, Covariate("score {0}", "numeric", minimum=0.0, maximum=9.0)))
     t1()
     module.window.patient._sayOther("score {0}", 5.0)
     apply(module, client)

@@ -215,6 +215,7 @@ def test_extension_that_cannot_be_had(computer, tmp_path, manager, says):
 def test_training_window_installs_what_is_missing(computer):
     host.slot_errors.clear()
     widget = TRAINING.open()
+    assert widget.window is not None
     assert "torch>=2.4, nibabel>=5.2" in widget.ui.missingLabel.text
     assert not widget.ui.installButton.isHidden()
     widget.ui.installButton.click()
@@ -231,7 +232,7 @@ sys.path.insert(0, sys.argv[1] + "/Testing/support")
 from pathlib import Path
 import host
 host.start()
-host.load(Path(sys.argv[1], "DualGlowTraining", "DualGlowTraining.py")).open()
+host.load(Path(sys.argv[1], "DualGlowTraining", "DualGlowTraining.py")).open().window
 print("opened")
 """
 
@@ -315,6 +316,7 @@ from DualGlowSynthesisLib.models import models
 OPEN = """
 for module in modules:
     widget = module.open()
+    assert widget.window is not None  # it is made to the end
     print(module.facts.title + ":", widget.ui.missingLabel.text, widget.ui.missingLabel.isHidden())
     slicer.app.processEvents()
 try:

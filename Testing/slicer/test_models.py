@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from loaded import host, slicer
+from loaded import SYNTHESIS, add_model, host, slicer
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.bundle.bundle import load_bundle  # isort: skip
@@ -224,6 +224,27 @@ def test_folders_that_hold_no_whole_model_are_not_added(tmp_path, damage, says):
         models.addModelFolder(own)
     assert SENTENCE.fullmatch(str(caught.value))
     assert len(models.listModels()) == 1
+
+
+def test_a_model_is_read_beside_the_window_and_what_is_wrong_is_said(tmp_path, monkeypatch):
+    """The weights may have gigabytes."""
+    own, threads, said = tmp_path / "own", [], []
+    shutil.copytree(BUNDLE, own)
+    check = models.check_weights
+    monkeypatch.setattr(models, "check_weights", lambda *a: threads.append(threading.current_thread()) or check(*a))
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, *_, **__: said.append(text))
+    widget = SYNTHESIS.open()
+    try:
+        add_model(widget, own)
+        assert str(own) in widget.ui.modelBox.currentText
+        (own / "weights.safetensors").write_bytes(b"0")
+        add_model(widget, own)
+        assert len(said) == 1
+        assert "does not have the checksum" in said[0]
+        assert threading.main_thread() not in threads
+        widget.window.model.add(str(own))  # and the window is closed before it is read
+    finally:
+        SYNTHESIS.close(widget)
 
 
 def load_grid(folder: Path) -> dict:

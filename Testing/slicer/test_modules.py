@@ -273,6 +273,7 @@ def test_sweep_makes_a_sequence_over_the_mri(logic, session):
 @pytest.fixture
 def training():
     widget = TRAINING.open()
+    assert widget.window is not None  # it is made to the end
     yield widget
     TRAINING.close(widget)
 

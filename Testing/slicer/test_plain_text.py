@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QTextBrowser
 from hand_client import HandClient
 from host.gestures import answering
 from host.pythonqt import unwrap
-from loaded import SYNTHESIS, TRAINING, host, slicer
+from loaded import SYNTHESIS, TRAINING, add_model, host, slicer
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.resources import resource  # isort: skip
@@ -74,7 +74,7 @@ def test_a_model_is_shown_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(DualGlowSynthesis, "Window", lambda ui: Window(ui, Engine(HandClient())))
     widget = SYNTHESIS.open()
     try:
-        widget.window.model.add(str(model(tmp_path / "own")))
+        add_model(widget, model(tmp_path / "own"))
         labels = unwrap(widget.parent).findChildren(QLabel)
         assert any("<b>more</b>" in label.text() for label in labels)
         written = [label.objectName() for label in labels if label.textFormat() != Qt.TextFormat.PlainText]

@@ -8,26 +8,33 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 from PySide6.QtWidgets import QLabel, QPushButton
 
-from host import gestures
+from adni_download import make_download
+from host import gestures, views
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, TRAINING, host, slicer
+from places import TRAIN
+from raw_cohort import make_cohort
 from screenshots import grab
 from tiny_training import make_simulated, write_settings
 
 from DualGlowLib.training.status import read_status  # isort: skip
+from DualGlowSlicerLib import volumes  # isort: skip
 from DualGlowTrainingLib import charts, runPanel  # isort: skip
 from DualGlowTrainingLib.history import History  # isort: skip
 
-PATIENCE = 200  # seconds
+PATIENCE = 90  # seconds
 STEPS = 10**6
 
 
@@ -51,6 +58,7 @@ def cases(tmp_path_factory) -> Path:
 @contextlib.contextmanager
 def opened():
     widget = TRAINING.open()
+    assert host.pump(until=lambda: widget._window is not None)
     try:
         yield widget
     finally:
@@ -70,6 +78,10 @@ def ended(run: Path):
         subprocess._cleanup()
 
 
+def make_bids(folder: Path) -> Path:
+    return make_cohort(folder, ["sub-1", "sub-2"])
+
+
 def wait(until) -> None:
     assert host.pump(until=until, timeout=PATIENCE)
 
@@ -77,6 +89,20 @@ def wait(until) -> None:
 def choose(widget, cases: Path, run: Path, settings: Path) -> None:
     widget.ui.casesPath.currentPath, widget.ui.outputPath.currentPath = str(cases), str(run)
     widget.ui.settingsPath.currentPath = str(settings)
+
+
+def in_plain_python(cases: Path, run: Path, options: list[str]) -> Path:
+    """The same training by the script, as on a server."""
+    words = [sys.executable, str(TRAIN), str(cases), "--output", str(run), *options]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def losses(run: Path) -> list[dict]:
+    """All numbers of all steps, but for the time."""
+    steps = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in step.items() if name != "seconds"} for step in steps]
 
 
 def refused(widget, button, monkeypatch) -> str:
@@ -108,6 +134,9 @@ def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Pa
             assert not ui.startButton.enabled
             wait(lambda: widget.window.run.status.step >= 5)
             wait(lambda: "PET" in ui.numbersLabel.text and "held-out" in ui.numbersLabel.text)
+            wait(lambda: ui.samplesLabel.text.startswith("Held-out cases at step "))
+            titles = [ui.curveBox.itemText(index) for index in range(ui.curveBox.count)]
+            assert {"PET NLL (bits/dim)", "PSNR (dB)", "CRPS (SUVR)"} <= set(titles)
             assert f"step {widget.window.run.status.step} of {STEPS}" in ui.runLabel.text
             gestures.click(ui.curvesButton)
         pid = read_status(run).holder.pid
@@ -148,6 +177,7 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         assert ui.runLabel.text == "Done: 4 steps."
         assert not ui.startButton.enabled
         assert "another output folder" in ui.startButton.toolTip
+        assert losses(run) == losses(in_plain_python(cases, tmp_path / "plain", widget.window.plan.options()))
         widget.window.run.export(str(tmp_path / "model.zip"))
         wait(lambda: "SHA-256" in ui.exportLabel.text)
         assert hashlib.sha256((tmp_path / "model.zip").read_bytes()).hexdigest() in ui.exportLabel.text
@@ -167,6 +197,157 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         from DualGlowSynthesisLib.models import models
 
         models._store(models._FOLDERS, [])
+
+
+@pytest.mark.parametrize("make", [make_download, make_bids])
+def test_scans_as_they_come_are_prepared_and_trained(make: Callable, tmp_path: Path) -> None:
+    """With the real preparation, whose pictures are then those of the cases in the table."""
+    folder, run = make(tmp_path / "scans"), tmp_path / "run"
+    settings = write_settings(tmp_path / "settings.json", steps=2, batch=1)
+    with ended(run), opened() as widget:
+        ui = widget.ui
+        choose(widget, folder, run, settings)
+        gestures.choose(ui.gridBox, "small")
+        gestures.click(ui.checkCasesButton)
+        wait(lambda: "2 of" in ui.foundLabel.text)
+        ui.casesTable.selectRow(0)
+        assert "There are no pictures" in ui.caseText.text
+        gestures.click(ui.startButton)
+        wait(lambda: "Preparing the cases: " in ui.runLabel.text)
+        wait(lambda: widget.window.run.status.state in ("done", "failed"))
+        assert ui.runLabel.text == "Done: 2 steps."
+        ui.casesTable.selectRow(1)
+        wait(lambda: not unwrap(ui.petPicture).isHidden())
+    assert losses(run)[-1]["step"] == 2
+
+
+# ------------------------------------------------------------------------------------------------------------- folds
+
+
+def test_folds_are_trained_one_after_another_killed_found_again_and_resumed(cases: Path, tmp_path: Path) -> None:
+    """All of it in one process, which goes on without the window."""
+    folder, settings = tmp_path / "runs", write_settings(tmp_path / "settings.json")
+    runs = [folder / "fold-0", folder / "fold-1"]
+    with ended(folder):
+        with opened() as widget:
+            ui = widget.ui
+            choose(widget, cases, folder, settings)
+            assert unwrap(ui.foldBox).isHidden()
+            ui.foldsBox.value = 2
+            assert [ui.foldBox.itemText(index) for index in range(3)] == [
+                "all folds, one after another", "fold 0", "fold 1"
+            ]  # fmt: skip
+            commands = ui.commandText.plainText.splitlines()
+            assert len(commands) == 2
+            assert commands[1].endswith(f"--splits {folder / 'folds.json'} --fold 1")
+            gestures.click(ui.startButton)
+            assert (ui.runLabel.text, ui.startButton.enabled) == ("The training starts …", False)
+            wait(lambda: read_status(runs[1]).is_running)
+            wait(lambda: ui.shownBox.currentText.startswith("fold-1: "))  # the run that goes on is shown
+        holder = read_status(folder).holder
+        assert holder.alive
+        os.kill(holder.pid, signal.SIGKILL)
+        before = (runs[0] / "bundle" / "config.json").stat().st_mtime_ns
+        with opened() as widget:
+            ui = widget.ui
+            assert (ui.outputPath.currentPath, ui.foldsBox.value) == (str(folder), 2)
+            wait(lambda: "has died" in ui.runLabel.text)
+            assert ui.shownBox.itemText(0) == "fold-0: done"
+            assert ui.startButton.text == "Resume"
+            gestures.click(ui.startButton)
+            wait(lambda: read_status(runs[1]).state == "done")
+            wait(lambda: "ended" in ui.startButton.toolTip)
+            assert ui.shownBox.itemText(1) == "fold-1: done"
+            assert ui.useButton.enabled
+    assert (runs[0] / "bundle" / "config.json").stat().st_mtime_ns == before
+    people = [json.loads((run / "bundle" / "config.json").read_text())["training"]["cases"] for run in runs]
+    assert people == [12, 12]
+
+
+def test_folds_of_ones_own(cases: Path, tmp_path: Path) -> None:
+    """Their file says how many there are; one that says nothing of use can't be started with."""
+    names = sorted(path.name for path in cases.glob("sub-*"))
+    table = tmp_path / "folds.tsv"
+    table.write_text("subject\tfold\n" + "".join(f"{name}\t{index % 3}\n" for index, name in enumerate(names)))
+    with opened() as widget:
+        ui = widget.ui
+        choose(widget, cases, tmp_path / "run", tmp_path / "none.json")
+        ui.splitsPath.currentPath = str(table)
+        assert [ui.foldBox.itemText(index) for index in range(1, 4)] == ["fold 0", "fold 1", "fold 2"]
+        assert not ui.foldsBox.enabled
+        gestures.choose(ui.foldBox, "fold 2")
+        assert ui.commandText.plainText.endswith(f"--splits {table} --fold 2")
+        assert f"--output {tmp_path / 'run' / 'fold-2'} " in ui.commandText.plainText
+        assert unwrap(ui.shownBox).isHidden()
+        (tmp_path / "other.tsv").write_text("subject\tfold\nsub-1\tfirst\n")
+        ui.splitsPath.currentPath = str(tmp_path / "other.tsv")
+        assert not ui.startButton.enabled
+        assert ui.startButton.toolTip.endswith("puts 'sub-1' into the fold 'first'; folds are the numbers from 0.")
+        ui.splitsPath.currentPath = ""
+
+
+# ----------------------------------------------------------------------------------------------------------- samples
+
+
+def write_samples(run: Path, step: int, value: float) -> None:
+    folder = run / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((90, 640, 3), 90, np.uint8)).save(folder / f"step-{step:07d}.png")
+    affine = np.diag([5.0, 5.0, 5.0, 1.0])
+    affine[:3, 3] = [-40, -60, -20]
+    for name, factor in (("T1w", 0.5), ("pet", 1.0), ("mean", 1.1), ("sample", 1.2)):
+        data = np.full((16, 20, 12), value * factor, np.float32)
+        nib.save(nib.Nifti1Image(data, affine), folder / f"latest_{name}.nii.gz")
+        (folder / f"latest_{name}.json").write_text(json.dumps({"Synthetic": name in ("mean", "sample")}))
+
+
+def test_samples_are_shown_beside_their_truth_and_the_scene_is_given_back(tmp_path: Path) -> None:
+    mine = slicer.util.addVolumeFromArray(np.random.default_rng(0).random((9, 10, 11), np.float32), name="mine")
+    slicer.util.setSliceViewerLayers(background=mine, foreground=None, fit=True)
+    red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    red.SetFieldOfView(33.0, 44.0, 1.0)
+    before, nodes = views.render("Red"), slicer.mrmlScene.GetNumberOfNodes()
+    run = tmp_path / "run"
+
+    def shown() -> str:
+        view = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+        return slicer.mrmlScene.GetNodeByID(view.GetBackgroundVolumeID()).GetName()
+
+    with opened() as widget:
+        ui = widget.ui
+        choose(widget, tmp_path, run, tmp_path / "none.json")
+        assert unwrap(ui.samplesBox).isHidden()
+        write_samples(run, 500, 1.0)
+        wait(lambda: ui.samplesLabel.text == "Held-out cases at step 500.")
+        assert not unwrap(ui.samplesPicture).pixmap().isNull()
+        assert shown() == "mine"
+        gestures.choose(ui.viewsBox, "sample")
+        wait(lambda: shown() == "run: sample")
+        sample = slicer.util.getNode("run: sample")
+        assert np.allclose(slicer.util.arrayFromVolume(sample), 1.2)
+        assert sample.GetAttribute("DualGlow.Synthetic") == "true"
+        assert slicer.util.getNode("run: pet").GetAttribute("DualGlow.Synthetic") is None
+        bounds = [0.0] * 6
+        sample.GetRASBounds(bounds)
+        assert np.allclose(bounds, [-42.5, 37.5, -62.5, 37.5, -22.5, 37.5])
+        gestures.choose(ui.viewsBox, "PET")
+        assert shown() == "run: pet"
+        write_samples(run, 1000, 2.0)
+        wait(lambda: np.allclose(slicer.util.arrayFromVolume(sample), 2.4))  # in its place
+        wait(lambda: ui.samplesLabel.text.endswith("step 1000."))
+        assert shown() == "run: pet"
+        assert volumes.firstAcquired() is mine
+        assert not any(node.GetSaveWithScene() for node in (sample, sample.GetDisplayNode()))
+        gestures.choose(ui.viewsBox, "as they are")
+        assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+        assert np.array_equal(views.render("Red"), before)
+        gestures.choose(ui.viewsBox, "mean")
+        wait(lambda: shown() == "run: mean")
+        slicer.mrmlScene.Clear(0)
+        wait(lambda: ui.viewsBox.currentText == "as they are")
+        gestures.choose(ui.viewsBox, "mean")
+        wait(lambda: slicer.util.getNodes("run: mean*"))
+    assert not slicer.util.getNodes("run: *")  # nor when the window is closed
 
 
 # --------------------------------------------------------------------------------------------------------- the cases

@@ -9,9 +9,11 @@ import nibabel as nib
 import numpy as np
 
 from dicom_files import MPRAGE, write_series
+from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.volumes.scan import Scan
+from raw_cohort import coarse_template
 
-__all__ = ["COLUMNS", "N3", "UNIFORM", "download", "leaf", "row", "table"]
+__all__ = ["COLUMNS", "N3", "UNIFORM", "download", "leaf", "make_download", "row", "table"]
 
 UNIFORM = "Coreg, Avg, Std Img and Vox Siz, Uniform Resolution"
 N3 = "MPR; GradWarp; B1 Correction; N3"
@@ -62,3 +64,29 @@ def table(path: Path, *rows: dict) -> Path:
     lines = [COLUMNS, *([one[name] for name in COLUMNS] for one in rows)]
     path.write_text("".join(",".join(f'"{cell}"' for cell in line) + "\n" for line in lines))
     return path
+
+
+def make_download(folder: Path) -> Path:
+    """Two subjects over the template, and a PET that the table lists and that is missing.
+
+    The first has a T1 that ADNI processed, as NIfTI; the second one as it was acquired, and both scans in DICOM.
+    """
+    people = {"941_S_1311": ("LMCI", "70"), "002_S_4295": ("SMC", "72")}
+    coarse, maps = coarse_template()
+    rows = []
+    for number, (subject, (group, age)) in enumerate(people.items()):
+        affine = np.diag([4.0, 4.0, 4.0, 1.0])
+        affine[:3, 3] = [-98 + 2 * number, -135, -90]
+        stretch = np.diag([1 + 0.02 * number, 1, 1, 1])
+        t1, brain, gm, wm = (resample(data, stretch @ coarse, (50, 60, 50), affine) for data in maps)
+        scatter = np.random.default_rng(number).uniform(0, 0.01, t1.shape)  # measured all over
+        uptake = 8000 * (2.4 * gm + 0.5 * wm + 0.05 * brain + scatter)
+        description, dicom = ("MP-RAGE", ("MR", "PT")) if number else (N3, ("", ""))
+        mri, pet = Scan(np.clip(t1, 0, None), affine), Scan(uptake, affine)
+        download(folder, subject, description, "2007-05-20", f"I{number}00", mri, dicom[0])
+        download(folder, subject, UNIFORM, "2007-06-01", f"I{number}01", pet, dicom[1])
+        download(folder, subject, "Co-registered, Averaged", "2007-06-01", f"I{number}02", pet)
+        rows += [row(f"I{number}01", subject, UNIFORM, "2007-06-01", group, age)]
+    rows.append(row("I999", "941_S_1311", UNIFORM, "2009-06-01", "LMCI"))
+    table(folder / "collection_6_01_2024.csv", *rows)
+    return folder

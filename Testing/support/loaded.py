@@ -6,6 +6,8 @@ Not in continuous integration, which has Qt's libraries: there the tests fail.
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,15 @@ except ImportError as reason:
         raise
     pytest.skip(str(reason), allow_module_level=True)
 
-__all__ = ["ROOT", "SYNTHESIS", "TRAINING", "host", "slicer"]
+__all__ = ["ROOT", "SYNTHESIS", "TRAINING", "add_model", "host", "slicer"]
 
 
 slicer = host.start()
 SYNTHESIS = host.load(ROOT / "DualGlowSynthesis" / "DualGlowSynthesis.py")
 TRAINING = host.load(ROOT / "DualGlowTraining" / "DualGlowTraining.py")
+
+
+def add_model(synthesis: Any, folder: Path) -> None:
+    """Have the Synthesis window's widget choose the model in a folder, and wait until it has."""
+    synthesis.window.model.add(str(folder))
+    assert host.pump(until=lambda: synthesis.ui.addModelButton.enabled)

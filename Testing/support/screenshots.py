@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import host
 from host import gestures, views
 from host.pythonqt import unwrap
 
-__all__ = ["grab", "pictures", "shot", "training_picture"]
+__all__ = ["grab", "pictures", "shot", "training_pictures"]
 
 from DualGlowLib.training import status
 from places import ROOT
@@ -128,43 +129,59 @@ def pictures(folder: Path) -> list[Path]:
         module.close(widget)
 
 
-def training_picture(folder: Path) -> Path:
-    """The Training window while a small run goes on, with the cases checked.
+def training_pictures(folder: Path) -> list[Path]:
+    """The Training window while a small run goes on: once its cases, once the run beside its latest sample.
 
     Args:
         folder: to write to.
 
+    Returns:
+        The paths.
+
     Raises:
         RuntimeError: if a step fails.
     """
-    host.start()
+    slicer = host.start()
     module = host.load(ROOT / "DualGlowTraining" / "DualGlowTraining.py")
     with tempfile.TemporaryDirectory() as place:
-        cases, run = make_simulated(Path(place) / "cases", 24), Path(place) / "run"
+        cases, run = make_simulated(Path(place) / "cases", 24), Path(place) / "first"
         widget = module.open()
         ui, window = widget.ui, widget.window
+        sections = ui.casesCollapsibleButton, ui.trainingCollapsibleButton, ui.runCollapsibleButton
+        settings = {"steps": 4000, "validate_every": 20, "image_share": 0.005}
+
+        def step(until: Callable[[], object]) -> None:
+            if not host.pump(until, WAIT) or host.slot_errors:
+                raise RuntimeError(f"{ui.foundLabel.text} {ui.runLabel.text} {host.slot_errors}")
+
         try:
             ui.casesPath.currentPath, ui.outputPath.currentPath = str(cases), str(run)
-            ui.settingsPath.currentPath = str(write_settings(Path(place) / "s.json", steps=4000, validate_every=20))
+            ui.settingsPath.currentPath = str(write_settings(Path(place) / "s.json", **settings))
             gestures.click(ui.checkCasesButton)
             gestures.click(ui.estimateButton)
-            checked = host.pump(lambda: window.cases.report and ui.estimateButton.text == "Estimate", WAIT)
+            step(lambda: window.cases.report and ui.estimateButton.text == "Estimate")
             gestures.click(ui.startButton)
-            if not (checked and host.pump(lambda: window.run.status.step > 60, WAIT)) or host.slot_errors:
-                raise RuntimeError(f"{ui.foundLabel.text} {ui.runLabel.text} {host.slot_errors}")
+            step(lambda: window.run.status.step > 20)
+            gestures.choose(ui.viewsBox, "mean")
+            step(lambda: window.run.samples.isShown)
+            paths = [folder / "training.png", folder / "training-run.png"]
+            for section in sections:
+                section.collapsed = section is not sections[2]
+            _fitted(slicer, widget, paths[1])
+            for section in sections:
+                section.collapsed = section is sections[2]
             ui.casesTable.selectRow(1)
             shown = {ui.casesPath: "/data/cohort", ui.outputPath: "/data/models/first"}
             for path, words in shown.items():  # what a user would see, not this folder
                 unwrap(path).blockSignals(True)
                 path.currentPath = words
-            path = folder / "training.png"
-            if not grab(widget.parent).save(str(path), "PNG"):
-                raise OSError(f"{path} can't be written.")
+            if not grab(widget.parent).save(str(paths[0]), "PNG"):
+                raise OSError(f"{paths[0]} can't be written.")
             status.ask(run, "stop")
             host.pump(lambda: not status.read_status(run).is_running, WAIT)
         finally:
             module.close(widget)
-    return _small(path)
+    return [_small(path) for path in paths]
 
 
 def _make(slicer: Any, widget: Any, volume: Any, folder: Path) -> list[Path]:
@@ -229,5 +246,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "Screenshots")
     out = parser.parse_args().out
-    for path in [training_picture(out), *pictures(out)]:
+    for path in [*training_pictures(out), *pictures(out)]:
         print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")

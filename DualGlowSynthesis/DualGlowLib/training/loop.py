@@ -15,6 +15,7 @@ from torch import nn
 
 from ..bundle.bundle import Bundle, save_bundle, unsound_tensor
 from ..bundle.card import model_card
+from ..devices import fault_of_device
 from ..errors import InputError
 from ..files import make_folder, remove_temporary, unusable, write_whole
 from ..flow import set_memory
@@ -327,7 +328,7 @@ class Trainer:
         Raises:
             InputError: if the folder holds another run and ``resume`` is off, or none and it is on; if another process
                 works there; if no checkpoint is whole; if the folder can't be written or the disk is full; if the
-                weights have become infinite.
+                weights have become infinite; if the device has failed, or its memory is full.
             Interrupted: if ``stop`` said so.
         """
         with nullcontext() if holding else self.ranks.holding(lambda: hold_run(self.folder)):
@@ -335,6 +336,14 @@ class Trainer:
                 self.begin(resume)
                 self._train()
                 return self._bundle()
+            except (RuntimeError, NotImplementedError) as error:
+                if not (why := fault_of_device(error)):
+                    raise
+                first, less = str(error).splitlines()[0].rstrip("."), "with --memory checkpoint, which takes less of it"
+                hint = less if "memory" in why else "when it works again, or with --device cpu"
+                raise InputError(
+                    f"The device {self.device} {why} after step {self.step} ({first}); go on with --resume, {hint}."
+                ) from error
             finally:
                 self.feed.close()
                 self.logs.close()
@@ -517,6 +526,7 @@ class Trainer:
             "config": self.config.to_dict(),
             "settings": self.settings.to_dict(),
             "best": self.best.to_dict() if self.best.step else None,
+            "cases": self._names(),
         }
         try:
             with (self.folder / HISTORY).open("ab") as file:
@@ -568,6 +578,7 @@ class Trainer:
         """
         from_old = not self._checkpoints.exist()
         values, tensors, problems = (*read_old(self.folder / OLD), []) if from_old else self._checkpoints.read()
+        self._check_cases(values.get("cases"))
         if ModelConfig.from_dict(values["config"]) != self.config:
             raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
         mine = self.settings.to_dict()
@@ -577,6 +588,28 @@ class Trainer:
             raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         into.update(tensors)
         return values, problems, from_old
+
+    def _names(self) -> dict[str, list[str]]:
+        sides = {"training": self.train_cases, "validation": self.validation_cases}
+        return {side: [case.name for case in cohort.cases] for side, cohort in sides.items()}
+
+    def _check_cases(self, began: dict[str, list[str]] | None) -> None:
+        """Refuse others than the run began with; checkpoints of before don't say which those were."""
+        mine = self._names()
+        if began is None or began == mine:
+            return
+        before, now = ({name for names in sides.values() for name in names} for sides in (began, mine))
+        for some, words in (
+            (before - now, "began with {}, which can't be used any more"),
+            (now - before, "began without {}"),
+        ):
+            if some:
+                more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+                raise InputError(
+                    f"{self.folder} {words.format(min(some) + more)}; give the cases that it began with, or train anew "
+                    "in another folder."
+                )
+        raise InputError(f"{self.folder} began with another division of its cases into folds; give the same.")
 
     def _cut_history(self) -> tuple[int, dict]:
         """Take away what came after this step, and lines that are not whole; gives the last step and the last line."""

@@ -20,9 +20,11 @@ __all__ = [
     "acknowledge",
     "acknowledgementText",
     "addModelFolder",
+    "checkModelFolder",
     "deleteDownloads",
     "isDownloaded",
     "isIndex",
+    "keepModelFolder",
     "listModels",
     "modelFacts",
     "modelsFolder",
@@ -103,13 +105,18 @@ def modelFacts(path) -> dict:
 
 
 def addModelFolder(path) -> Model:
-    """Put a model on the list that stays where it is; its whole content is checked.
+    """Put a model on the list that stays where it is; its whole content is checked, which takes time.
 
     :param path: the folder, or a file in it, or the output folder of a training, which holds it as ``bundle``.
 
     Raises:
         InputError: if it is no whole model.
     """
+    return keepModelFolder(checkModelFolder(path))
+
+
+def checkModelFolder(path) -> Path:
+    """The folder of the model that ``addModelFolder`` is given, checked; a thread may do that."""
     folder = Path(path).expanduser()
     if folder.is_file():
         folder = folder.parent
@@ -119,6 +126,11 @@ def addModelFolder(path) -> Model:
     values = read_config(folder)
     describe(folder)
     check_weights(folder, values)
+    return folder
+
+
+def keepModelFolder(folder: Path) -> Model:
+    """Put a folder on the list that ``checkModelFolder`` gave."""
     if all(model.path != folder for model in listModels()):
         _store(_FOLDERS, [*_stored(_FOLDERS), str(folder)])
     return _listed(folder)

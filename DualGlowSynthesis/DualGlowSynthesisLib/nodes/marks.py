@@ -40,7 +40,7 @@ def _content(about: dict) -> str:
     number, below = about.get("SampleNumber"), about.get("BelowSUVR")
     titles = {
         "mean": _("mean of {samples} samples, SUVR").format(samples=samples) if samples > 1 else _("SUVR"),
-        "sample": _("sample {number}, SUVR").format(number=number),
+        "sample": _("sample, SUVR") if number is None else _("sample {number}, SUVR").format(number=number),
         "sd": _("SD of {samples} samples, SUVR").format(samples=samples),
         "below": _("probability of SUVR below {below}").format(below="?" if below is None else f"{below:g}"),
         "change": _("change since age {age}, SUVR").format(age=_plainAge(about)),

@@ -1,11 +1,14 @@
 """The window's section on the model and the device that computes."""
 
+from pathlib import Path
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from DualGlowLib import InputError
 from DualGlowLib.worker.replies import read_end
+from DualGlowSlicerLib.background import Background
 from DualGlowSlicerLib.choosers import Chooser
 from DualGlowSlicerLib.messages import agreed, showingErrors, showText
 
@@ -18,7 +21,7 @@ class ModelPanel:
     def __init__(self, window) -> None:
         self._window, self._ui = window, window.ui
         self._models = {}
-        self._download = None
+        self._download = self._checking = None
         self.facts = {}
         """Of the chosen model, as ``models.modelFacts`` gives them."""
         self._chooser = Chooser(self._ui.modelBox, lambda value: window.choose("model", value))
@@ -98,9 +101,25 @@ class ModelPanel:
             self.add(folder)
 
     def add(self, folder: str) -> None:
-        """Offer the model in this folder, from now on, and choose it."""
-        with showingErrors(_("The model can't be added.")):
-            self._choose(models.addModelFolder(folder))
+        """Offer the model in this folder, from now on, and choose it, as soon as it is found to be whole."""
+
+        def ended() -> None:
+            self._checking = None
+            self._ui.addModelButton.enabled = True
+
+        def checked(path: Path) -> None:
+            ended()
+            self._choose(models.keepModelFolder(path))
+
+        def failed(error: Exception) -> None:
+            ended()
+            with showingErrors(_("The model can't be added.")):
+                raise error
+
+        if self._checking is not None:
+            self._checking.forget()
+        self._ui.addModelButton.enabled = False
+        self._checking = Background(lambda: models.checkModelFolder(folder), checked, failed)
 
     def _choose(self, model) -> None:
         self.fill()
@@ -184,6 +203,8 @@ class ModelPanel:
         self._window.engine.client.request("devices", onDone=done, onRefused=failed, onFailed=failed)
 
     def close(self) -> None:
+        if self._checking is not None:
+            self._checking.forget()
         if self._download is not None:
             self._download.cancel()
 
