@@ -282,7 +282,7 @@ def test_folds_of_ones_own(cases: Path, tmp_path: Path) -> None:
         (tmp_path / "other.tsv").write_text("subject\tfold\nsub-1\tfirst\n")
         ui.splitsPath.currentPath = str(tmp_path / "other.tsv")
         assert not ui.startButton.enabled
-        assert ui.startButton.toolTip.endswith("other.tsv is no file of folds; write it anew with validate --splits.")
+        assert ui.startButton.toolTip.endswith("puts 'sub-1' into the fold 'first'; folds are the numbers from 0.")
         ui.splitsPath.currentPath = ""
 
 

@@ -177,11 +177,7 @@ def read_splits(path: Path | str, cases: Sequence[Case]) -> Splits:
     pairs, seed = _read(path)
     assignment: dict[str, int] = {}
     strata: dict[str, str] = {}
-    for subject, (fold, stratum) in pairs:
-        try:
-            number = int(fold)
-        except (TypeError, ValueError):
-            raise InputError(f"{path} puts {subject!r} into the fold {fold!r}; folds are the numbers from 0.") from None
+    for subject, number, stratum in pairs:
         if assignment.get(subject, number) != number:
             raise InputError(f"{path} has {subject} in two folds ({assignment[subject]} and {number}); keep one.")
         assignment[subject], strata[subject] = number, stratum
@@ -209,10 +205,7 @@ def fold_numbers(path: Path | str) -> set[int]:
     Raises:
         InputError: if the file can't be understood.
     """
-    try:
-        return {int(fold) for _, (fold, _) in _read(Path(path))[0]}
-    except (TypeError, ValueError):
-        raise InputError(f"{path} is no file of folds; write it anew with validate --splits.") from None
+    return {fold for _, fold, _ in _read(Path(path))[0]}
 
 
 def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -> tuple[list[Case], list[Case]] | None:
@@ -226,11 +219,20 @@ def sides_of(path: Path | str | None, fold: int | None, cases: Sequence[Case]) -
     return None if path is None else read_splits(path, cases).fold(fold)
 
 
-def _read(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:
-    """Each subject with its fold and stratum, and the seed."""
-    if path.suffix.lower() not in (".tsv", ".csv"):
-        return _from_json(path)
-    return [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)], 0
+def _read(path: Path) -> tuple[list[tuple[str, int, str]], int]:
+    """Subjects with fold and stratum, and the seed."""
+    if path.suffix.lower() in (".tsv", ".csv"):
+        pairs = [(row.get("subject", ""), (row.get("fold", ""), row.get("stratum", ""))) for row in read_table(path)]
+        seed = 0
+    else:
+        pairs, seed = _from_json(path)
+    found = []
+    for subject, (fold, stratum) in pairs:
+        try:
+            found.append((subject, int(fold), stratum))
+        except (TypeError, ValueError):
+            raise InputError(f"{path} puts {subject!r} into the fold {fold!r}; folds are the numbers from 0.") from None
+    return found, seed
 
 
 def _from_json(path: Path) -> tuple[list[tuple[str, tuple[object, str]]], int]:
