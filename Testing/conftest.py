@@ -14,6 +14,7 @@ from places import SHARED
 set_up_process()  # as the programs do; the tests that run in this process wait less for memory
 
 SLOW = (
+    "adaptation/test_adapt", "evaluation/test_memorisation",
     "preparation/test_verdicts", "preparation/test_pet", "slicer/test_end_to_end", "cohorts/test_cohort",
     "worker/test_worker", "simulate/test_simulated_cohort", "training/test_run", "synthesis/test_session",
     "slicer/test_modules", "preparation/test_t1", "preparation/test_field_of_view", "preparation/test_deformable",

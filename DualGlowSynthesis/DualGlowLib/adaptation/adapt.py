@@ -44,7 +44,7 @@ _SHARES = (0.5, 1.0)  # of the way from the maps alone to what training has come
 _LEVEL = 0.9
 _SETTINGS = {
     "batch": 2, "learning_rate": 3e-4, "warmup": 20, "ema": 0.98, "image_share": 0.75, "checkpoint_every": 20,
-    "validate_every": 50,
+    "validate_every": 50, "sampled_cases": 0,
 }  # fmt: skip
 
 
