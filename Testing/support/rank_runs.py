@@ -35,8 +35,17 @@ RUNS = {
     "authors": {"preset_name": "authors", "optimizer": "authors", "batch": 2, "cases": "broken"},
     "paper": {"preset_name": "paper", "optimizer": "adamax"},
     "paper-conditional": {"preset_name": "paper-conditional", "memory": "invertible"},
+    # A batch in pieces, and the best weights kept.
+    "pieces": {
+        "optimizer": "adamw",
+        "batch": 4,
+        "accumulate": 2,
+        "image_share": 0.0,
+        "patience": 2,
+        "validate_every": 1,
+    },
 }
-SHARDED = ("plain", "checkpoint", "invertible", "authors")
+SHARDED = ("plain", "checkpoint", "invertible", "authors", "pieces")
 
 
 def _trainer(folder: Path, ranks: Ranks | None, name: str, **more: object):

@@ -107,3 +107,17 @@ def test_a_table_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("date,weight\n")
     with pytest.raises(InputError, match=r"history\.csv is no part of a run"):
         check_run(tmp_path, resume=False)
+
+
+def test_a_table_without_a_step_is_that_of_a_run(tmp_path: Path) -> None:
+    """Killed before the first step, the run goes on."""
+    trainer = toy_trainer(tmp_path)
+    trainer.stop = lambda: True
+    with pytest.raises(Interrupted):
+        trainer.run()
+    for checkpoint in (tmp_path / "run").glob("checkpoint-*"):
+        checkpoint.unlink()
+    assert table(tmp_path / "run") == []
+    check_run(tmp_path / "run", resume=True)
+    toy_trainer(tmp_path).run(resume=True)
+    assert table(tmp_path / "run") == history(tmp_path / "run")

@@ -76,7 +76,8 @@ def test_a_full_disk_is_one_sentence_and_costs_a_step(told: dict[str, dict]) -> 
     )
     assert "\n" not in full["sentence"]
     assert full["there"] == [
-        *(f"checkpoint-{step}.{ending}" for step in (1, 2) for ending in ("json", "safetensors")), "history.jsonl"
+        *(f"checkpoint-{step}.{ending}" for step in (1, 2) for ending in ("json", "safetensors")),
+        "history.csv", "history.jsonl",
     ]  # fmt: skip
     assert full["codes"] == [2, 0]
     assert full["content"] == told["never"]["content"]

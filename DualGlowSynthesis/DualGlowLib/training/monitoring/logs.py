@@ -24,7 +24,7 @@ def is_table(path: Path) -> bool:
     """Whether a file is such a table, or the beginning of one."""
     with path.open("rb") as file:
         head = file.read(len(_FIRST) + 1)
-    return f"{_FIRST},".encode().startswith(head)
+    return any(f"{_FIRST}{end}".encode().startswith(head) for end in (",", "\n"))
 
 
 class Logs:
