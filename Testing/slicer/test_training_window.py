@@ -191,7 +191,7 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         host.pump(timeout=0.6)
         gestures.click(ui.useButton)
         synthesis = slicer.util.getModuleWidget("DualGlowSynthesis")
-        assert synthesis.ui.modelBox.currentText == f"run ({run / 'bundle'})"
+        wait(lambda: synthesis.ui.modelBox.currentText == f"run ({run / 'bundle'})")
         slicer.util.selectModule("Volumes")
         SYNTHESIS.close(synthesis)
         from DualGlowSynthesisLib.models import models
