@@ -22,7 +22,7 @@ from DualGlowLib.training.precision import in_precision, precision_note
 from DualGlowLib.training.run import Plan, train
 from DualGlowLib.training.settings import PRESET_TRAINING, TrainingSettings
 from DualGlowLib.training.status import Interrupted
-from tiny_training import make_simulated
+from tiny_training import make_simulated, write_settings
 from toy_runs import content, toy_cases, toy_trainer
 
 
@@ -317,6 +317,26 @@ def test_a_run_of_before_goes_on_as_it_began(tmp_path: Path) -> None:
     toy_trainer(tmp_path).run(resume=True)
     toy_trainer(tmp_path / "whole").run()
     assert content(run) == content(tmp_path / "whole/run")
+
+
+def test_a_run_goes_on_with_its_own_model_where_none_is_given(tmp_path: Path) -> None:
+    """As ``train CASES --output RUN --resume`` does, without the settings file that it began with."""
+    cases = make_simulated(tmp_path / "cases", 4)
+    settings = write_settings(tmp_path / "settings.json", steps=3)
+    for name, groups in (("run", {}), ("grouped", {"MCI": "AD"})):
+        plan, heard = Plan(cases, tmp_path / name, settings_file=settings, groups=groups), []
+        weights = tmp_path / name / "bundle" / "weights.safetensors"
+        with pytest.raises(Interrupted):
+            train(plan, report=heard.append, stop=lambda heard=heard: len(heard) == 2)
+        alone = Plan(cases, tmp_path / name)
+        bundle = train(alone, resume=True)
+        whole = train(replace(plan, folder=tmp_path / f"{name}-whole"))
+        assert bundle.model.config == whole.model.config
+        assert weights.read_bytes() == (tmp_path / f"{name}-whole" / "bundle" / weights.name).read_bytes()
+        train(plan, resume=True)
+        train(replace(alone, groups=groups), resume=True)
+    with pytest.raises(InputError, match="another model or grid"):
+        train(replace(alone, preset="paper"), resume=True)
 
 
 def test_a_run_goes_on_with_its_own_settings_where_none_are_given(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ def test_a_second_run_finds_the_prepared_cases(
     assert load_bundle(tmp_path / "third" / "bundle").preparation == Preparation(resolution=6.0)
     assert "3 were prepared before" in train("first", "--resume", "--steps", "3")
     assert load_bundle(tmp_path / "first" / "bundle").training["steps"] == 3
+    command = ["train", str(cases), "--output", str(tmp_path / "first"), "--resume", "--json"]
+    capsys.readouterr()
+    assert main([*command, "--resolution", "6"]) == 2
+    assert "began with cases that were prepared otherwise; give the same options" in capsys.readouterr().err
+    assert main(command) == 0  # with the grid and the model that it began with
 
 
 def test_prepared_cases_say_which_grid_they_lie_on(

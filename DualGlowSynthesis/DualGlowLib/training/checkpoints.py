@@ -115,12 +115,12 @@ class Checkpoints:
             return {}, {}, str(error)
 
     def begun_with(self) -> dict:
-        """The settings that the newest one that can be read states; empty if none does."""
+        """Settings and model that the newest one that can be read states; empty if none does."""
         for step in self.steps():
             with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 values = parse_json(self._paths(step)[0].read_bytes())
                 if is_sealed(values, self._paths(step)[0].name):
-                    return dict(values["settings"])
+                    return {key: values[key] for key in ("settings", "config")}
         return {}
 
     def _paths(self, step: int) -> tuple[Path, Path]:

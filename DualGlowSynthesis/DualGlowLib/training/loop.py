@@ -527,6 +527,7 @@ class Trainer:
             "settings": self.settings.to_dict(),
             "best": self.best.to_dict() if self.best.step else None,
             "cases": self._names(),
+            "preparation": self.about.get("preparation"),
         }
         try:
             with (self.folder / HISTORY).open("ab") as file:
@@ -579,6 +580,8 @@ class Trainer:
         from_old = not self._checkpoints.exist()
         values, tensors, problems = (*read_old(self.folder / OLD), []) if from_old else self._checkpoints.read()
         self._check_cases(values.get("cases"))
+        if values.get("preparation") not in (None, self.about.get("preparation")):  # checkpoints of before don't say it
+            raise InputError(f"{self.folder} began with cases that were prepared otherwise; give the same options.")
         if ModelConfig.from_dict(values["config"]) != self.config:
             raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
         mine = self.settings.to_dict()

@@ -81,6 +81,19 @@ def prepared_folder(plan: Plan, grid: Grid) -> Path:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What a run began with: the settings of its training, and its model with the covariates as its cases had them."""
+
+    settings: TrainingSettings
+    config: ModelConfig
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of this shape; ``medium`` if there is none."""
+        return next((grid for grid in GRIDS.values() if grid.shape == self.config.shape), GRIDS["medium"])
+
+
+@dataclass(frozen=True)
 class Prospect:
     """What a plan comes to, before a scan is prepared or read.
 
@@ -103,41 +116,48 @@ class Prospect:
         return sorted([*self.sides[0], *self.sides[1]], key=lambda case: case.name)
 
 
-def prospect(plan: Plan, begun: TrainingSettings | None = None) -> Prospect:
+def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
     """Look at all that can be wrong with settings, tables and folds; reads the first scan's header alone.
 
     Args:
         plan: what to train.
-        begun: settings that a run began with which is to go on; they hold where the plan doesn't say otherwise.
+        begun: what a run began with which is to go on; it holds where the plan doesn't say otherwise.
 
     Raises:
         InputError: if anything given can't be used.
     """
+    before = begun.settings if begun else None
     if plan.settings_file:
-        settings, rest = TrainingSettings.read(plan.settings_file, begun)
+        settings, rest = TrainingSettings.read(plan.settings_file, before)
     else:
-        settings, rest = begun or TrainingSettings.of_preset(plan.preset), {}
+        settings, rest = before or TrainingSettings.of_preset(plan.preset), {}
     settings = settings.updated(dict(plan.changes), "command line")
     asked = None if plan.grid is None else grid_named(plan.grid)
     found = read_cases(plan.cases, plan.layout)
     lies_on = grid_of(found)
-    grid = asked or lies_on or GRIDS["medium"]
-    config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
+    if begun and not (plan.preset or rest):
+        grid = asked or lies_on or begun.grid
+        config = replace(begun.config, shape=grid.shape)
+        if plan.groups:
+            config = replace(config, covariates=tuple(replace(one, groups={}) for one in config.covariates))
+    else:
+        grid = asked or lies_on or GRIDS["medium"]
+        config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
     sides = _sides(plan, found, settings)
     check_groups(plan.groups, found)
     _fitted(config, found, plan)
     return Prospect(settings.in_steps(len(sides[0])), config, grid, lies_on, sides)
 
 
-def begun_settings(folder: Path | str) -> TrainingSettings | None:
-    """The settings that the run in a folder began with, as its last checkpoint states them; None if there is none."""
+def begun_with(folder: Path | str) -> Begun | None:
+    """What the run in a folder began with, as its last checkpoint states it; None if there is none."""
     found = Checkpoints(Path(folder)).begun_with()
     if not found and (old := Path(folder) / OLD).is_file():
         with suppress(InputError):
-            found = read_old(old)[0]["settings"]
+            found = read_old(old)[0]
     try:
-        return TrainingSettings(**found) if found else None
-    except TypeError:  # of a newer DualGlow; the loop says so
+        return Begun(TrainingSettings(**found["settings"]), ModelConfig.from_dict(found["config"])) if found else None
+    except (InputError, ValueError, LookupError, TypeError, AttributeError):  # of a newer DualGlow; the loop says so
         return None
 
 
@@ -184,7 +204,7 @@ def train(
     resume = ranks.first(lambda: resume or (ranks.is_restarted and has_run(plan.folder)))
     ranks.first(lambda: check_run(plan.folder, resume))
     ranks.first(lambda: check_free(plan.folder))
-    begun = ranks.first(lambda: begun_settings(plan.folder)) if resume else None
+    begun = ranks.first(lambda: begun_with(plan.folder)) if resume else None
     ahead = ranks.together(lambda: prospect(plan, begun))
     _check_preparation(plan, ahead)
     with (
