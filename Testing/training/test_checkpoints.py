@@ -234,3 +234,18 @@ def test_a_damaged_old_checkpoint_is_refused(tmp_path: Path) -> None:
     save_as_before(run)
     with pytest.raises(InputError, match="is not finite"):
         resumed(tmp_path)
+
+
+def test_a_run_says_when_its_last_bits_may_differ(three: Path) -> None:
+    """Equal bits are promised for equal threads alone."""
+    shutil.copytree(three, three.parent / "same" / "run")
+    assert resumed(three.parent / "same") == []
+    torch.set_num_threads(2)
+    try:
+        notes = resumed(three.parent)
+    finally:
+        torch.set_num_threads(1)
+    assert notes == [
+        "The run goes on with threads 2 in place of 1: what it comes to is close to what it would have been, not equal "
+        "to the last bit."
+    ]

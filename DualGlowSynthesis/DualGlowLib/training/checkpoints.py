@@ -22,7 +22,7 @@ from ..files import write_whole
 from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
 from .distributed import laid_out
 
-__all__ = ["OLD", "Checkpoints", "optimizer_parts", "read_old", "restore_optimizer"]
+__all__ = ["OLD", "Checkpoints", "changes", "optimizer_parts", "read_old", "restore_optimizer"]
 
 OLD = "checkpoint.pt"
 """What there was before: one file, pickled, without a checksum."""
@@ -211,3 +211,9 @@ def read_old(path: Path) -> tuple[dict, dict[str, Tensor]]:
         words = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{path} is damaged ({words}); train anew in another folder.") from None
     return {**state, "optimizer": optimizer}, tensors
+
+
+def changes(before: Mapping[str, object] | None, now: Mapping[str, object]) -> str:
+    """What differs of how a run computed and computes, in words; '' for nothing, and for a run that didn't say it."""
+    differing = [name for name, value in now.items() if before and before.get(name, value) != value]
+    return " and ".join(f"{name} {now[name]} in place of {before[name]}" for name in differing)

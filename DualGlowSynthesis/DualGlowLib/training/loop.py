@@ -21,7 +21,7 @@ from ..files import make_folder, remove_temporary, unusable, write_whole
 from ..flow import set_memory
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
-from .checkpoints import OLD, Checkpoints, optimizer_parts, read_old, restore_optimizer
+from .checkpoints import OLD, Checkpoints, changes, optimizer_parts, read_old, restore_optimizer
 from .data import T1_SCALE, Batch, Cohort, step_generator
 from .distributed import Ranks, one_number
 from .folder import BUNDLE, check_run, hold_run
@@ -528,6 +528,7 @@ class Trainer:
             "best": self.best.to_dict() if self.best.step else None,
             "cases": self._names(),
             "preparation": self.about.get("preparation"),
+            "computed": self._computed(),
         }
         try:
             with (self.folder / HISTORY).open("ab") as file:
@@ -566,6 +567,11 @@ class Trainer:
             self.ranks.first((self.folder / OLD).unlink)
         else:
             self._checkpoints.last = self.step
+        if otherwise := changes(values.get("computed"), self._computed()):
+            self.note(
+                f"The run goes on with {otherwise}: what it comes to is close to what it would have been, not equal to "
+                "the last bit."
+            )
         if problems:
             self.note(f"{'; '.join(problems)}: the run goes on from step {self.step}.")
         elif reached > self.step:
@@ -591,6 +597,15 @@ class Trainer:
             raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         into.update(tensors)
         return values, problems, from_old
+
+    def _computed(self) -> dict[str, object]:
+        """What the last bits of a result depend on, by the words for it."""
+        return {
+            "device": self.device.type,
+            "threads": torch.get_num_threads(),
+            "processes": self.ranks.count,
+            "torch": torch.__version__,
+        }
 
     def _names(self) -> dict[str, list[str]]:
         sides = {"training": self.train_cases, "validation": self.validation_cases}
