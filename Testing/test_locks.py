@@ -8,12 +8,13 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from DualGlowLib import InputError
-from DualGlowLib.locks import holder_of, only_one
+from DualGlowLib.locks import holder_of, only_one, try_lock
 
 HOLD = """
 import sys
@@ -149,3 +150,25 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can't be written"), only_one(tmp_path / "file" / "lock", "working"):
         pass
+
+
+def test_who_only_asks_for_a_moment_keeps_nobody_out(tmp_path: Path) -> None:
+    """A window asks several times a second whether a run is alive, just when another process takes it over."""
+    lock = tmp_path / "lock"
+    lock.write_text(json.dumps({"host": platform.node(), "pid": os.getpid(), "since": "2026-01-01 00:00:00"}) + "\n")
+    with lock.open("rb") as asking:
+        assert try_lock(asking.fileno())
+        threading.Timer(0.03, asking.close).start()
+        with only_one(lock, "training into run"):
+            assert holder_of(lock).alive
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process tells that it has ended but is remembered")
+def test_a_dead_process_that_is_remembered_is_not_asked_by_its_lock(tmp_path: Path, monkeypatch) -> None:
+    lock = tmp_path / "lock"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    lock.write_text(json.dumps({"host": platform.node(), "pid": ended.pid, "since": "2026-01-01 00:00:00"}) + "\n")
+    monkeypatch.setattr("DualGlowLib.locks.try_lock", lambda number: pytest.fail("the lock was taken to ask"))
+    assert holder_of(lock).alive is False
+    ended.wait()

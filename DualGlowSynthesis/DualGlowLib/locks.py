@@ -19,6 +19,7 @@ __all__ = ["Holder", "holder_of", "only_one", "try_lock"]
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
 _BEGINNING = b'{"host": "'  # of what is written into the file
+_TRIES, _BETWEEN = 5, 0.02  # seconds
 _FAR = 1 << 30  # Windows keeps others from reading the byte that is locked: one that the file doesn't reach
 
 
@@ -92,7 +93,7 @@ def _acquire(lock: Path, doing: str) -> BinaryIO:
             raise InputError(f"{lock} is a link, so that a lock there would change a file elsewhere; move it away.")
         file = lock.open("a+b")
         try:
-            locked = try_lock(file.fileno())
+            locked = _lock_insisting(file.fileno())
             if locked is not False and not _is_there(file, lock):  # its holder deleted it in this very moment
                 file.close()
                 continue
@@ -179,6 +180,15 @@ def try_lock(number: int) -> bool | None:
     return True
 
 
+def _lock_insisting(number: int) -> bool | None:
+    """``try_lock``, some times: who only asks whether a lock is held (``holder_of``) has it for a moment."""
+    for _ in range(_TRIES):
+        if (locked := try_lock(number)) is not False:
+            break
+        time.sleep(_BETWEEN)
+    return locked
+
+
 def _is_there(file: BinaryIO, lock: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), lock.stat())
@@ -196,4 +206,7 @@ def _is_alive(pid: int) -> bool:
         return False
     except OSError:
         pass
-    return True
+    try:  # on Linux: one that has ended and whose parent has not asked for its end counts as dead
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return True

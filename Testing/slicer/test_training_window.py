@@ -29,7 +29,7 @@ from raw_cohort import make_cohort
 from screenshots import grab
 from tiny_training import make_simulated, write_settings
 
-from DualGlowLib.training.status import read_status  # isort: skip
+from DualGlowLib.training.status import ask, read_status  # isort: skip
 from DualGlowSlicerLib import volumes  # isort: skip
 from DualGlowTrainingLib import charts, runPanel  # isort: skip
 from DualGlowTrainingLib.history import History  # isort: skip
@@ -243,7 +243,8 @@ def test_folds_are_trained_one_after_another_killed_found_again_and_resumed(case
             gestures.click(ui.startButton)
             assert (ui.runLabel.text, ui.startButton.enabled) == ("The training starts …", False)
             wait(lambda: read_status(runs[1]).is_running)
-            wait(lambda: ui.shownBox.currentText.startswith("fold-1: "))  # the run that goes on is shown
+            ask(runs[1], "pause")  # so that it is still there when it is killed
+            wait(lambda: ui.shownBox.currentText == "fold-1: paused")  # the run that goes on is shown
         holder = read_status(folder).holder
         assert holder.alive
         os.kill(holder.pid, signal.SIGKILL)
@@ -253,6 +254,7 @@ def test_folds_are_trained_one_after_another_killed_found_again_and_resumed(case
             assert (ui.outputPath.currentPath, ui.foldsBox.value) == (str(folder), 2)
             wait(lambda: "has died" in ui.runLabel.text)
             assert ui.shownBox.itemText(0) == "fold-0: done"
+            wait(lambda: ui.startButton.enabled)
             assert ui.startButton.text == "Resume"
             gestures.click(ui.startButton)
             wait(lambda: read_status(runs[1]).state == "done")
