@@ -109,7 +109,8 @@ class SamplesPanel:
         """The nodes that there are get the new voxels."""
         isFirst, run, high = not self._nodes, self._folder.parent.name, images["pet"].highest
         for kind, (data, affine, about, _highest) in images.items():
-            node = self._nodes.get(kind) or _hiddenVolume(f"{run}: {kind}")
+            # The name is what each slice view says of it.
+            node = self._nodes.get(kind) or _hiddenVolume(f"{run}: {'SYNTHETIC ' if kind in _SYNTHETIC else ''}{kind}")
             self._nodes[kind] = node
             with slicer.util.NodeModify(node):
                 node.SetAndObserveImageData(volumes.imageOf(data))

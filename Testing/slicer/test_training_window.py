@@ -324,8 +324,8 @@ def test_samples_are_shown_beside_their_truth_and_the_scene_is_given_back(tmp_pa
         assert not unwrap(ui.samplesPicture).pixmap().isNull()
         assert shown() == "mine"
         gestures.choose(ui.viewsBox, "sample")
-        wait(lambda: shown() == "run: sample")
-        sample = slicer.util.getNode("run: sample")
+        wait(lambda: shown() == "run: SYNTHETIC sample")
+        sample = slicer.util.getNode("run: SYNTHETIC sample")
         assert np.allclose(slicer.util.arrayFromVolume(sample), 1.2)
         assert sample.GetAttribute("DualGlow.Synthetic") == "true"
         assert slicer.util.getNode("run: pet").GetAttribute("DualGlow.Synthetic") is None
@@ -344,11 +344,11 @@ def test_samples_are_shown_beside_their_truth_and_the_scene_is_given_back(tmp_pa
         assert slicer.mrmlScene.GetNumberOfNodes() == nodes
         assert np.array_equal(views.render("Red"), before)
         gestures.choose(ui.viewsBox, "mean")
-        wait(lambda: shown() == "run: mean")
+        wait(lambda: shown() == "run: SYNTHETIC mean")
         slicer.mrmlScene.Clear(0)
         wait(lambda: ui.viewsBox.currentText == "as they are")
         gestures.choose(ui.viewsBox, "mean")
-        wait(lambda: slicer.util.getNodes("run: mean*"))
+        wait(lambda: slicer.util.getNodes("run: SYNTHETIC mean*"))
     assert not slicer.util.getNodes("run: *")  # nor when the window is closed
 
 
