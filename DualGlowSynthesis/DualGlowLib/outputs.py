@@ -23,7 +23,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,23 @@ class Output:
     path: Path
     kind: str
     makes_folder: bool = False
+
+    @classmethod
+    def by_ending(cls, path: Path | str, kinds: Mapping[str, str], what: str) -> Output:
+        """The file whose kind its name's ending says.
+
+        Args:
+            path: where.
+            kinds: by ending, in lower case.
+            what: is to be written, as a sentence begins with it.
+
+        Raises:
+            InputError: for another ending.
+        """
+        path = Path(path)
+        if (ending := path.suffix.lower()) not in kinds:
+            raise InputError(f"{what} can't be written to {path}; end the name in {' or '.join(kinds)}.")
+        return cls(path, kinds[ending])
 
 
 # ------------------------------------------------------------------------------------------------ what a file is

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
 from ..outputs import CALIBRATION, generated_by
-from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
+from ..sealed import write_sealed
+from .beside import read_beside
 
 __all__ = ["CALIBRATION_FILE", "Calibration", "read_calibration", "write_calibration"]
 
@@ -80,21 +80,14 @@ def read_calibration(folder: Path | str, bundle_sha256: str) -> Calibration | No
     Raises:
         InputError: if it is damaged, or of another model.
     """
-    path = Path(folder) / CALIBRATION_FILE
-    if not path.is_file():
-        return None
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is larger than any calibration")
-        values = parse_json(path.read_text(encoding="utf-8"))
-        if not is_sealed(values, CALIBRATION_FILE):
-            raise ValueError("it has no checksum")
-        found = _checked({key: value for key, value in values.items() if key not in ("GeneratedBy", CHECKSUMS)})
-    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); run calibrate again with --force, or delete it.") from error
-    if found.bundle_sha256 != bundle_sha256:
-        raise InputError(f"{path} was measured with another model; run calibrate again, or delete it.")
-    return found
+    return read_beside(
+        Path(folder) / CALIBRATION_FILE,
+        bundle_sha256,
+        _checked,
+        _MOST_BYTES,
+        "run calibrate again with --force, or delete it",
+        "run calibrate again, or delete it",
+    )
 
 
 def _checked(values: Mapping) -> Calibration:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..outputs import EVALUATION, generated_by, kind_of_file
-from ..sealed import CHECKSUMS, is_sealed, parse_json, write_sealed
+from ..sealed import parse_json, write_sealed
+from .beside import read_beside
 
 __all__ = ["EVALUATION_FILE", "read_evaluation", "read_report", "write_evaluation"]
 
@@ -65,18 +66,16 @@ def read_evaluation(folder: Path | str, bundle_sha256: str) -> dict | None:
     Raises:
         InputError: if it is damaged, or of another model.
     """
-    path = Path(folder) / EVALUATION_FILE
-    if not path.is_file():
-        return None
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is larger than any evaluation")
-        values = parse_json(path.read_text(encoding="utf-8"))
-        if not is_sealed(values, EVALUATION_FILE):
-            raise ValueError("it has no checksum")
-        _ = values["cases"], values["summary"].items()
-    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); publish the model again, or delete it.") from error
-    if values.get("bundle_sha256") != bundle_sha256:
-        raise InputError(f"{path} was measured with another model; delete it.")
-    return {key: value for key, value in values.items() if key not in ("GeneratedBy", CHECKSUMS)}
+    return read_beside(
+        Path(folder) / EVALUATION_FILE,
+        bundle_sha256,
+        _checked,
+        _MOST_BYTES,
+        "publish the model again, or delete it",
+        "delete it",
+    )
+
+
+def _checked(values: dict) -> dict:
+    _ = values["cases"], values["summary"].items()
+    return values

@@ -49,8 +49,8 @@ def publish_bundle(
     folder, output = Path(folder), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already and is no empty folder; give a new one.")
-    verify_bundle(folder)
     bundle = load_bundle(folder)
+    verify_bundle(folder, bundle)
     about = inspect_bundle(folder)
     evaluation = read_evaluation(folder, bundle.digest) if report is None else read_report(report, bundle.digest)
     licence = _licence(folder, about["licence"], licence)

@@ -20,8 +20,12 @@ _LARGEST_ERROR = 0.01  # of images that span 0 to 1; float32 and float16 weights
 
 
 @torch.no_grad()
-def verify_bundle(folder: Path | str) -> dict:
+def verify_bundle(folder: Path | str, bundle: Bundle | None = None) -> dict:
     """Check a bundle: what is read is whole and finite, and both flows give back the image that they were given.
+
+    Args:
+        folder: of the bundle.
+        bundle: what ``load_bundle`` gave of it, if that was done.
 
     Returns:
         ``name``, ``sha256``, and ``t1_error`` and ``pet_error``: the largest difference after an image went through
@@ -31,7 +35,7 @@ def verify_bundle(folder: Path | str) -> dict:
         InputError: in one sentence, what is wrong.
     """
     folder = Path(folder)
-    bundle = load_bundle(folder)
+    bundle = bundle or load_bundle(folder)
     read_evaluation(folder, bundle.digest)
     model, t1 = bundle.model, _image(bundle)
     latents, _ = model.mri_flow(t1 - 0.5)

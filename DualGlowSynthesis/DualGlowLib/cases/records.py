@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..files import description_of, hash_file, write_json
 from ..outputs import files_in
-from .case import Finding
+from .case import Case, Finding
 
 __all__ = [
     "DERIVATIVE",
@@ -25,6 +25,7 @@ __all__ = [
     "read_record",
     "record_names",
     "record_path",
+    "shared_pet",
     "write_record",
 ]
 
@@ -39,6 +40,13 @@ def hash_input(path: Path) -> str:
         return hash_file(path)
     files = sorted(Path(child).relative_to(path).as_posix() for child in files_in(path) if os.path.isfile(child))
     return digest([[name, hash_file(path / name)] for name in files])
+
+
+def shared_pet(cases: Sequence[Case], others: Sequence[Case]) -> tuple[str, str] | None:
+    """Names of the first case whose PET one of the others has too, and of that one; None if there is none."""
+    known = {hash_input(case.pet): case.name for case in others}
+    found = ((case.name, known.get(hash_input(case.pet))) for case in cases)
+    return next((pair for pair in found if pair[1]), None)
 
 
 def digest(values: object) -> str:

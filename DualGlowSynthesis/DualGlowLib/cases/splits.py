@@ -138,10 +138,7 @@ def splits_output(path: Path | str) -> Output:
     Raises:
         InputError: if its name ends neither in .json nor in .tsv.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".json", ".tsv"):
-        raise InputError(f"Folds can't be written to {path}; end the name in .json or .tsv.")
-    return Output(path, FOLD_TABLE if path.suffix.lower() == ".tsv" else FOLDS)
+    return Output.by_ending(path, {".json": FOLDS, ".tsv": FOLD_TABLE}, "Folds")
 
 
 def write_splits(splits: Splits, path: Path | str, force: bool = False) -> Path:

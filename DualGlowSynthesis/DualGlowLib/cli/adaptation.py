@@ -8,7 +8,7 @@ from pathlib import Path
 from .console import Console
 from .interruption import Stop
 from .options import add_command, add_device, add_groups
-from .training import tell_step
+from .training import tell_interrupted, tell_step
 
 __all__ = ["adapt", "add_commands"]
 
@@ -57,9 +57,7 @@ def adapt(arguments: argparse.Namespace, console: Console) -> int:
                 stop=lambda: stop.asked,
             )
         except Interrupted as interrupted:
-            console.note(str(interrupted))
-            console.event(event="interrupted", step=interrupted.step)
-            return 1
+            return tell_interrupted(console, interrupted)
     bundle = Path(arguments.output) / "bundle"
     console.result(f"{text_of(made.about)}\n\n{bundle}", event="done", bundle=str(bundle), **made.about)
     return 0

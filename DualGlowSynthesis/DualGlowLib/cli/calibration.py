@@ -104,12 +104,10 @@ def _refuse_shared(fitting: Sequence[Case], testing: Sequence[Case]) -> None:
     Raises:
         InputError: naming the first.
     """
-    from ..cases.records import hash_input
+    from ..cases.records import shared_pet
 
-    known = {hash_input(case.pet): case.name for case in fitting}
-    for case in testing:
-        if same := known.get(hash_input(case.pet)):
-            raise InputError(
-                f"{case.name} of --test has the same PET as {same}, to which the factors are fitted; give persons "
-                "there that are not in CASES, or leave --test out to keep a third of CASES for it."
-            )
+    if shared := shared_pet(testing, fitting):
+        raise InputError(
+            "{} of --test has the same PET as {}, to which the factors are fitted; give persons there that are not in "
+            "CASES, or leave --test out to keep a third of CASES for it.".format(*shared)
+        )

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..files import remove_temporary
 from ..locks import only_one
 from ..outputs import kind_of_file, lies_in
+from .cohorts import tell_cohort
 from .console import Console
 from .derivatives import begin_derivative, pet_place
 from .options import handing_out
@@ -85,9 +86,7 @@ def synthesize_cohort(arguments: argparse.Namespace, console: Console) -> int:
     found = {job.name: {"case": job.case.name, **outcomes.get(index, waiting)} for index, job in enumerate(jobs)}
     kept = [name for name, outcome in found.items() if outcome.pop("kept", False)]
     result = CohortResult(out, found, kept, len(outcomes) < len(jobs), word="synthesized")
-    console.result(result.to_text(), event="interrupted" if result.interrupted else "done", **result.to_dict())
-    if result.interrupted:
-        console.note("Interrupted; the same command goes on.")
+    if tell_cohort(result, console):
         return 1
     if not result.having("good", "doubtful"):
         first = next(iter(found.values()))

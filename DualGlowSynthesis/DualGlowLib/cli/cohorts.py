@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
@@ -18,7 +19,10 @@ from .options import (
 )
 from .protection import case_inputs, check
 
-__all__ = ["add_commands", "prepare", "simulate", "validate"]
+if TYPE_CHECKING:
+    from ..cohorts.cohort import CohortResult
+
+__all__ = ["add_commands", "prepare", "simulate", "tell_cohort", "validate"]
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -118,6 +122,14 @@ def validate(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def tell_cohort(result: CohortResult, console: Console) -> bool:
+    """Say what became of the cases; gives whether the command was interrupted."""
+    console.result(result.to_text(), event="interrupted" if result.interrupted else "done", **result.to_dict())
+    if result.interrupted:
+        console.note("Interrupted; the same command goes on.")
+    return result.interrupted
+
+
 def prepare(arguments: argparse.Namespace, console: Console) -> int:
     from ..cohorts.cohort import prepare_cohort
     from ..volumes.grid import grid_named
@@ -138,9 +150,7 @@ def prepare(arguments: argparse.Namespace, console: Console) -> int:
             scheduler=arguments.scheduler,
             note=console.note,
         )
-    console.result(result.to_text(), event="interrupted" if result.interrupted else "done", **result.to_dict())
-    if result.interrupted:
-        console.note("Interrupted; the same command goes on.")
+    if tell_cohort(result, console):
         return 1
     result.check_any(arguments.cases)
     return 1 if result.having("failed") else 0

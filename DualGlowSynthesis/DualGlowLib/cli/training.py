@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from ..training.distributed import Ranks
     from ..training.run import Plan
+    from ..training.status import Interrupted
 
-__all__ = ["add_commands", "tell_step", "train"]
+__all__ = ["add_commands", "tell_interrupted", "tell_step", "train"]
 
 _SETTINGS = ("steps", "seed", "batch", "memory", "sharding", "licence", "tensorboard")
 """Options that stand for settings of the same name."""
@@ -114,12 +115,17 @@ def _run(arguments: argparse.Namespace, console: Console, stop: Stop, ranks: Ran
             ranks=ranks,
         )
     except Interrupted as interrupted:
-        console.note(str(interrupted))
-        console.event(event="interrupted", step=interrupted.step)
-        return 1
+        return tell_interrupted(console, interrupted)
     bundle = Path(arguments.output) / "bundle"
     console.result(str(bundle), event="done", bundle=str(bundle))
     return 0
+
+
+def tell_interrupted(console: Console, interrupted: Interrupted) -> int:
+    """Say that a run was stopped; gives the exit code."""
+    console.note(str(interrupted))
+    console.event(event="interrupted", step=interrupted.step)
+    return 1
 
 
 def tell_step(console: Console, event: dict) -> None:

@@ -161,10 +161,7 @@ def summary_output(path: Path | str) -> Output:
     Raises:
         InputError: if its name ends neither in .json nor in .csv.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".json", ".csv"):
-        raise InputError(f"The summary can't be written to {path}; end the name in .json or .csv.")
-    return Output(path, FOLD_SUMMARY_TABLE if path.suffix.lower() == ".csv" else FOLD_SUMMARY)
+    return Output.by_ending(path, {".json": FOLD_SUMMARY, ".csv": FOLD_SUMMARY_TABLE}, "The summary")
 
 
 def write_summary(result: Mapping, path: Path | str, force: bool = False) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
-from ..cases.records import hash_input
+from ..cases.records import shared_pet
 from ..errors import InputError
 from ..preparation.t1 import PreparedT1
 from ..synthesis.predictor import Predictor, SamplingPredictor
@@ -183,10 +183,8 @@ def _nearest(image: np.ndarray, known: np.ndarray, groups: np.ndarray) -> tuple[
 
 
 def _refuse_shared(cases: Sequence[Case], training: Sequence[Case]) -> None:
-    known = {hash_input(case.pet): case.name for case in training}
-    for case in cases:
-        if same := known.get(hash_input(case.pet)):
-            raise InputError(
-                f"{case.name} has the same PET as {same} of the training; give cases that the model has not seen, or "
-                "--splits and --fold."
-            )
+    if shared := shared_pet(cases, training):
+        raise InputError(
+            "{} has the same PET as {} of the training; give cases that the model has not seen, or --splits and "
+            "--fold.".format(*shared)
+        )

@@ -13,7 +13,7 @@ from .checkpoints import OLD, Checkpoints
 from .monitoring.logs import TABLE, is_table
 from .status import HISTORY, LOCK
 
-__all__ = ["BUNDLE", "begin_run", "check_free", "check_run", "has_run", "hold_run"]
+__all__ = ["BUNDLE", "begin_run", "check_free", "check_run", "has_checkpoint", "has_run", "hold_run"]
 
 BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
@@ -31,7 +31,7 @@ def check_run(folder: Path | str, resume: bool) -> None:
         raise InputError(f"{folder} is a file; give a folder for the run.")
     bundle = folder / BUNDLE
     has_model = bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir()))
-    is_saved = Checkpoints(folder).exist() or (folder / OLD).is_file()
+    is_saved = has_checkpoint(folder)
     history = folder / HISTORY
     tensors = Checkpoints(folder).foreign() or Checkpoints(folder, "best").foreign()
     table = folder / TABLE if (folder / TABLE).is_file() and not is_table(folder / TABLE) else None
@@ -53,8 +53,12 @@ def check_run(folder: Path | str, resume: bool) -> None:
 
 def has_run(folder: Path | str) -> bool:
     """Whether there is a run in the folder to go on with."""
-    folder = Path(folder)
-    return Checkpoints(folder).exist() or (folder / OLD).is_file() or (folder / HISTORY).is_file()
+    return has_checkpoint(folder) or (Path(folder) / HISTORY).is_file()
+
+
+def has_checkpoint(folder: Path | str) -> bool:
+    """Whether a checkpoint was ever finished there, also one of the old kind."""
+    return Checkpoints(Path(folder)).exist() or (Path(folder) / OLD).is_file()
 
 
 def _foreign_history(history: Path) -> Path | None:

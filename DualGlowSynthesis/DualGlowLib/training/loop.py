@@ -24,7 +24,7 @@ from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, changes, optimizer_parts, read_old, restore_optimizer
 from .data import T1_SCALE, Batch, Cohort, step_generator
 from .distributed import Ranks, one_number
-from .folder import BUNDLE, check_run, hold_run
+from .folder import BUNDLE, check_run, has_checkpoint, hold_run
 from .loading.feed import Feed
 from .monitoring.logs import Logs
 from .monitoring.samples import HeldOutSamples
@@ -446,7 +446,7 @@ class Trainer:
         check_run(self.folder, resume)
         make_folder(self.folder)
         remove_temporary(self.folder)
-        if resume and (self._checkpoints.exist() or (self.folder / OLD).is_file()):
+        if resume and has_checkpoint(self.folder):
             return True
         if resume:
             self.note(f"{self.folder} has no checkpoint yet; the run begins anew.")
