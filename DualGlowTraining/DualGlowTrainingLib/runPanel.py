@@ -301,15 +301,22 @@ class RunPanel:
         """Follow the run in the output folder; of folds the one that the user has chosen, or the one that has begun."""
         plan = self._window.plan
         found = plan.foldRuns()
-        if set(found) != set(self._statuses):
+        isNew = set(found) != set(self._statuses)
+        if isNew:
             self._statuses = {run: runs.read_status(run) for run in found}
         self._shown.fill([(_said(run, self._statuses[run]), run) for run in found])
         self._ui.shownBox.visible = len(found) > 1
         running = next((run for run in found if self._statuses[run].is_running), None)
         if running is not None and running != self._running:
             self._shown.show(running)
+        elif isNew and running is None and (unfinished := self._unfinished(found)):
+            self._shown.show(unfinished)
         self._running = running
         self._follow(self._shown.value if found else Path(plan.folder) if plan.folder else None)
+
+    def _unfinished(self, found: list) -> Path | None:
+        """The run that was broken off, which is what the user has to know of when nothing goes on."""
+        return next((run for run in found if self._statuses[run].state not in ("none", "done")), None)
 
     def _onShown(self, _run) -> None:
         self._window.onChoices()

@@ -248,6 +248,7 @@ def test_folds_are_trained_one_after_another_killed_found_again_and_resumed(case
         holder = read_status(folder).holder
         assert holder.alive
         os.kill(holder.pid, signal.SIGKILL)
+        wait(lambda: not read_status(folder).holder.alive)  # the window finds it dead
         before = (runs[0] / "bundle" / "config.json").stat().st_mtime_ns
         with opened() as widget:
             ui = widget.ui
