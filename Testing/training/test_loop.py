@@ -319,6 +319,14 @@ def test_a_run_of_before_goes_on_as_it_began(tmp_path: Path) -> None:
     assert content(run) == content(tmp_path / "whole/run")
 
 
+def test_one_process_says_that_it_has_all_of_a_model_that_is_to_be_divided(tmp_path: Path) -> None:
+    said: list[str] = []
+    trainer = toy_trainer(tmp_path, steps=1, sharding="full")
+    trainer.note = said.append
+    trainer.run()
+    assert [sentence for sentence in said if "torchrun" in sentence] == said != []
+
+
 def test_a_run_goes_on_with_its_own_model_where_none_is_given(tmp_path: Path) -> None:
     """As ``train CASES --output RUN --resume`` does, without the settings file that it began with."""
     cases = make_simulated(tmp_path / "cases", 4)

@@ -420,6 +420,8 @@ class Trainer:
         """Set the model from the first cases, or as the run's last checkpoint has it."""
         if words := precision_note(self.settings.precision, self.device):
             self.note(words)
+        if self.settings.sharding == "full" and self.ranks.count == 1:
+            self.note("sharding full divides a model among several processes (torchrun); this one has all of it.")
         if self.ranks.first(lambda: self._has_checkpoint(resume)):
             self._load()
             self._begin_logs()
