@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.model import preset
 from DualGlowLib.simulate.cohort import simulate_cohort
-from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.data import Batch, Cohort
 from DualGlowLib.training.loading import cache as module
 from DualGlowLib.training.loading.cache import CachedCohort, VoxelCache, belongs_on_disk, cohort_bytes
 from DualGlowLib.training.loading.feed import Feed
@@ -224,6 +225,26 @@ def test_a_process_that_is_killed_ends_no_run(cases: list[Case], cache: VoxelCac
     wanted = Feed(cached, settings(workers=0), slice(None), torch.device("cpu"), print)
     for step in range(1, 8):
         assert torch.equal(feed.batch(step).pet, wanted.batch(step).pet)
+    assert len(said) == 1
+    assert "goes on without" in said[0]
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "Connection reset by peer")])
+def test_nor_does_one_that_is_killed_while_it_hands_a_batch_over(
+    cases: list[Case], cache: VoxelCache, error: Exception
+) -> None:
+    """The few bytes between two processes, in which Python tells of a death before torch does."""
+
+    def batches() -> Iterator[Batch]:
+        raise error
+        yield
+
+    said: list[str] = []
+    cached = CachedCohort.open(cases, cache)
+    feed = Feed(cached, settings(workers=1), slice(None), torch.device("cpu"), said.append)
+    feed._batches, feed._next = batches(), 1
+    wanted = Feed(cached, settings(workers=0), slice(None), torch.device("cpu"), print)
+    assert torch.equal(feed.batch(1).pet, wanted.batch(1).pet)
     assert len(said) == 1
     assert "goes on without" in said[0]
 
