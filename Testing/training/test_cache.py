@@ -161,6 +161,29 @@ def test_a_damaged_file_is_made_anew(how: str, cases: list[Case], cache: VoxelCa
     assert len(said) == (how != "a byte")  # which shows when it is read
 
 
+def test_no_byte_of_a_file_s_head_can_be_another_unnoticed(cases: list[Case], cache: VoxelCache) -> None:
+    """The scale of all PETs, and what kind of numbers there are, depend on it: each place; and F16 as I16."""
+    highest = cache.fill(cases[:1])
+    path = cache._path(cases[0])
+    content, whole = path.read_bytes(), cache.read(cases[0])[:2]
+    for place in range(8 + int.from_bytes(content[:8], "little")):
+        for bits in (1, ord("F") ^ ord("I")):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
+            assert cache.fill(cases[:1]) == highest, (place, bits)
+            for image, expected in zip(cache.read(cases[0]), whole, strict=False):
+                assert image.dtype == expected.dtype, (place, bits)
+                assert torch.equal(image, expected), (place, bits)
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(cases: list[Case], cache: VoxelCache) -> None:
+    cache.fill(cases[:1])
+    path = cache._path(cases[0])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        cache.fill(cases)
+
+
 def test_the_run_says_that_a_file_was_damaged_and_goes_on(cases: list[Case], cache: VoxelCache, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     cached = CachedCohort.open(cases, cache)
