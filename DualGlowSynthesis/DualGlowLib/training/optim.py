@@ -14,7 +14,7 @@ from ..flow import Transform
 from .distributed import local_part
 from .settings import TrainingSettings
 
-__all__ = ["Adam", "AuthorsAdamax", "Average", "build_optimizer", "learning_rate"]
+__all__ = ["Adam", "AdamW", "Adamax", "AuthorsAdamax", "Average", "build_optimizer", "learning_rate"]
 
 _AT_ONCE = 1 << 18  # elements
 
@@ -94,14 +94,20 @@ class _Uncompiled:
 
 
 class Adam(_Uncompiled, torch.optim.Adam):
+    """torch's, which makes the same steps."""
+
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
 
 class AdamW(_Uncompiled, torch.optim.AdamW):
+    """torch's, which makes the same steps."""
+
     step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
 
 class Adamax(_Uncompiled, torch.optim.Adamax):
+    """torch's, which makes the same steps."""
+
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adamax.step))
 
 
