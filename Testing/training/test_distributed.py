@@ -127,7 +127,7 @@ def test_what_fails_in_one_process_is_told_to_all(toys: tuple[Path, Path]) -> No
 def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Arguments of ``train`` but the output."""
     folder = tmp_path_factory.mktemp("given")
-    cases = make_simulated(folder / "cases", 3)
+    cases = make_simulated(folder / "cases", 5)
     settings = write_settings(folder / "settings.json", steps=5, learning_rate=2e-3, validate_every=3)
     return [str(cases), "--config", str(settings), "--device", "cpu", "--json"]
 
