@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs that the model is trained on, pairs to adapt it by, and pairs to judge it by: here and elsewhere."""
     folder = tmp_path_factory.mktemp("cohorts")
-    for seed, (name, count) in enumerate({"trained": 16, "own": 24, "others": 6}.items()):
+    for seed, (name, count) in enumerate({"trained": 16, "own": 24, "others": 12}.items()):
         simulate_cohort(folder / name, count, GRIDS["small"], seed=40 + seed, independent_anatomy=True)
     for name in ("own", "others"):
         make_site(folder / name, folder / f"{name} elsewhere", blur=6.0, gamma=1.4, uptake=1.25)
