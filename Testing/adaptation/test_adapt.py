@@ -51,7 +51,8 @@ def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(cohorts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("model")
-    settings = write_settings(place / "settings.json", steps=30, learning_rate=3e-3, image_share=0.7, warmup=3, ema=0.8)
+    usual = {"steps": 30, "learning_rate": 3e-3, "image_share": 0.7, "warmup": 3, "ema": 0.8, "sampled_cases": 0}
+    settings = write_settings(place / "settings.json", **usual)
     assert main(["train", str(cohorts / "trained"), "--output", str(place / "run"), "--config", str(settings)]) == 0
     return place / "run/bundle"
 

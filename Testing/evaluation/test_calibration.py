@@ -15,14 +15,12 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.bundle.bundle import load_bundle, save_bundle
 from DualGlowLib.bundle.calibration import Calibration, read_calibration, write_calibration
-from DualGlowLib.bundle.files import DEFAULT_BUNDLE
 from DualGlowLib.cases.case import Case
 from DualGlowLib.evaluation.calibrating import Residuals, calibrate, conformal_factor, least_cases, measure
 from DualGlowLib.evaluation.exchangeability import exchangeability
-from DualGlowLib.resources import resource
-from DualGlowLib.simulate.cohort import simulate_cohort
 from DualGlowLib.synthesis.draws import Distribution
 from DualGlowLib.synthesis.region_table import region_rows
+from tiny_training import make_simulated, write_untrained
 
 
 def made(count: int, seed: int, wrong: float = 0.5) -> Residuals:
@@ -98,14 +96,12 @@ def test_what_can_not_be_compared_is_said() -> None:
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate_cohort(tmp_path_factory.mktemp("calibration") / "cohort", 16, "medium", seed=91)
+    return make_simulated(tmp_path_factory.mktemp("calibration") / "cohort", 16)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    shutil.copytree(resource("Models", DEFAULT_BUNDLE), tmp_path / "bundle")
-    (tmp_path / "bundle" / "calibration.json").unlink(missing_ok=True)
-    return tmp_path / "bundle"
+    return write_untrained(tmp_path / "bundle")
 
 
 def test_a_model_is_calibrated_and_its_table_has_both_intervals(

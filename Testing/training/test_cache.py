@@ -30,7 +30,14 @@ from DualGlowLib.volumes.grid import GRIDS
 GRID = GRIDS["small"]
 FLOW = {"depths": [1, 1, 1], "widths": [8, 8, 8]}
 MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [4, 4, 4]}}
-SETTINGS = {"steps": 4, "warmup": 1, "initialize_with": 2, "validate_every": 2, "checkpoint_every": 2}
+SETTINGS = {
+    "steps": 4,
+    "warmup": 1,
+    "initialize_with": 2,
+    "validate_every": 2,
+    "checkpoint_every": 2,
+    "sampled_cases": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +114,13 @@ def test_a_run_from_disk_is_the_run_from_memory_also_resumed(
     cases: list[Case], cache: VoxelCache, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    trainer(tmp_path / "memory", Cohort.load(cases, GRID)).run()
+    trainer(tmp_path / "memory", Cohort.load(cases, GRID), sampled_cases=1).run()
     cached = CachedCohort.open(cases, cache)
-    part = trainer(tmp_path / "disk", cached, workers=1)
+    part = trainer(tmp_path / "disk", cached, workers=1, sampled_cases=1)
     part.stop = lambda: part.step == 3
     with pytest.raises(Interrupted):
         part.run()
-    trainer(tmp_path / "disk", cached, workers=0).run(resume=True)
+    trainer(tmp_path / "disk", cached, workers=0, sampled_cases=1).run(resume=True)
     assert curve(tmp_path / "disk") == curve(tmp_path / "memory")
     weights = [(tmp_path / name / "bundle/weights.safetensors").read_bytes() for name in ("disk", "memory")]
     assert weights[0] == weights[1]

@@ -78,6 +78,25 @@ def test_the_authors_norm_decays_by_the_cases() -> None:
     assert build_optimizer(model, TrainingSettings(optimizer="authors"), 726).defaults["betas"] == (0.9, 1 - 1 / 726)
 
 
+@pytest.mark.parametrize(("name", "of_torch"), [("adam", "Adam"), ("adamw", "AdamW"), ("adamax", "Adamax")])
+def test_steps_are_those_of_torch(name: str, of_torch: str) -> None:
+    """To the bit, and outside the graph of gradients."""
+    found = []
+    for theirs in (False, True):
+        torch.manual_seed(1)
+        layer = torch.nn.Linear(3, 2)
+        optimizer = build_optimizer(layer, TrainingSettings(optimizer=name, weight_decay=0.1), 10)
+        if theirs:
+            optimizer = getattr(torch.optim, of_torch)(optimizer.param_groups)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(torch.randn(4, 3)).square().sum().backward()
+            optimizer.step()
+        assert all(parameter.is_leaf for parameter in layer.parameters())
+        found.append(layer.state_dict())
+    assert all(torch.equal(found[1][part], mine) for part, mine in found[0].items())
+
+
 def test_schedules() -> None:
     settings = TrainingSettings(steps=100, warmup=10, learning_rate=1.0)
     assert learning_rate(settings, 4) == 0.5

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..flow import FlowConfig, MultiScaleFlow, initialize
 from ..preparation.t1 import PreparedT1
 from ..training.data import T1_SCALE, Cohort
+from ..training.optim import Adam
 
 __all__ = ["IGLOW", "IGlow"]
 
@@ -124,7 +125,7 @@ class IGlow(nn.Module):
         first = torch.randperm(len(cohort), generator=generator)[:16].tolist()
         initialize(self, [tuple(self._batch(cohort, first, generator, augment))], "joint_log_prob")
         self.requires_grad_(True)
-        optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+        optimizer = Adam(self.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         schedule = _cosine(optimizer, steps, max(1, steps // 10))
         order: list[int] = []
         skipped = 0
@@ -177,7 +178,7 @@ class IGlow(nn.Module):
         self.requires_grad_(False)
         offset = t1.new_zeros(len(t1), *self.mean.shape).requires_grad_()
         best, highest = self.mean.expand_as(offset).clone(), t1.new_full((len(t1),), -math.inf)
-        optimizer = torch.optim.Adam([offset], lr=rate)
+        optimizer = Adam([offset], lr=rate)
         schedule = _cosine(optimizer, steps)
         for step in range(steps + 1):
             with torch.enable_grad():
