@@ -14,7 +14,7 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.flow.actnorm import ActNorm
-from DualGlowLib.model import DualGlow, ModelConfig, preset
+from DualGlowLib.model import Covariate, DualGlow, ModelConfig, preset
 from DualGlowLib.training.checkpoints import Checkpoints
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.optim import build_optimizer, learning_rate
@@ -338,6 +338,14 @@ def test_a_run_of_before_goes_on_as_it_began(tmp_path: Path) -> None:
     assert content(run) == content(tmp_path / "whole/run")
 
 
+def test_one_process_says_that_it_has_all_of_a_model_that_is_to_be_divided(tmp_path: Path) -> None:
+    said: list[str] = []
+    trainer = toy_trainer(tmp_path, steps=1, sharding="full")
+    trainer.note = said.append
+    trainer.run()
+    assert [sentence for sentence in said if "torchrun" in sentence] == said != []
+
+
 def test_a_run_goes_on_with_its_own_model_where_none_is_given(tmp_path: Path) -> None:
     """As ``train CASES --output RUN --resume`` does, without the settings file that it began with."""
     cases = make_simulated(tmp_path / "cases", 4)
@@ -356,6 +364,19 @@ def test_a_run_goes_on_with_its_own_model_where_none_is_given(tmp_path: Path) ->
         train(replace(alone, groups=groups), resume=True)
     with pytest.raises(InputError, match="another model or grid"):
         train(replace(alone, preset="paper"), resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_persons_or_scans_of_the_same_names(tmp_path: Path) -> None:
+    toy_trainer(tmp_path, steps=2).run()
+    persons = toy_trainer(tmp_path)
+    persons.config = replace(persons.config, covariates=(Covariate("age", "numeric", 71.0, 9.0),))
+    with pytest.raises(InputError, match="cases of other ages, sexes or diagnoses"):
+        persons.run(resume=True)
+    scans = toy_cases(6)
+    scans.pet_scale = 1.7
+    with pytest.raises(InputError, match=r"other scans of these cases.*1\.5 SUVR, not 1\.7"):
+        toy_trainer(tmp_path, cases=scans).run(resume=True)
+    toy_trainer(tmp_path).run(resume=True)
 
 
 def test_a_run_goes_on_with_its_own_settings_where_none_are_given(tmp_path: Path) -> None:
