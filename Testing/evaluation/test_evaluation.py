@@ -334,10 +334,9 @@ def test_the_truth_of_a_case_is_found_where_the_simulator_puts_it(tmp_path: Path
     assert truth_file(case("sub-0001", Path("/t1.nii.gz")), "law") is None
 
 
-def test_leakage_is_reported_on_request(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    cohort, report = shutil.copytree(simulated, tmp_path / "cohort"), tmp_path / "report.json"
-    bundle = write_untrained(tmp_path / "bundle", "medium")
-    arguments = [str(bundle), str(cohort), "--output", str(report), "--device", "cpu"]
+def test_leakage_is_reported_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cohort, report = simulate_cohort(tmp_path / "cohort", 3, "small", seed=4242), tmp_path / "report.json"
+    arguments = [str(write_untrained(tmp_path / "bundle")), str(cohort), "--output", str(report), "--device", "cpu"]
     assert main(["evaluate", *arguments, "--leakage"]) == 2
     assert "too few for a leakage report" in capsys.readouterr().err
     assert not report.exists()

@@ -33,10 +33,10 @@ def write_settings(path: Path, **training: object) -> Path:
     return path
 
 
-def write_untrained(folder: Path, grid: str = "small") -> Path:
-    """The bundle of a model of a few channels, as it is before its training."""
+def write_untrained(folder: Path) -> Path:
+    """The bundle of a model of a few channels on the small grid, as it is before its training."""
     torch.manual_seed(0)
-    flow, config = FlowConfig(depths=(1, 1, 1), widths=(8, 8, 8)), preset("standard", GRIDS[grid].shape)
+    flow, config = FlowConfig(depths=(1, 1, 1), widths=(8, 8, 8)), preset("standard", GRIDS["small"].shape)
     config = replace(config, mri=flow, pet=flow, link=replace(config.link, widths=(8, 8, 8), context=(2, 2, 2)))
-    save_bundle(Bundle(DualGlow(config), GRIDS[grid], 1.5, 3.5, "tiny"), folder, "# Card\n")
+    save_bundle(Bundle(DualGlow(config), GRIDS["small"], 1.5, 3.5, "tiny"), folder, "# Card\n")
     return folder
