@@ -26,6 +26,7 @@ from loaded import SYNTHESIS, TRAINING, host, slicer
 from places import TRAIN
 from screenshots import grab
 from tiny_training import make_simulated, write_settings
+from two_processes import environment, furthest, torchrun
 
 from DualGlowLib.training.status import ask, read_status  # isort: skip
 from DualGlowSlicerLib import volumes  # isort: skip
@@ -171,7 +172,11 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         assert ui.runLabel.text == "Done: 4 steps."
         assert not ui.startButton.enabled
         assert "another output folder" in ui.startButton.toolTip
-        assert losses(run) == losses(in_plain_python(cases, tmp_path / "plain", widget.window.plan.options()))
+        options = widget.window.plan.options()
+        assert losses(run) == losses(in_plain_python(cases, tmp_path / "plain", options))
+        words = torchrun(TRAIN, cases, "--output", tmp_path / "two", *options)
+        assert subprocess.run(words, env=environment(), capture_output=True, check=False).returncode == 0
+        assert furthest(run, tmp_path / "two") < 1e-4
         widget.window.run.export(str(tmp_path / "model.zip"))
         wait(lambda: "SHA-256" in ui.exportLabel.text)
         assert hashlib.sha256((tmp_path / "model.zip").read_bytes()).hexdigest() in ui.exportLabel.text
