@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from DualGlowLib.startup import set_up_process
 from places import SHARED
 
 set_up_process()  # as the programs do; the tests that run in this process wait less for memory
+# Else each of the hundreds of processes that tests start compiles the library anew, and each worker all test files.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SLOW = (
     "slicer/test_training_window", "cohorts/test_cohort", "house/test_benchmarks", "adaptation/test_adapt",
