@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +128,12 @@ def read_anatomies(path: Path) -> list[Anatomy]:
     return [Anatomy(**values) for values in found]
 
 
+@lru_cache(maxsize=1)  # 22 MiB, which take longer than the first case
 def template_anatomy() -> Anatomy:
-    """The MNI152 template as an anatomy: an average of young adults, smooth and symmetric."""
+    """The MNI152 template as an anatomy: an average of young adults, smooth and symmetric.
+
+    Made once a process, for all that ask: not to be changed.
+    """
     template = load_template()
     t1, gm, wm, mask = (
         resample(s.data, s.affine, WORK.shape, WORK.affine)
