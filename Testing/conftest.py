@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import torch
 
 from DualGlowLib.startup import set_up_process
 from places import SHARED
@@ -45,6 +44,8 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
+    import torch  # not before: a process that only hands out tests needs none of it
+
     torch.manual_seed(0)
 
 
