@@ -11,6 +11,7 @@ from ..cases.case import Case
 from ..cases.layouts import is_simulated
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
+from ..evaluation.report import IN_BRAIN
 from ..pictures.drawing import png_bytes
 from ..pictures.montage import montage
 from ..pictures.samples import rows_picture
@@ -20,7 +21,7 @@ from ..volumes.reading import read_scan
 from .curves import main_method
 from .measures import SHOWN
 from .methods import title_of
-from .numbers import rows_of
+from .numbers import cells_of, rows_of
 from .plan import Run, some_of_each
 from .results import Results
 from .running import SHOWN_FOLD, example_file
