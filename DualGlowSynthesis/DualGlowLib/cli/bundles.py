@@ -53,8 +53,15 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _verify(arguments: argparse.Namespace, console: Console) -> int:
+    from ..baselines.saved import verify_method
+    from ..bundle.files import method_of, read_config
     from ..bundle.verification import verify_bundle
 
+    if method_of(read_config(arguments.bundle)):
+        found = verify_method(arguments.bundle)
+        text = f"{arguments.bundle} is whole ({found['name']}, {found['sha256']}); its PET of the template is finite."
+        console.result(text, event="done", **found)
+        return 0
     found = verify_bundle(arguments.bundle)
     text = f"{arguments.bundle} is whole ({found['name']}, {found['sha256']}); its flows are exact to "
     errors = max(found["t1_error"], found["pet_error"])

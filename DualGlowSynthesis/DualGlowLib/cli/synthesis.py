@@ -277,9 +277,10 @@ def refuse_another(scan: Scan, paths: Iterable[Path], force: bool) -> None:
 
 
 def open_session(arguments: argparse.Namespace, console: Console) -> Session:
+    from ..baselines.saved import open_method
     from ..synthesis.session import Session
 
-    session = Session(notice=console.note)
+    session = Session(notice=console.note, load=open_method)
     session.open(arguments.bundle, arguments.device)
     return session
 

@@ -36,6 +36,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
+    text = "train this baseline in place of the model: mean, mean-age, linear or unet"
+    command.add_argument("--method", metavar="NAME", help=text)
     choice.add_argument("--config", metavar="FILE", help='JSON or TOML: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
     command.add_argument("--grid", help=text)
@@ -78,6 +80,7 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
+    from ..baselines.recipe import recipe
     from ..cases.groups import read_groups
     from ..training.run import Plan
 
@@ -94,6 +97,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         preparation_chosen(arguments),
         arguments.jobs,
         read_groups(arguments.groups),
+        recipe(arguments.method),
     )
 
 
@@ -132,10 +136,12 @@ def tell_step(console: Console, event: dict) -> None:
     """A line of a run's history."""
     step, steps = event["step"], event["steps"]
     console.event(event="step", **event)
-    bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
-    console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
+    has_bits = "pet_bits" in event  # baselines have none
+    bits = f" bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}" if has_bits else ""
+    console.progress("training", step / steps, f"step {step} loss {event['loss']:.4g}{bits}")
     if "validation_loss" in event and not console.machine:
-        console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
+        held_out = f"PET {event['validation_pet_bits']:.3f} bits/dim" if has_bits else f"{event['validation_loss']:.4g}"
+        console.note(f"step {step}: held-out {held_out if has_bits else 'loss ' + held_out}")
 
 
 def _print_config(plan: Plan, console: Console) -> int:
@@ -143,8 +149,9 @@ def _print_config(plan: Plan, console: Console) -> int:
     from ..training.run import prospect
 
     ahead = prospect(plan)
-    model = {key: value for key, value in ahead.config.to_dict().items() if key not in ("preset", "shape")}
-    values = {"preset": ahead.config.preset, "model": model, "training": ahead.settings.to_dict()}
+    model = {key: value for key, value in ahead.config.to_dict().items() if key not in ("preset", "method", "shape")}
+    kind = {"method": plan.recipe.method} if plan.recipe.method else {"preset": ahead.config.preset}
+    values = {**kind, "model": model, "training": ahead.settings.to_dict()}
     console.result(json_text(values).rstrip(), event="config", **values)
     return 0
 
@@ -166,6 +173,7 @@ def _again(plan: Plan, device: str) -> list[str]:
     usual, chosen = Preparation(), plan.preparation
     options = {
         "output": Path(plan.folder).resolve(),
+        "method": plan.recipe.method or None,
         "preset": plan.preset,
         "config": plan.settings_file and Path(plan.settings_file).resolve(),
         "grid": plan.grid,

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ..baselines.mean import MeanPET
-from ..baselines.regression import RegressedPET
-from ..bundle.bundle import load_bundle
-from ..cases.case import Case
+from ..baselines.methods import METHODS
+from ..baselines.methods import method_named as baseline
+from ..baselines.recipe import recipe
+from ..baselines.saved import load_method
 from ..errors import InputError
 from ..model import PRESETS, preset
-from ..synthesis.predictor import ModelPredictor, Predictor
-from ..synthesis.synthesizer import Synthesizer
-from ..training.data import Cohort
+from ..synthesis.predictor import Predictor
 from ..training.folder import BUNDLE, has_run
 from ..training.loop import Interrupted
 from ..training.run import Plan, train
 from ..training.status import read_status
-from ..volumes.grid import Grid
 
 __all__ = ["LAMBDA", "MEAN", "STANDARD", "Method", "fit", "load", "method_named", "shortened", "title_of"]
 
 MEAN, STANDARD, LAMBDA = "mean", "standard", "lambda-"
-_FITTED: dict[str, Callable[[Cohort], Predictor]] = {
-    MEAN: MeanPET.fit,
-    "covariates": RegressedPET.fit,
-    "grey-matter": lambda cohort: RegressedPET.fit(cohort, with_tissue=True),
-}
-"""Methods that are fitted in a moment, each time they are needed."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _OFTEN = 100  # steps between checkpoints: a run that is killed loses no more
 
@@ -41,16 +32,22 @@ class Method:
 
     Attributes:
         name: in tables and folders: small letters, digits, points and hyphens.
-        settings: of its training: ``preset``, ``model`` and ``training`` as in a settings file of ``train``; empty for
-            a method without training.
+        settings: of its training, as in a settings file of ``train``: ``preset`` of DUAL-GLOW or ``method`` of
+            ``baselines``, ``model`` and ``training``.
     """
 
     name: str
     settings: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def is_trained(self) -> bool:
-        return self.name not in _FITTED
+    def baseline(self) -> str | None:
+        """Its name in ``baselines``; None for DUAL-GLOW."""
+        return self.settings.get("method")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is fitted in a moment, without steps."""
+        return self.baseline is not None and baseline(self.baseline).is_closed
 
     @property
     def weight(self) -> float | None:
@@ -72,11 +69,15 @@ def method_named(name: str, settings: Mapping[str, object] | None = None) -> Met
     if not _NAME.fullmatch(name):
         raise InputError(f"A method is called {name!r}; give it small letters, digits, points and hyphens.")
     if settings is not None:
-        if name in _FITTED:
-            raise InputError(f"The method {name} has no settings; give those that you have another name.")
+        kind = Method(name, dict(settings)).baseline
+        if name == MEAN or (kind is not None and "preset" in settings):
+            what = "is the mean PET" if name == MEAN else "has a preset and a method"
+            raise InputError(f"The method {name} {what}; give yours another name, and one of the two.")
+        if kind is not None:
+            baseline(kind)
         return Method(name, dict(settings))
-    if name in _FITTED:
-        return Method(name)
+    if name in METHODS:
+        return Method(name, {"method": name})
     if name in PRESETS:
         return Method(name, {"preset": name})
     if name.startswith(LAMBDA):
@@ -85,27 +86,34 @@ def method_named(name: str, settings: Mapping[str, object] | None = None) -> Met
         except ValueError:
             raise InputError(f"{name} is no method: after {LAMBDA} comes a number, as in {LAMBDA}0.001.") from None
         return Method(name, {"preset": STANDARD, "model": {"mri_weight": weight}})
-    known = ", ".join([*_FITTED, *PRESETS, f"{LAMBDA}0.001"])
+    known = ", ".join([*METHODS, *PRESETS, f"{LAMBDA}0.001"])
     raise InputError(f"There is no method {name!r}; there are {known}, and those of the settings file.")
 
 
 def shortened(method: Method, shape: Sequence[int], steps: int | None, is_tiny: bool) -> Method:
     """The method with so many steps of training and, if it is to be tiny, a few channels."""
-    if not method.is_trained:
-        return method
     model = dict(method.settings.get("model", {}))
     training = {"checkpoint_every": _OFTEN, **method.settings.get("training", {})}
     if steps is not None:
         training |= {"steps": steps, "warmup": min(200, steps // 5)}
     if is_tiny:
-        config = preset(method.settings.get("preset", STANDARD), shape).updated(model)
-        levels = len(config.pet.depths)
-        flow = {"depths": [1] * levels, "widths": [8] * levels}
-        model |= {"mri": flow, "pet": flow}
-        if config.link.kind == "unet":
-            model["link"] = {"widths": [8] * levels, "context": [2] * levels, "patterns": 2}
+        model |= _tiny_baseline(method.baseline) if method.baseline else _tiny_flow(method.settings, model, shape)
         training |= {"initialize_with": 2, "sampled_cases": 0}
     return Method(method.name, {**method.settings, "model": model, "training": training})
+
+
+def _tiny_baseline(name: str) -> dict:
+    """As many levels as it has, of few channels."""
+    return {one.name: [8] * len(one.default) for one in fields(baseline(name).settings_type) if one.name == "widths"}
+
+
+def _tiny_flow(settings: Mapping, model: Mapping, shape: Sequence[int]) -> dict:
+    """A step at each level, of few channels."""
+    config = preset(settings.get("preset", STANDARD), shape).updated(dict(model))
+    levels = len(config.pet.depths)
+    flow = {"depths": [1] * levels, "widths": [8] * levels}
+    link = {"widths": [8] * levels, "context": [2] * levels, "patterns": 2} if config.link.kind == "unet" else {}
+    return {"mri": flow, "pet": flow} | ({"link": link} if link else {})
 
 
 def fit(
@@ -122,7 +130,7 @@ def fit(
     """Train a method on all folds but one, into the folder of the run; one that was begun goes on, one done is kept.
 
     Args:
-        method: which; one without training needs none.
+        method: which.
         settings_file: its settings.
         cases: directory of cases on a grid.
         splits: file of folds.
@@ -135,9 +143,10 @@ def fit(
     Raises:
         InputError: as ``training.run.train``.
     """
-    if not method.is_trained or (read_status(folder).state == "done" and (folder / BUNDLE).is_dir()):
+    if read_status(folder).state == "done" and (folder / BUNDLE).is_dir():
         return
-    plan = Plan(cases, folder, settings_file=settings_file, splits=splits, fold=fold, groups=groups)
+    kind = recipe(method.baseline)
+    plan = Plan(cases, folder, settings_file=settings_file, splits=splits, fold=fold, groups=groups, recipe=kind)
 
     def report(event: Mapping) -> None:
         if progress:
@@ -149,21 +158,15 @@ def fit(
         raise InputError(f"{folder}: {interrupted}") from None
 
 
-def load(method: Method, folder: Path, training: Sequence[Case], grid: Grid, device: str = "cpu") -> Predictor:
-    """The method that ``fit`` trained; one without training is fitted here.
+def load(method: Method, folder: Path, device: str = "cpu") -> Predictor:
+    """The method that ``fit`` trained, by the name that the study has for it.
 
     Args:
         method: which.
         folder: of its run.
-        training: cases that it may learn from.
-        grid: that they lie on.
         device: where to compute.
 
     Raises:
         InputError: for a model that can't be loaded.
     """
-    if method.is_trained:
-        return ModelPredictor(Synthesizer(load_bundle(folder / BUNDLE), device), method.name)
-    predictor = _FITTED[method.name](Cohort.load(training, grid))
-    predictor.name = method.name
-    return predictor
+    return load_method(folder / BUNDLE, device, method.name)

@@ -105,7 +105,7 @@ class Study:
         return [Run(self.folder, name, fold) for fold in range(self.settings.folds) for name in self.methods]
 
     def settings_file(self, method: str) -> Path:
-        """Settings of a method that is trained, as ``train --config`` takes them."""
+        """Settings of a method, as ``train --config`` takes them."""
         return self.folder / _RUNS / method / _METHOD
 
     def cases(self) -> list[Case]:
@@ -146,7 +146,7 @@ def read_settings(
 
     Args:
         file: JSON, ``{"methods": {NAME: {"preset": …, "model": {…}, "training": {…}}}, "folds": …, …}``: methods beside
-            DualGlow's own, and values of ``Settings``; None for none.
+            DualGlow's own (``"method"`` in place of ``"preset"`` for a baseline), and values of ``Settings``; None for none.
         names: of the methods; by default those of the file, else ``standard``. The mean PET is always among them.
         is_quick: a study of minutes that shows whether all works: few folds, steps and samples.
         changes: settings in place of those of the file; None: not said.
@@ -217,9 +217,8 @@ def begin_study(
         write_splits(found if splits is not None else make_splits(cases, settings.folds, settings.seed), study.splits)
     read_splits(study.splits, cases)
     for method in study.methods.values():
-        if method.is_trained:
-            make_folder(study.settings_file(method.name).parent)
-            write_json(study.settings_file(method.name), dict(method.settings), force=True)
+        make_folder(study.settings_file(method.name).parent)
+        write_json(study.settings_file(method.name), dict(method.settings), force=True)
     write_json(path, _values_of(study))
     return study
 

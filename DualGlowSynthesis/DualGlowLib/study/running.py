@@ -45,7 +45,7 @@ SHOWN_FOLD = 0
 """The fold whose held-out cases pictures are of."""
 _PROBLEM, _LOCK = "problem.json", "study.lock"
 _TRAINING, _EVALUATION = 0.8, 0.1  # shares of a run's time
-_FITTED = 0.1  # the time that a method without training takes, of one that is trained
+_FITTED = 0.1  # the time that a method without steps takes, of one that is trained
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Work:
                 method, study.settings_file(run.method), study.source, study.splits, run.fold, run.folder,
                 study.groups, self.device, lambda stage, fraction: report(stage, _TRAINING * fraction),
             )  # fmt: skip
-            predictor = load(method, run.folder, training, grid, self.device)
+            predictor = load(method, run.folder, self.device)
             settings = study.settings
             result = evaluate(
                 [predictor], held_out, grid, study.data_range, settings.samples, settings.seed,
@@ -166,7 +166,7 @@ def run_study(
     """
     note = note or (lambda sentence: None)
     waiting = [run for run in runs if not is_done(run)]
-    weights = [1.0 if study.methods[run.method].is_trained else _FITTED for run in waiting]
+    weights = [_FITTED if study.methods[run.method].is_closed else 1.0 for run in waiting]
     done, failed = [0.0] * len(waiting), {}
 
     def tell(index: int, stage: str, fraction: float) -> None:
