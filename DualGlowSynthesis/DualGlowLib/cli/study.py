@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import InputError
 from .console import Console
@@ -22,8 +24,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Declare ``study``."""
     text = "train and compare methods on the folds of a cohort; the paper's tables and figures from that"
     command = add_command(commands, "study", study, text)
-    text = f"run (CASES OUTPUT), report (OUTPUT), or one part of the report alone: {', '.join(_PARTS)}"
-    command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS), help=text)
+    text = (
+        f"run (CASES OUTPUT), report (OUTPUT), one part of the report alone ({', '.join(_PARTS)}), "
+        "or deficit (OUTPUT), the figure of the manual on erased deficits"
+    )
+    command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS, "deficit"), help=text)
     text = "of run the directory of cases on a grid and the folder of the study, of all others that folder"
     command.add_argument("paths", metavar="PATH", nargs="+", help=text)
     text = "methods to compare with the mean PET, such as standard,grey-matter (default: standard)"
@@ -52,7 +57,7 @@ def study(arguments: argparse.Namespace, console: Console) -> int:
     if len(arguments.paths) != wanted:
         what = "CASES and OUTPUT" if action == "run" else "the folder of the study"
         raise InputError(f"study {action} takes {what}; {len(arguments.paths)} paths are given.")
-    return _run(arguments, console) if action == "run" else _report(arguments, console)
+    return {"run": _run, "deficit": _deficit}.get(action, _report)(arguments, console)
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -91,6 +96,21 @@ def _report(arguments: argparse.Namespace, console: Console) -> int:
 
     parts = _PARTS if arguments.action == "report" else (arguments.action,)
     paths, text = report(arguments.paths[0], parts, arguments.groups, console.note, console.progress)
+    return _tell(paths, text, console)
+
+
+def _deficit(arguments: argparse.Namespace, console: Console) -> int:
+    from ..files import make_folder
+    from ..study.deficit import deficit
+    from ..study.report import write_part
+
+    out = Path(arguments.paths[0])
+    make_folder(out)
+    part = deficit()
+    return _tell(write_part(part, out, "deficit"), part.markdown(), console)
+
+
+def _tell(paths: Sequence[Path], text: str, console: Console) -> int:
     for path in paths:
         console.event(event="output", path=str(path))
     console.result(f"{text}\n\n{paths[-1]}".strip(), event="done", outputs=[str(path) for path in paths])

@@ -33,7 +33,7 @@ def samples_picture(
     Returns:
         uint8, rows × columns × 3.
     """
-    return rows_picture(rows, names, ("T1", f"{given} PET", "mean", "sample"), grid, caption, "mean, sample")
+    return rows_picture(rows, names, ("T1", f"{given} PET", "mean", "sample"), grid, caption, f"{_WHAT} (mean, sample)")
 
 
 def rows_picture(
@@ -42,7 +42,8 @@ def rows_picture(
     columns: Sequence[str],
     grid: Grid,
     caption: str = "",
-    kinds: str = "",
+    what: str = _WHAT,
+    level: float = AXIAL[3],
 ) -> np.ndarray:
     """An axial slice of each image, the patient's right on the picture's left; PETs of a row in the same colours.
 
@@ -52,7 +53,8 @@ def rows_picture(
         columns: what the images are.
         grid: that they lie on.
         caption: more for the title.
-        kinds: what the synthetic PETs are, for the title.
+        what: the title's beginning: what the PETs are.
+        level: height of the slice in template space, millimetres.
 
     Returns:
         uint8, rows × columns × 3.
@@ -60,12 +62,12 @@ def rows_picture(
     strips = []
     for (t1, *pets), name in zip(rows, names, strict=True):
         high = max(float(np.percentile(pets[0][t1 > 0], 99.5)) if (t1 > 0).any() else 0.0, 0.1)
-        cuts = [_cut(image, grid) for image in (t1, *pets)]
+        cuts = [_cut(image, grid, level) for image in (t1, *pets)]
         strip = np.concatenate([grey(cuts[0], 0, 1.2), *(heat(cut, high) for cut in cuts[1:])], axis=1)
         write_text(strip, f"{name}, SUVR 0 to {high:.1f}", strip.shape[0] - 18, _MARGIN, SMALL)
         strips.append(strip)
     picture = np.concatenate([np.zeros((_TOP, strips[0].shape[1], 3)), *strips])
-    title = ", ".join(filter(None, (f"{_WHAT} ({kinds})" if kinds else _WHAT, _USE, caption)))
+    title = ", ".join(filter(None, (what, _USE, caption)))
     fits = text_size(title)[1] < picture.shape[1] - 2 * _MARGIN
     write_text(picture, title, _MARGIN - 3, _MARGIN, LARGE if fits else SMALL, _TITLE_COLOUR)
     width = picture.shape[1] // len(columns)
@@ -76,7 +78,7 @@ def rows_picture(
     return np.rint(picture).clip(0, 255).astype(np.uint8)
 
 
-def _cut(image: np.ndarray, grid: Grid) -> np.ndarray:
+def _cut(image: np.ndarray, grid: Grid, level: float) -> np.ndarray:
     """The slice, as rows and columns of a picture."""
-    shape, place = slice_lattice(*AXIAL)
+    shape, place = slice_lattice(*AXIAL[:3], level)
     return resample(image.astype(np.float32), grid.affine, shape, place, order=1)[..., 0].T

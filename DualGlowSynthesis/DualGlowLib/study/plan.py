@@ -146,7 +146,7 @@ def read_settings(
 
     Args:
         file: JSON, ``{"methods": {NAME: {"preset": …, "model": {…}, "training": {…}}}, "folds": …, …}``: methods beside
-            DualGlow's own (``"method"`` in place of ``"preset"`` for a baseline), and values of ``Settings``; None for none.
+            DualGlow's own (``"method"`` in place of ``"preset"`` for a baseline), and ``Settings``; None for none.
         names: of the methods; by default those of the file, else ``standard``. The mean PET is always among them.
         is_quick: a study of minutes that shows whether all works: few folds, steps and samples.
         changes: settings in place of those of the file; None: not said.

@@ -19,7 +19,7 @@ from .numbers import leaderboard, table1, table3
 from .results import Results, read_results
 from .table import Part, csv_text
 
-__all__ = ["PARTS", "report"]
+__all__ = ["PARTS", "report", "write_part"]
 
 PARTS: dict[str, Callable[[Results], Part]] = {
     "table1": table1,
@@ -80,7 +80,7 @@ def report(
             left_out[name] = str(error)
             if note:
                 note(f"{name} is left out: {error}")
-    paths = [path for name, part in made.items() for path in _write(part, out, name)]
+    paths = [path for name, part in made.items() for path in write_part(part, out, name)]
     if set(parts) == set(PARTS):
         html = page_html(f"Study of {results.study.source.name}", "study", _body(results, made, left_out))
         paths.append(write_whole(out / _PAGE, html))
@@ -92,8 +92,12 @@ def report(
     return paths, text + (f"\n\nRuns that are missing:\n{missing}" if missing else "")
 
 
-def _write(part: Part, out: Path, name: str) -> list[Path]:
-    """The files of a part."""
+def write_part(part: Part, out: Path, name: str) -> list[Path]:
+    """Write the files of a part, whose names begin with ``name``.
+
+    Raises:
+        InputError: if one can't be written.
+    """
     paths = [write_whole(out / f"{name}.md", part.markdown() + "\n" + MARKDOWN_MARK)]
     if part.tables:
         paths.append(write_whole(out / f"{name}.csv", csv_text(part.tables)))
