@@ -13,9 +13,11 @@ import pytest
 
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
+from DualGlowLib.cli.study import _PARTS
 from DualGlowLib.outputs import kind_of_file
 from DualGlowLib.study.methods import method_named
 from DualGlowLib.study.plan import Run, read_settings, read_study
+from DualGlowLib.study.report import PARTS
 from DualGlowLib.study.results import read_results
 from DualGlowLib.study.running import share_of
 from tiny_training import make_simulated
@@ -165,6 +167,10 @@ def test_mistakes_in_a_settings_file(tmp_path: Path, content: str, message: str)
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_settings(path, None, False, {})
+
+
+def test_the_command_offers_every_part() -> None:
+    assert set(PARTS) == set(_PARTS)
 
 
 def test_methods_by_name() -> None:
