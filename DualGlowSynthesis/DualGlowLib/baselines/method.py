@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from ..preparation.t1 import PreparedT1
 from ..training.data import T1_SCALE, Cohort
 from ..values import check_fields, with_values
 
-__all__ = ["Losses", "Method", "MethodConfig", "Settings", "sample_seed"]
+__all__ = ["PET_NOISE", "Losses", "Method", "MethodConfig", "Settings", "sample_seed", "seeded"]
 
 PET_NOISE = 0.008
 """Standard deviation of the noise that DUAL-GLOW adds to the PET: densities of it are compared with that in it too."""
@@ -114,6 +115,14 @@ def sample_seed(seed: int, number: int) -> int:
     return seed * 1_000_003 + number
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from torch's own generators what this seed gives; afterwards they are as before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 class Method(nn.Module):
     """A baseline: a ``Predictor`` whose state is that of a module.
 
@@ -131,7 +140,7 @@ class Method(nn.Module):
         reference: where it was published.
         settings_type: the class of its settings.
         covariates: those that it gets if nothing is said.
-        training: settings of its training that differ from the defaults of ``TrainingSettings``.
+        training_settings: those of its training that differ from the defaults of ``TrainingSettings``.
         is_closed: whether ``begin`` fits all of it, so that no steps are needed.
     """
 

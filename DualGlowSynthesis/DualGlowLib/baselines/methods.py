@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from ..errors import InputError
+from .adversarial import CGanMethod, Pix2PixMethod, UCGanMethod
 from .closed import LinearMethod, MeanAgeMethod, MeanMethod
+from .iglow import IGlowMethod
+from .matching import FlowMatchingMethod
 from .method import Method, MethodConfig
 from .regressors import UNetMethod
+from .variational import CVaeMethod
 
 __all__ = ["METHODS", "make", "method_named"]
 
@@ -14,6 +18,12 @@ METHODS: dict[str, type[Method]] = {
     "mean-age": MeanAgeMethod,
     "linear": LinearMethod,
     "unet": UNetMethod,
+    "flow-matching": FlowMatchingMethod,
+    "cgan": CGanMethod,
+    "ucgan": UCGanMethod,
+    "pix2pix": Pix2PixMethod,
+    "cvae": CVaeMethod,
+    "iglow": IGlowMethod,
 }
 """What ``train --method`` takes. A new one is a ``Method`` and its line here."""
 

@@ -16,6 +16,7 @@ def need_monai(method: str) -> ModuleType:
         InputError: if MONAI is not installed; it names the method that needs it.
     """
     try:
+        import einops  # noqa: F401  # of MONAI's attention, which says so itself only when it is used
         import monai.networks.blocks
         import monai.networks.nets
     except ImportError:

@@ -8,57 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import InputError
 from ..model import encode_covariates
 from ..preparation.t1 import PreparedT1
 from ..training.data import Cohort
 from ..values import bounded, one_of
 from .method import Losses, Method, MethodConfig, Settings
 from .monai import need_monai
+from .networks import check_levels, unet, with_maps
 from .residuals import ResidualLaw
 
-__all__ = ["UNetMethod", "check_levels", "unet", "with_maps"]
+__all__ = ["UNetMethod"]
 
-_GROUPS = 8
 _MOST = 64  # cases whose residuals are looked at
-
-
-def with_maps(image: Tensor, codes: Tensor) -> Tensor:
-    """Images with the covariates' numbers as further channels, each the same everywhere, ``(B, 1 + n, *shape)``."""
-    spatial = image.shape[2:]
-    return torch.cat([image, codes.reshape(*codes.shape, *[1] * len(spatial)).expand(*codes.shape, *spatial)], 1)
-
-
-def check_levels(config: MethodConfig, widths: tuple[int, ...], groups: int = _GROUPS) -> None:
-    """Refuse widths that no U-Net can have, or that this grid can't be halved for.
-
-    Raises:
-        InputError: if so.
-    """
-    if len(widths) < 2 or any(width % groups or not 0 < width <= 4096 for width in widths):
-        raise InputError(f"widths of {config.method} must be at least 2 multiples of {groups}, not {widths}.")
-    if any(side % 2 ** (len(widths) - 1) for side in config.shape):
-        raise InputError(f"The grid {config.shape} does not divide by {2 ** (len(widths) - 1)}; give fewer widths.")
-
-
-def unet(
-    method: str, dims: int, channels: int, widths: tuple[int, ...], dropout: float = 0.0, last: int = 1
-) -> nn.Sequential:
-    """MONAI's U-Net with residual units and a last convolution that begins at 0.
-
-    Normalised by groups, not by instances: those would take away what is the same everywhere, as covariates are.
-    """
-    nets = need_monai(method).nets
-    body = nets.UNet(
-        dims, channels, widths[0], widths, [2] * (len(widths) - 1), num_res_units=2, dropout=dropout,
-        norm=("GROUP", {"num_groups": _GROUPS}),
-    )  # fmt: skip
-    head = (nn.Conv3d if dims == 3 else nn.Conv2d)(widths[0], last, 1)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return nn.Sequential(body, nn.SiLU(), head)
 
 
 @dataclass(frozen=True)
@@ -72,7 +35,7 @@ class UNetSettings(Settings):
     """
 
     loss: str = one_of("l1", "l1", "l2")
-    widths: tuple[int, ...] = bounded((32, 64, 128), 8, 4096)
+    widths: tuple[int, ...] = bounded((32, 64, 128, 192), 8, 4096)
     patterns: int = bounded(16, 0, 4096)
 
 

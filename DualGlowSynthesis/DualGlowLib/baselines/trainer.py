@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ..training.data import Cohort, step_generator
 from ..training.loop import Trainer
 from ..training.settings import TrainingSettings
 from ..volumes.grid import Grid
-from .method import Losses, Method, MethodConfig
+from .method import Losses, Method, MethodConfig, seeded
 from .methods import make, method_named
 
 __all__ = ["MethodTrainer"]
@@ -62,13 +61,9 @@ class MethodTrainer(Trainer):
     def _samples_here(self) -> bool:
         return False
 
-    @contextmanager
-    def _seeded(self, step: int) -> Iterator[None]:
-        """Draw the same random numbers in a step whenever it is taken."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(step_generator(self.settings.seed, step, _STREAM).initial_seed())
-            yield
+    def _seeded(self, step: int) -> AbstractContextManager[None]:
+        """The random numbers of a step, whenever it is taken."""
+        return seeded(step_generator(self.settings.seed, step, _STREAM).initial_seed(), self.device)
 
     def _gradients(self, joint: bool) -> Losses:
         with self._seeded(self.step), torch.set_grad_enabled(not self.is_closed):
