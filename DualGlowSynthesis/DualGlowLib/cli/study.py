@@ -40,6 +40,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "samples drawn for each case (default: 8; 0: none)"
     command.add_argument("--samples", type=int, metavar="K", help=text)
     command.add_argument("--seed", type=int, help="of folds and samples (default: 0)")
+    text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
+    command.add_argument("--atlas", metavar="LABELS", help=text)
+    text = "names of its labels: columns index and name, or lines of a number and a name"
+    command.add_argument("--atlas-table", metavar="TABLE", help=text)
     text = "a few subjects, two folds, tiny models: minutes that show whether all works"
     command.add_argument("--quick", action="store_true", help=text)
     text = "of run: do every N-th run alone, beginning with this one (from 0), as in a job array"
@@ -70,7 +74,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.jobs < 1:
         raise InputError(f"--jobs must be at least 1, not {arguments.jobs}.")
     names = arguments.methods and [name.strip() for name in arguments.methods.split(",")]
-    changes = {name: getattr(arguments, name) for name in ("folds", "seed", "samples", "steps")}
+    changes = {name: getattr(arguments, name) for name in ("folds", "seed", "samples", "steps", "atlas", "atlas_table")}
     methods, settings = read_settings(arguments.config, names, arguments.quick, changes)
     source, folder = arguments.paths
     made = begin_study(

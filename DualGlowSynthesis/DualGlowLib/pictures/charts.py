@@ -96,7 +96,7 @@ def curves(panels: Mapping[str, Sequence[Curve]], title: str, x_label: str, y_la
     with _drawing() as new:
         columns = min(columns, len(panels))
         rows = -(-len(panels) // columns)
-        size = (3.1 * columns + 0.8, 2.5 * rows + 1.2)
+        size = (3.1 * columns + 0.8, 2.5 * rows + 1.2) if columns > 1 else (5.6, 4.0 * rows)
         figure = new(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
         shown: dict[str, object] = {}
@@ -146,6 +146,8 @@ def _drawing() -> Iterator[Callable[..., Figure]]:
 def _files(figure: Figure) -> Chart:
     from .. import __version__
 
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once for both
     made, png, svg = f"{NAME} {__version__}", BytesIO(), BytesIO()
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": made})
     figure.savefig(svg, format="svg", metadata={"Creator": made, "Date": None})

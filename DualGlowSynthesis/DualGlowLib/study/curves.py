@@ -18,6 +18,10 @@ _THREE = ("posterior_cingulate_precuneus", "lateral_temporal", "medial_temporal"
 """Regions of Fig. 7; of pairs the mean of both sides."""
 
 
+_MOST = 30
+"""Regions of Fig. 14, as many as the paper's."""
+
+
 def main_method(results: Results) -> str:
     """The method that figures of one method show: the first that is not the mean PET."""
     return next((name for name in results.methods if name != MEAN), MEAN)
@@ -81,7 +85,7 @@ def fig14(results: Results) -> Part:
         shown.setdefault(case["diagnosis"] or "no diagnosis", case)
     panels: dict[str, list[Curve]] = {}
     rows = []
-    for place, region in enumerate(names):
+    for place, region in enumerate(names[:_MOST]):
         panels[_spoken(region)] = own = []
         for group, (diagnosis, case) in enumerate(sorted(shown.items())):
             lines = [

@@ -72,17 +72,15 @@ def deficit() -> Part:
 
 def _chart(numbers: np.ndarray) -> Chart:
     depths = [100 * depth for depth in _DEPTHS]
-    panels = {
-        "SSIM": [
-            Curve("whole volume", depths, numbers[:, 0].tolist(), group=0),
-            Curve("in the brain mask", depths, numbers[:, 1].tolist(), group=1),
-        ],
-        "error of region means, %": [
-            Curve(_spoken(_REGION), depths, numbers[:, 4].tolist(), group=2),
-            Curve(_spoken(_OTHER), depths, numbers[:, 5].tolist(), group=3),
-        ],
+    shown = {
+        f"error of {_spoken(_REGION)}": numbers[:, 4],
+        f"error of {_spoken(_OTHER)}": numbers[:, 5],
+        "SSIM lost, in the brain": 100 * (1 - numbers[:, 1]),
+        "SSIM lost, whole volume": 100 * (1 - numbers[:, 0]),
     }
-    return curves(panels, "A deficit that the prediction erases", "depth of the deficit, %", "", 2)
+    lines = [Curve(name, depths, values.tolist(), group=group) for group, (name, values) in enumerate(shown.items())]
+    title = "A prediction that erases a deficit and is perfect elsewhere"
+    return curves({"": lines}, title, "depth of the deficit, %", "%")
 
 
 def _spoken(region: str) -> str:

@@ -10,7 +10,6 @@ from statistics import median
 
 import numpy as np
 
-from ..atlas.regions import REGIONS, weights
 from ..baselines.regression import grey_matter
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
@@ -37,6 +36,7 @@ def measure(
     cases: Sequence[Case],
     grid: Grid,
     settings: Settings,
+    regions: tuple[Sequence[str], np.ndarray],
     progress: Callable[[int, int], None] | None = None,
     keep: Callable[[Case, str, np.ndarray], None] | None = None,
 ) -> dict:
@@ -49,6 +49,7 @@ def measure(
         cases: that it has not seen.
         grid: that they lie on.
         settings: of the study: ``ages``, ``swept`` and ``samples``.
+        regions: names and weights, see ``Study.regions``.
         progress: called with the number of cases done and the number to do.
         keep: called with synthetic PETs for pictures, SUVR on the grid: of the first ``SHOWN`` cases of each diagnosis
             the case, ``""`` and the PET, of the first of each also its PETs at other ages, as ``age-70``.
@@ -65,7 +66,7 @@ def measure(
     Raises:
         InputError: for a case or a covariate that can't be taken.
     """
-    kernels = weights(grid).reshape(len(REGIONS), -1).astype(np.float64)
+    names, kernels = list(regions[0]), np.asarray(regions[1], np.float64).reshape(len(regions[0]), -1)
     swept = some_of_each(cases, settings.swept)
     first, shown = some_of_each(cases, 1), some_of_each(cases, SHOWN)
     keep = keep or (lambda case, name, image: None)
@@ -100,7 +101,7 @@ def measure(
         if progress:
             progress(done + 1, len(cases))
     seconds = {"prediction": median(predictions), "sample": median(samples) if samples else None}
-    return {"regions": list(REGIONS), "cases": rows, "ages": list(settings.ages), "sweep": sweep, "seconds": seconds}
+    return {"regions": names, "cases": rows, "ages": list(settings.ages), "sweep": sweep, "seconds": seconds}
 
 
 def _sweep(

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from ..atlas.label_maps import read_label_map
+from ..atlas.regions import REGIONS, weights
 from ..cases.case import Case
 from ..cases.groups import in_groups
 from ..cases.layouts import read_cases
@@ -39,6 +43,8 @@ class Settings:
         tested: held-out cases of each diagnosis and fold that methods are tested on; 0: all.
         swept: held-out cases of each diagnosis and fold whose PET is also synthesized at other ages.
         ages: those ages, years.
+        atlas: label map in MNI152 space whose regions are taken; empty for DualGlow's own.
+        atlas_table: names of its labels, see ``atlas.label_maps``.
 
     Raises:
         InputError: for a value of another kind, or one that no study can have.
@@ -51,11 +57,18 @@ class Settings:
     tested: int = bounded(0, 0)
     swept: int = bounded(4, 0, 10_000)
     ages: tuple[float, ...] = bounded((50.0, 60.0, 70.0, 80.0, 90.0, 100.0), 0, 130)
+    atlas: str = ""
+    atlas_table: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.samples == 1:
             raise InputError("samples is 1; give at least 2, or 0 to draw none.")
+        if self.atlas_table and not self.atlas:
+            raise InputError("atlas_table names the labels of atlas; give both, or neither.")
+        for name in ("atlas", "atlas_table"):  # for runs that begin in other folders
+            if path := getattr(self, name):
+                object.__setattr__(self, name, str(Path(path).resolve()))
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,17 @@ class Study:
             )
         return grid
 
+    def regions(self, grid: Grid) -> tuple[list[str], np.ndarray]:
+        """Names of the regions, and weights ``(regions, *grid.shape)`` that sum to 1.
+
+        Raises:
+            InputError: if the label map can't be read.
+        """
+        if not self.settings.atlas:
+            return list(REGIONS), weights(grid)
+        found = read_label_map(self.settings.atlas, grid, self.settings.atlas_table or None)
+        return list(found.names), found.weights
+
 
 def read_settings(
     file: Path | str | None, names: Sequence[str] | None, is_quick: bool, changes: Mapping[str, object]
@@ -201,6 +225,7 @@ def begin_study(
     study = Study(folder, source, {}, settings, dict(groups or {}))
     cases = study.cases()
     grid = study.grid()
+    study.regions(grid)
     if splits is not None:
         found = read_splits(splits, cases)
         study = replace(study, settings=replace(settings, folds=found.folds))

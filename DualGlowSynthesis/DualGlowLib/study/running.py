@@ -67,15 +67,16 @@ class _Work:
                 study.groups, self.device, lambda stage, fraction: report(stage, _TRAINING * fraction),
             )  # fmt: skip
             predictor = load(method, run.folder, self.device)
-            settings = study.settings
+            settings, regions = study.settings, study.regions(grid)
             result = evaluate(
                 [predictor], held_out, grid, study.data_range, settings.samples, settings.seed,
-                lambda done, total: report("evaluating", _TRAINING + _EVALUATION * done / total),
+                lambda done, total: report("evaluating", _TRAINING + _EVALUATION * done / total), regions,
             )  # fmt: skip
             write_report({"method": run.method, "fold": run.fold, **result}, run.folder / EVALUATION_FILE)
             start = _TRAINING + _EVALUATION
             measures = measure(
-                predictor, held_out, grid, settings, lambda done, of: report("ages", start + (1 - start) * done / of),
+                predictor, held_out, grid, settings, regions,
+                lambda done, of: report("ages", start + (1 - start) * done / of),
                 partial(_keep, run, grid) if run.fold == SHOWN_FOLD else None,
             )  # fmt: skip
             measures["seconds"]["training"] = _training_seconds(run)
