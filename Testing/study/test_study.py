@@ -175,6 +175,17 @@ def test_the_command_offers_every_part() -> None:
     assert set(PARTS) == set(_PARTS)
 
 
+def test_methods_of_a_settings_file(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    own = {"mine": {"method": "unet", "model": {"loss": "l2"}}, "flow": {"preset": "standard", "model": {}}}
+    path.write_text(json.dumps({"methods": own, "folds": 7, "ages": [60, 70]}))
+    methods, settings = read_settings(path, None, False, {"folds": None})
+    assert {one.name: dict(one.settings) for one in methods} == {"mean": {"method": "mean"}, **own}
+    assert (settings.folds, settings.ages) == (7, (60, 70))
+    chosen, _ = read_settings(path, ["flow", "linear"], False, {})
+    assert [one.name for one in chosen] == ["mean", "flow", "linear"]
+
+
 def test_methods_by_name() -> None:
     assert method_named("lambda-0.01").settings["model"] == {"mri_weight": 0.01}
     assert method_named("lambda-0.01").weight == 0.01

@@ -117,7 +117,11 @@ def curves(panels: Mapping[str, Sequence[Curve]], title: str, x_label: str, y_la
             lowest.set_xlabel(x_label, fontsize=8)
         figure.supylabel(y_label, fontsize=9)
         figure.legend(
-            list(shown.values()), list(shown), loc="outside lower center", ncols=min(4, len(shown)), fontsize=8
+            list(shown.values()),
+            list(shown),
+            loc="outside lower center",
+            ncols=min(2 * columns, 4, len(shown)),
+            fontsize=8,
         )
         return _files(figure)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..atlas.regions import REGIONS, weights
@@ -19,17 +21,20 @@ __all__ = ["deficit"]
 _REGION, _OTHER = "posterior_cingulate_precuneus", "occipital"
 _DEPTHS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 _SHOWN = 0.2
-_SEED, _GRID = 11, "medium"
+_SEED = 11
 
 
-def deficit() -> Part:
+def deficit(grid: Grid = GRIDS["medium"], depths: Sequence[float] = _DEPTHS) -> Part:
     """A simulated PET with a deficit in the posterior cingulate, against the same PET without: whole-volume SSIM and
     PSNR, SSIM in the brain, and the error of region means, by the deficit's depth.
+
+    Args:
+        grid: of the case.
+        depths: of the deficit, shares of the uptake.
 
     Raises:
         InputError: if matplotlib is missing.
     """
-    grid = GRIDS[_GRID]
     case = simulate_case(_SEED, [template_anatomy()], grid)
     t1, pet, mask = (np.asarray(image, np.float32) for image in (case.t1, case.pet, case.mask))
     kernels = weights(grid)
@@ -37,7 +42,7 @@ def deficit() -> Part:
     share = place / place.max()
     data_range = float(np.round(1.2 * np.quantile(pet, 0.9999), 2))
     rows, numbers = [], []
-    for depth in _DEPTHS:
+    for depth in depths:
         truth = pet * (1 - depth * share)
         whole = whole_volume_metrics(pet, truth, data_range)
         inside = image_metrics(pet, truth, mask > 0, data_range)
@@ -55,14 +60,14 @@ def deficit() -> Part:
          f"error of {_spoken(_REGION)}, %", f"error of {_spoken(_OTHER)}, %"],
         rows,
     )  # fmt: skip
-    chart = _chart(np.array(numbers))
+    chart = _chart(depths, np.array(numbers))
     truth = pet * (1 - _SHOWN * share)
     names, rows_of = ["T1", "simulated PET", "deficit erased"], [[t1, truth, pet]]
     title = "SIMULATED FDG-PET"
     picture = rows_picture(rows_of, [f"{100 * _SHOWN:g} % deficit"], names, grid, "", title, _level(share, grid))
     notes = [
-        f"A simulated case on the grid {_GRID}, seed {_SEED}; uptake of the {_spoken(_REGION)} is lowered by so much "
-        "in the true PET, and the prediction is that PET without the deficit, else perfect.",
+        f"A simulated case on the grid {grid.name}, seed {_SEED}; uptake of the {_spoken(_REGION)} is lowered by so "
+        "much in the true PET, and the prediction is that PET without the deficit, else perfect.",
         "Whole-volume SSIM hardly tells a prediction that misses the disease from a perfect one; the region does.",
     ]
     return Part(
@@ -70,16 +75,16 @@ def deficit() -> Part:
     )  # fmt: skip
 
 
-def _chart(numbers: np.ndarray) -> Chart:
-    depths = [100 * depth for depth in _DEPTHS]
+def _chart(depths: Sequence[float], numbers: np.ndarray) -> Chart:
     shown = {
         f"error of {_spoken(_REGION)}": numbers[:, 4],
         f"error of {_spoken(_OTHER)}": numbers[:, 5],
         "SSIM lost, in the brain": 100 * (1 - numbers[:, 1]),
         "SSIM lost, whole volume": 100 * (1 - numbers[:, 0]),
     }
-    lines = [Curve(name, depths, values.tolist(), group=group) for group, (name, values) in enumerate(shown.items())]
-    title = "A prediction that erases a deficit and is perfect elsewhere"
+    percent = [100 * depth for depth in depths]
+    lines = [Curve(name, percent, values.tolist(), group=group) for group, (name, values) in enumerate(shown.items())]
+    title = "A prediction that erases a deficit, else perfect"
     return curves({"": lines}, title, "depth of the deficit, %", "%")
 
 

@@ -14,7 +14,7 @@ from ..baselines.regression import grey_matter
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
-from ..evaluation.tables import case_seed
+from ..evaluation.tables import case_seed, none_left
 from ..preparation.t1 import PreparedT1
 from ..simulate.cohort import truth_file
 from ..synthesis.predictor import Predictor, SamplingPredictor
@@ -61,22 +61,28 @@ def measure(
         ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method can't take, and of the first
         of each, for a method that draws samples, ``low`` and ``high``: between
         which a further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
-        (None: it draws none).
+        (None: it draws none). ``left_out``: ``case`` and ``reason`` of each that the method can't take.
 
     Raises:
-        InputError: for a case or a covariate that can't be taken.
+        InputError: if every case is left out.
     """
     names, kernels = list(regions[0]), np.asarray(regions[1], np.float64).reshape(len(regions[0]), -1)
     swept = some_of_each(cases, settings.swept)
     first, shown = some_of_each(cases, 1), some_of_each(cases, SHOWN)
     keep = keep or (lambda case, name, image: None)
-    rows, sweep, predictions, samples = [], [], [], []
+    rows, sweep, predictions, samples, left_out = [], [], [], [], []
     for done, case in enumerate(cases):
-        t1, pet, mask = read_on_grid(case, grid)
-        prepared = PreparedT1(grid, t1, mask)
+        if progress:
+            progress(done, len(cases))
         hidden = {key: value for key, value in case.attributes.items() if key != "diagnosis"}
-        start = time.perf_counter()
-        predicted = predictor.predict(prepared, hidden)
+        try:
+            t1, pet, mask = read_on_grid(case, grid)
+            prepared = PreparedT1(grid, t1, mask)
+            start = time.perf_counter()
+            predicted = predictor.predict(prepared, hidden)
+        except InputError as error:
+            left_out.append({"case": case.name, "reason": str(error)})
+            continue
         predictions.append(time.perf_counter() - start)
         if case in shown:
             keep(case, "", predicted)
@@ -98,10 +104,11 @@ def measure(
             sweep.append(
                 _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, seen)
             )
-        if progress:
-            progress(done + 1, len(cases))
+    if not rows:
+        raise none_left(left_out)
     seconds = {"prediction": median(predictions), "sample": median(samples) if samples else None}
-    return {"regions": names, "cases": rows, "ages": list(settings.ages), "sweep": sweep, "seconds": seconds}
+    about = {"regions": names, "ages": list(settings.ages), "seconds": seconds, "left_out": left_out}
+    return {**about, "cases": rows, "sweep": sweep}
 
 
 def _sweep(

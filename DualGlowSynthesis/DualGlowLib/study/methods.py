@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..baselines.methods import METHODS
 from ..baselines.methods import method_named as baseline
@@ -18,6 +19,9 @@ from ..training.folder import BUNDLE, has_run
 from ..training.loop import Interrupted
 from ..training.run import Plan, train
 from ..training.status import read_status
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["LAMBDA", "MEAN", "STANDARD", "Method", "fit", "load", "method_named", "shortened", "title_of"]
 
@@ -124,7 +128,7 @@ def fit(
     fold: int,
     folder: Path,
     groups: Mapping[str, str],
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     progress: Callable[[str, float], None] | None = None,
 ) -> None:
     """Train a method on all folds but one, into the folder of the run; one that was begun goes on, one done is kept.

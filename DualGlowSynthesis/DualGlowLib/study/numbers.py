@@ -46,6 +46,10 @@ def table1(results: Results) -> Part:
         f"The data range of PSNR and SSIM is {results.study.data_range:g} SUVR for all methods.",
         "The mean PET is that of the training cases, whatever the T1 shows.",
     ]
+    for one in results.found:
+        if left := one.evaluation["left_out"]:
+            count = f"{len(left)} {'case' if len(left) == 1 else 'cases'}"
+            notes.append(f"{one.run.name}: {count} left out, the first {left[0]['case']}: {left[0]['reason']}")
     return Part("Table 1: methods on images", tables, notes=notes)
 
 

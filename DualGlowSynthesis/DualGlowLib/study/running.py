@@ -14,6 +14,7 @@ import numpy as np
 from .. import __version__
 from ..cases.case import Case
 from ..cluster import hand_out
+from ..devices import choose_device
 from ..errors import InputError
 from ..evaluation.report import write_report
 from ..evaluation.tables import evaluate
@@ -64,7 +65,7 @@ class _Work:
             (run.folder / _PROBLEM).unlink(missing_ok=True)
             fit(
                 method, study.settings_file(run.method), study.source, study.splits, run.fold, run.folder,
-                study.groups, self.device, lambda stage, fraction: report(stage, _TRAINING * fraction),
+                study.groups, choose_device(self.device), lambda stage, fraction: report(stage, _TRAINING * fraction),
             )  # fmt: skip
             predictor = load(method, run.folder, self.device)
             settings, regions = study.settings, study.regions(grid)
