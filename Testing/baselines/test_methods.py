@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import replace
+import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
+from DualGlowLib.baselines import method as method_module
 from DualGlowLib.baselines.method import PET_NOISE
 from DualGlowLib.baselines.methods import METHODS
+from DualGlowLib.baselines.networks import with_maps
 from DualGlowLib.baselines.recipe import MethodRecipe
 from DualGlowLib.baselines.residuals import ResidualLaw
 from DualGlowLib.baselines.saved import load_any, load_method, open_method
@@ -29,6 +33,7 @@ from DualGlowLib.synthesis.question import Question
 from DualGlowLib.training.data import T1_SCALE, Cohort
 from DualGlowLib.training.loop import Interrupted, Trainer
 from DualGlowLib.training.status import read_status
+from DualGlowLib.values import bounded
 from DualGlowLib.volumes.grid import Grid
 from tiny_training import make_simulated
 
@@ -223,9 +228,22 @@ def test_the_commands_take_a_baseline_as_they_take_the_model(tmp_path: Path, cap
     assert main(["bundle", "inspect", bundle]) == 0
     assert "method  unet" in capsys.readouterr().out
     assert main(["bundle", "verify", bundle]) == 0
+    publish = ["bundle", "publish", bundle, "--output", str(tmp_path / "offered"), "--licence", "CC-BY-4.0"]
+    assert main([*publish, "--evaluation", str(report)]) == 0
+    assert "| model, 8 cases not trained on | PSNR dB" in (tmp_path / "offered" / "README.md").read_text("utf-8")
+    command = ["train", str(cohort), "--config", str(settings), "--output", str(tmp_path / "other"), "--method"]
     for method, says in (("mean", "is for the method 'unet'"), ("unix", "There is no method 'unix'")):
-        assert main(["train", str(cohort), "--method", method, *train[4:]]) == 2
+        assert main([*command, method]) == 2
         assert says in capsys.readouterr().err
+    assert main(["train", "--help"]) == 0
+    assert ",".join(METHODS).replace(",iglow", "origlow") in "".join(capsys.readouterr().out.split())
+    assert main([*command, "unet", "--print-config"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["method"] == "unet"
+    assert printed["model"]["widths"] == [8, 8]
+    settings.write_text(json.dumps(printed))
+    assert main([*command, "unet", "--print-config"]) == 0
+    assert json.loads(capsys.readouterr().out) == printed
 
 
 def test_what_is_refused(tmp_path: Path, runs: dict[str, Path]) -> None:
@@ -275,3 +293,18 @@ def test_regression_on_age_needs_an_age(tmp_path: Path) -> None:
     run.model.config = replace(run.model.config, covariates=())
     with pytest.raises(InputError, match="No case has an age"):
         run.run()
+
+
+def test_the_baseline_of_the_page_for_developers_goes_through_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = textwrap.dedent(page[page.index("  @dataclass(frozen=True)\n  class Conv") :].partition("  ```")[0])
+    assert len(code.splitlines()) <= 30
+    namespace = dict(vars(method_module), nn=nn, bounded=bounded, with_maps=with_maps, dataclass=dataclass)
+    exec(code, namespace)
+    monkeypatch.setitem(METHODS, "convolution", namespace["ConvolutionMethod"])
+    trainer(tmp_path / "run", "convolution", 60).run()
+    trainer(tmp_path / "mean", "mean").run()
+    found, usual = (load_method(tmp_path / name / "bundle", "cpu") for name in ("run", "mean"))
+    assert error(found, toy(6, 2)) < 0.9 * error(usual, toy(6, 2))

@@ -11,7 +11,7 @@ import torch
 from ..bundle.bundle import Bundle, check_size, dual_glow, load_bundle
 from ..bundle.evaluation import read_evaluation
 from ..bundle.files import method_of, read_config
-from ..bundle.verification import template_t1
+from ..bundle.verification import template_t1, verify_bundle
 from ..devices import choose_device
 from ..errors import InputError
 from ..model import DualGlow
@@ -23,7 +23,7 @@ from .methods import make
 from .recipe import usual_config
 from .synthesizer import MethodSynthesizer
 
-__all__ = ["load_any", "load_method", "open_method", "predictor_of", "verify_method"]
+__all__ = ["load_any", "load_method", "open_method", "predictor_of", "verify_any"]
 
 
 def _build(values: Mapping, where: Path) -> Method | DualGlow:
@@ -95,16 +95,22 @@ def load_method(folder: Path | str | None = None, device: str = "auto", name: st
     return predictor_of(open_method(folder, device), name)
 
 
-def verify_method(folder: Path | str) -> dict:
-    """Check a baseline's bundle: what is read is whole, and the PET that it gives of the template is finite.
+def verify_any(folder: Path | str, bundle: Bundle | None = None) -> dict:
+    """Check a bundle: a model as ``verify_bundle`` does; of a baseline, that its PET of the template is finite.
+
+    Args:
+        folder: of the bundle.
+        bundle: what ``load_any`` gave of it, if that was done.
 
     Returns:
-        ``name`` and ``sha256``.
+        ``name`` and ``sha256``, of a model also what ``verify_bundle`` gives.
 
     Raises:
         InputError: in one sentence, what is wrong.
     """
-    bundle = load_any(folder)
+    bundle = bundle or load_any(folder)
+    if not isinstance(bundle.model, Method):
+        return verify_bundle(folder, bundle)
     read_evaluation(folder, bundle.digest)
     t1 = template_t1(bundle.grid)
     if not np.isfinite(bundle.model.predict(PreparedT1(bundle.grid, t1, t1 > 0), {})).all():

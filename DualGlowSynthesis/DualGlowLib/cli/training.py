@@ -36,7 +36,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
-    text = "train this baseline in place of the model: mean, mean-age, linear or unet"
+    text = (
+        "train this baseline in place of the model: mean, mean-age, linear, unet, flow-matching, cgan, ucgan, pix2pix, "
+        "cvae or iglow"
+    )
     command.add_argument("--method", metavar="NAME", help=text)
     choice.add_argument("--config", metavar="FILE", help='JSON or TOML: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
