@@ -86,7 +86,7 @@ def _rows(
     sources = {"acquired PET → acquired PET": (truth, truth), "T1 alone (grey matter)": (features(people, "t1"),) * 2}
     sources["age and sex alone"] = (_covariates(people),) * 2
     if all(row["law"] is not None for row in people):
-        sources["best possible: the law's mean → the law's mean"] = (features(people, "law"),) * 2
+        sources["best possible synthesis: the law's mean → itself"] = (features(people, "law"),) * 2
     for name, (learned, tested) in sources.items():
         rows.append((name, _scores(people, learned, tested, side, names, tuned, seed)))
     skipped = []

@@ -222,6 +222,10 @@ def begin_study(
     folder, source = Path(folder).resolve(), Path(source).resolve()
     if folder == source or folder.is_relative_to(source):
         raise InputError(f"{folder} lies in {source}, whose cases are to be read; give another folder for the study.")
+    path = folder / _FILE
+    before = read_study(folder) if path.exists() else None
+    if before is None and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no study; give a new folder.")
     study = Study(folder, source, {}, settings, dict(groups or {}))
     cases = study.cases()
     grid = study.grid()
@@ -232,11 +236,8 @@ def begin_study(
     steps = settings.steps or None
     made = {method.name: shortened(method, grid.shape, steps, is_quick) for method in methods}
     study = replace(study, methods=made, data_range=_data_range(cases, grid))
-    path = folder / _FILE
-    if path.exists():
-        study = _joined(read_study(folder), study)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no study; give a new folder.")
+    if before is not None:
+        study = _joined(before, study)
     make_folder(folder)
     if not study.splits.exists():
         write_splits(found if splits is not None else make_splits(cases, settings.folds, settings.seed), study.splits)
@@ -306,7 +307,7 @@ def some_of_each(cases: Sequence[Case], number: int) -> list[Case]:
     taken: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.name):
         taken.setdefault(case.covariates.get("diagnosis", ""), []).append(case)
-    return [case for own in taken.values() for case in own[:number]]
+    return [case for _, own in sorted(taken.items()) for case in own[:number]]
 
 
 def _data_range(cases: Sequence[Case], grid: Grid) -> float:

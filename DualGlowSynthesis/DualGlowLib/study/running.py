@@ -184,9 +184,10 @@ def run_study(
         else:
             failed[run] = outcome["reasons"][0].removeprefix("InputError: ")
             note(f"{run.name} failed: {failed[run]}")
+            problem = {"GeneratedBy": generated_by(STUDY_RUN), **outcome, "reasons": [failed[run]]}
             with suppress(InputError, OSError):
-                run.folder.mkdir(parents=True, exist_ok=True)
-                write_json(run.folder / _PROBLEM, {"GeneratedBy": generated_by(STUDY_RUN), **outcome}, force=True)
+                make_folder(run.folder)
+                write_json(run.folder / _PROBLEM, problem, force=True)
         tell(index, outcome["status"], 1.0)
     return failed
 
