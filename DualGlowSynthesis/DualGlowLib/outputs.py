@@ -43,6 +43,7 @@ __all__ = [
     "FOLD_TABLE",
     "MARKDOWN_MARK",
     "NAME",
+    "PHOTO_PAIRS",
     "PICTURE",
     "RECIPE",
     "REGIONS",
@@ -71,7 +72,7 @@ __all__ = [
 NAME = "DualGlow"
 SIDECAR, FOLDS, EVALUATION = "JSON image", "JSON folds", "JSON evaluation"
 CALIBRATION, STUDY, STUDY_RUN = "JSON calibration", "JSON study", "JSON run of a study"
-RECIPE = "JSON recipe of a cohort"
+RECIPE, PHOTO_PAIRS = "JSON recipe of a cohort", "JSON pairs of photos"
 STUDY_TABLE, DRAWING, TEXT = "table of a study", "drawing", "text of a study"
 FOLD_SUMMARY, FOLD_SUMMARY_TABLE = "JSON summary of folds", "table of a summary of folds"
 FOLD_TABLE, REGIONS, PICTURE, TRANSFORM = "table of folds", "table of regions", "picture", "transform"

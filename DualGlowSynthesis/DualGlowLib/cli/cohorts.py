@@ -35,6 +35,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--cases", type=int, metavar="N", help=text)
     text = "a cohort that never changes under its name: DualGlow-Sim-1; in place of cases, grid, seed and anatomies"
     command.add_argument("--recipe", metavar="NAME", help=text)
+    text = "make pairs of this folder's photos in place of a cohort: sketch or cartoon, and photo"
+    command.add_argument("--photos", metavar="FOLDER", help=text)
+    command.add_argument("--task", help="of --photos: sketch (default) or cartoon")
+    text = "of --photos: pixels (default: 128 for sketch, 256 for cartoon)"
+    command.add_argument("--side", type=int, metavar="N", help=text)
     command.add_argument("--grid", help="small, medium, paper, standard or high (default: medium)")
     command.add_argument("--seed", type=int, help="cohorts of different seeds share no case (default: 0)")
     command.add_argument(
@@ -78,6 +83,10 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
     from ..simulate.cohort import simulate_cohort
     from ..volumes.grid import grid_named
 
+    if arguments.photos is not None:
+        return _photos(arguments, console)
+    if arguments.task is not None or arguments.side is not None:
+        raise InputError("--task and --side belong to --photos: which folder's.")
     if arguments.recipe is not None:
         return _recipe(arguments, console)
     if arguments.cases is None:
@@ -96,14 +105,29 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _refuse(arguments: argparse.Namespace, with_: str) -> None:
+    """Refuse what says otherwise of a cohort than the option that says all."""
+    for name in ("recipe", "cases", "grid", "seed", "anatomy"):
+        if name != with_ and getattr(arguments, name) is not None:
+            raise InputError(f"--{with_} and --{name} don't go together; leave one of them out.")
+    if arguments.independent_anatomy:
+        raise InputError(f"--{with_} and --independent-anatomy don't go together; leave one of them out.")
+
+
+def _photos(arguments: argparse.Namespace, console: Console) -> int:
+    from ..training.photo_runs import write_pairs
+
+    _refuse(arguments, "photos")
+    task = arguments.task or "sketch"
+    count = write_pairs(arguments.photos, arguments.output, task, arguments.side, console.progress)
+    console.result(arguments.output, event="done", output=str(arguments.output), pairs=count)
+    return 0
+
+
 def _recipe(arguments: argparse.Namespace, console: Console) -> int:
     from ..simulate.recipes import recipe_named, simulate_recipe
 
-    for name in ("cases", "grid", "seed", "anatomy"):
-        if getattr(arguments, name) is not None:
-            raise InputError(f"--recipe and --{name} don't go together: the recipe says all; leave one of them out.")
-    if arguments.independent_anatomy:
-        raise InputError("--recipe and --independent-anatomy don't go together; leave one of them out.")
+    _refuse(arguments, "recipe")
     about = simulate_recipe(arguments.output, recipe_named(arguments.recipe), arguments.jobs, console.progress)
     digest = about["sha256"]
     text = f"{arguments.output}: {about['name']}, regions {digest['regions']}, voxels {digest['voxels']}"

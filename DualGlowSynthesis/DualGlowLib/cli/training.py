@@ -67,7 +67,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def train(arguments: argparse.Namespace, console: Console) -> int:
     from ..devices import choose_device
     from ..training.distributed import Lost, joined
+    from ..training.photo_runs import holds_pairs
 
+    if holds_pairs(arguments.cases):
+        return _photos(arguments, console)
     if arguments.print_config or arguments.estimate:
         if not is_first_rank():
             return 0
@@ -82,6 +85,34 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         return 1
 
 
+def _photos(arguments: argparse.Namespace, console: Console) -> int:
+    from ..devices import choose_device
+    from ..training.loop import Interrupted
+    from ..training.photo_runs import train_photos
+
+    for name in ("layout", "splits", "fold", "groups", "preset", "method", "grid", "sharding"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"{arguments.cases} holds pairs of photos, which take no --{name}; leave it out.")
+    if arguments.estimate or arguments.print_config:
+        raise InputError(f"{arguments.cases} holds pairs of photos; --estimate and --print-config are for cases.")
+    try:
+        with Stop() as stop:
+            train_photos(
+                arguments.cases, arguments.output, arguments.config, _changes(arguments),
+                choose_device(arguments.device), arguments.resume, lambda event: tell_step(console, event),
+                lambda: stop.asked, console.note,
+            )  # fmt: skip
+    except Interrupted as interrupted:
+        return tell_interrupted(console, interrupted)
+    bundle = Path(arguments.output) / "bundle"
+    console.result(str(bundle), event="done", bundle=str(bundle))
+    return 0
+
+
+def _changes(arguments: argparse.Namespace) -> dict:
+    return {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None}
+
+
 def _plan(arguments: argparse.Namespace) -> Plan:
     from ..baselines.recipe import recipe
     from ..cases.groups import read_groups
@@ -92,7 +123,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.output,
         arguments.preset,
         arguments.config,
-        {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None},
+        _changes(arguments),
         arguments.grid,
         arguments.layout,
         arguments.splits,
