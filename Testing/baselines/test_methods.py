@@ -32,9 +32,10 @@ from DualGlowLib.synthesis.predictor import DensityPredictor, SamplingPredictor
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.training.data import T1_SCALE, Cohort
 from DualGlowLib.training.loop import Interrupted, Trainer
+from DualGlowLib.training.run import Recipe
 from DualGlowLib.training.status import read_status
 from DualGlowLib.values import bounded
-from DualGlowLib.volumes.grid import Grid
+from DualGlowLib.volumes.grid import GRIDS, Grid
 from tiny_training import make_simulated
 
 GRID = Grid("toy", (8, 8, 8), (20.0,) * 3)
@@ -308,3 +309,13 @@ def test_the_baseline_of_the_page_for_developers_goes_through_everything(
     trainer(tmp_path / "mean", "mean").run()
     found, usual = (load_method(tmp_path / name / "bundle", "cpu") for name in ("run", "mean"))
     assert error(found, toy(6, 2)) < 0.9 * error(usual, toy(6, 2))
+
+
+@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if not kind.is_closed])
+def test_each_network_is_of_the_size_of_the_model(method: str) -> None:
+    def weights(recipe: Recipe) -> int:
+        with torch.device("meta"):
+            model = recipe.model(recipe.config(None, {}, GRIDS["medium"].shape))
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    assert 0.5 < weights(MethodRecipe(method)) / weights(Recipe()) < 2
