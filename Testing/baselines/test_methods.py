@@ -319,3 +319,10 @@ def test_each_network_is_of_the_size_of_the_model(method: str) -> None:
         return sum(parameter.numel() for parameter in model.parameters())
 
     assert 0.5 < weights(MethodRecipe(method)) / weights(Recipe()) < 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_can_be_brought_to_a_device(tmp_path: Path, method: str) -> None:
+    """On others than the CPU, a run lays the model's images out for convolutions there."""
+    made = trainer(tmp_path / "run", method, device="meta")
+    assert {tensor.device.type for tensor in made.model.state_dict().values()} == {"meta"}

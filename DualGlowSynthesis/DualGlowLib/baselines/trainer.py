@@ -49,6 +49,9 @@ class MethodTrainer(Trainer):
     def build(self) -> Method:
         return make(self.config, self.train_cases.pet_scale, for_training=True)
 
+    def _placed(self, model: Method) -> Method:
+        return model.to(self.device)  # what is no image has no layout of its own on a GPU
+
     def start(self) -> None:
         self.joint = True
         self.model.begin(self.train_cases)
