@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
@@ -20,7 +21,7 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.baselines import method as method_module
 from DualGlowLib.baselines.method import PET_NOISE
 from DualGlowLib.baselines.methods import METHODS
-from DualGlowLib.baselines.networks import with_maps
+from DualGlowLib.baselines.networks import quickened, unet, with_maps
 from DualGlowLib.baselines.recipe import MethodRecipe
 from DualGlowLib.baselines.residuals import ResidualLaw
 from DualGlowLib.baselines.saved import load_any, load_method, open_method
@@ -326,3 +327,11 @@ def test_each_can_be_brought_to_a_device(tmp_path: Path, method: str) -> None:
     """On others than the CPU, a run lays the model's images out for convolutions there."""
     made = trainer(tmp_path / "run", method, device="meta")
     assert {tensor.device.type for tensor in made.model.state_dict().values()} == {"meta"}
+
+
+def test_a_quickened_network_computes_the_same() -> None:
+    net = unet("unet", 3, 2, (8, 16))
+    nn.init.normal_(net[-1].weight)
+    image, faster = torch.randn(1, 2, 8, 8, 8), quickened(copy.deepcopy(net))
+    assert any(type(module) is not nn.Conv3d for module in faster.modules() if isinstance(module, nn.Conv3d))
+    torch.testing.assert_close(faster(image), net(image), rtol=1e-4, atol=1e-4)
