@@ -90,8 +90,8 @@ class MethodTrainer(Trainer):
         with self._seeded(0):
             model.finish(self.train_cases, self.validation_cases)
 
-    def _is_mine(self, config: dict) -> bool:
+    def _stated(self, values: dict) -> MethodConfig | None:
         try:
-            return self.config.read(config) == self.config
+            return self.config.read(values)
         except InputError:
-            return False
+            return None
