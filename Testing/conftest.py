@@ -14,16 +14,16 @@ from places import SHARED
 set_up_process()  # as the programs do; the tests that run in this process wait less for memory
 
 SLOW = (
-    "adaptation/test_adapt", "evaluation/test_memorisation",
-    "preparation/test_verdicts", "preparation/test_pet", "slicer/test_end_to_end", "cohorts/test_cohort",
-    "worker/test_worker", "simulate/test_simulated_cohort", "training/test_run", "synthesis/test_session",
-    "slicer/test_modules", "preparation/test_t1", "preparation/test_field_of_view", "preparation/test_deformable",
-    "volumes/test_dicom_reading", "training/test_training", "training/test_runs", "slicer/test_two_patients",
-    "cli/test_command_line", "volumes/test_geometry", "volumes/test_voxels", "bundle/test_bundled_model",
-    "cli/test_command_line_cohorts", "preparation/test_quality", "model/test_likelihood", "training/test_photos",
-    "evaluation/test_evaluation", "training/test_checkpoints", "slicer/test_window", "slicer/test_first_start",
-    "slicer/test_client", "cli/test_own_covariate", "slicer/test_training_window", "training/test_status",
-    "training/test_slurm", "cohorts/test_cluster", "cli/test_cohort_synthesis",
+    "slicer/test_training_window", "cohorts/test_cohort", "house/test_benchmarks", "adaptation/test_adapt",
+    "training/test_distributed", "training/test_run", "preparation/test_pet", "synthesis/test_session",
+    "slicer/test_end_to_end", "evaluation/test_evaluation", "cohorts/test_cluster", "simulate/test_simulated_cohort",
+    "preparation/test_quality", "slicer/test_modules", "preparation/test_verdicts", "volumes/test_dicom_reading",
+    "slicer/test_window", "training/test_cache", "training/test_training", "training/test_runs",
+    "training/test_checkpoints", "training/test_status", "preparation/test_field_of_view", "model/test_numerics",
+    "worker/test_worker", "training/test_slurm", "training/test_one_sentence", "training/test_loop",
+    "evaluation/test_calibration", "model/test_likelihood", "preparation/test_t1", "evaluation/test_memorisation",
+    "training/test_photos", "slicer/test_first_start", "preparation/test_deformable", "cli/test_command_line_cohorts",
+    "bundle/test_bundled_model", "slicer/test_two_patients",
 )  # fmt: skip
 """Files that take longest, the longest first: begun last, one would keep a single process busy at the end."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -108,6 +111,15 @@ def test_facts_of_this_machine() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     with pytest.raises(InputError, match="'cuda:99' can't be used"):
         choose_device("cuda:99")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_the_highest_memory_is_of_the_process_itself() -> None:
+    """Not of what started it, which ``getrusage`` has in it when a large program starts a small one."""
+    large = bytearray(b"1") * (400 << 20)
+    line = "import DualGlowLib.devices; print(DualGlowLib.devices.peak_memory())"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert 4 << 20 < int(done.stdout) < len(large) < devices.peak_memory()
 
 
 def test_trial_computes_and_notices_what_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ __all__ = [
     "gather",
     "has_kernels",
     "judge",
+    "memory_of_process",
+    "peak_memory",
 ]
 
 MIN_MEMORY = 1 << 30
@@ -303,6 +306,30 @@ def _windows_memory() -> int | None:
     status = Status(length=ctypes.sizeof(Status))
     done = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
     return status.free if done else None
+
+
+def memory_of_process(entry: str) -> int | None:
+    """Bytes that Linux has under a name, such as "VmHWM", about this process; None where the system doesn't say."""
+    with suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{entry}:"))
+    return None
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process has had, bytes; None where the system doesn't say.
+
+    Of Linux' two figures this is VmHWM: the other, of ``getrusage``, is never less than what the process that started
+    this one had then, such as Slicer.
+    """
+    peak = memory_of_process("VmHWM")
+    if peak is not None:
+        return peak
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest if sys.platform == "darwin" else highest << 10
 
 
 def _gpus(name: str) -> tuple[Gpu, ...]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +25,14 @@ from DualGlowLib.bundle.verification import verify_bundle
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.model import DualGlow, preset
 from DualGlowLib.simulate.cohort import simulate_cohort
-from DualGlowLib.training.status import Interrupted
+from DualGlowLib.training.folder import has_run
+from DualGlowLib.training.status import Interrupted, read_status
 from DualGlowLib.volumes.grid import GRIDS
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.writing import write_scan
 from other_site import make_site
 from tiny_training import write_settings
+from toy_runs import content, in_process, watch
 
 CPU = torch.device("cpu")
 
@@ -46,7 +51,8 @@ def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(cohorts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("model")
-    settings = write_settings(place / "settings.json", steps=30, learning_rate=3e-3, image_share=0.7, warmup=3, ema=0.8)
+    usual = {"steps": 30, "learning_rate": 3e-3, "image_share": 0.7, "warmup": 3, "ema": 0.8, "sampled_cases": 0}
+    settings = write_settings(place / "settings.json", **usual)
     assert main(["train", str(cohorts / "trained"), "--output", str(place / "run"), "--config", str(settings)]) == 0
     return place / "run/bundle"
 
@@ -119,27 +125,64 @@ def test_where_nothing_differs_it_is_no_worse(model: Path, cohorts: Path, tmp_pa
             torch.testing.assert_close(adapted.model.state_dict()[name], value, rtol=0, atol=0)
 
 
-def test_stopped_and_resumed_it_comes_to_the_same(model: Path, cohorts: Path, tmp_path: Path) -> None:
-    def plan(name: str) -> Adaptation:
-        return plan_of(model, cohorts / "own elsewhere", tmp_path / name / "site", steps=4, samples=2)
+@pytest.fixture(scope="module")
+def short(model: Path, cohorts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adaptation, dict[str, str]]:
+    """A plan that takes seconds, and what becomes of it undisturbed."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("whole") / "site"
+    plan = plan_of(model, cohorts / "own elsewhere", folder, steps=4, samples=2)
+    adapt(plan)
+    return plan, content(folder)
 
-    adapt(plan("whole"))
+
+def test_stopped_and_resumed_it_comes_to_the_same(short: tuple[Adaptation, dict[str, str]], tmp_path: Path) -> None:
+    plan = replace(short[0], folder=tmp_path / "site")
     steps: list[int] = []
     with pytest.raises(Interrupted):
-        adapt(plan("cut"), report=lambda event: steps.append(event["step"]), stop=lambda: len(steps) >= 2)
+        adapt(plan, report=lambda event: steps.append(event["step"]), stop=lambda: len(steps) >= 2)
     with pytest.raises(InputError, match="--resume"):
-        adapt(plan("cut"))
+        adapt(plan)
     with pytest.raises(InputError, match="other cases"):
-        adapt(replace(plan("cut"), cases=cohorts / "own elsewhere", seed=5), resume=True)
-    adapt(plan("cut"), resume=True)
-    weights = [(tmp_path / name / "site/bundle/weights.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert weights[0] == weights[1]
+        adapt(replace(plan, seed=5), resume=True)
+    adapt(plan, resume=True)
+    assert content(tmp_path / "site") == short[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no SIGKILL")
+def test_killed_at_any_stage_and_resumed_it_comes_to_the_same(
+    short: tuple[Adaptation, dict[str, str]], tmp_path: Path
+) -> None:
+    """One run, killed at each of these moments and resumed to the next: without and with a checkpoint or model."""
+    folder = tmp_path / "site"
+    plan = replace(short[0], folder=folder)
+
+    def killed_at(moment: str) -> None:
+        def heard(what: str) -> None:
+            if what == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        watch(folder, heard)
+        adapt(
+            plan,
+            resume=has_run(folder),
+            progress=lambda stage, fraction, detail: heard(f"{stage} done" if fraction == 1 else stage),
+            report=lambda event: heard(f"step {event['step']}"),
+        )
+
+    moments = ("mapping done", "rename maps.json", "step 2", "step 4", "choosing done", "measuring done")
+    for moment in (*moments, "rename weights.safetensors", "rename config.json", "open README.md"):
+        assert in_process(partial(killed_at, moment)) == -signal.SIGKILL, moment
+    assert read_status(folder).state == "dead"
+    assert in_process(lambda: adapt(plan, resume=True)) == 0
+    assert content(folder) == short[1]
+    assert not [path for path in folder.rglob(".*") if path.is_file()]
 
 
 def test_with_enough_held_out_cases_the_intervals_are_calibrated(
     model: Path, cohorts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapting, "_HELD_OUT", 0.6)
+    monkeypatch.setattr(Path, "write_text", None)  # which leaves half of a file where the disk is full
     notes: list[str] = []
     made = adapt(plan_of(model, cohorts / "own elsewhere", tmp_path / "run", steps=1), note=notes.append)
     calibration = load_bundle(tmp_path / "run/bundle").calibration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
@@ -20,7 +21,7 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.baselines import method as method_module
 from DualGlowLib.baselines.method import PET_NOISE
 from DualGlowLib.baselines.methods import METHODS
-from DualGlowLib.baselines.networks import with_maps
+from DualGlowLib.baselines.networks import quickened, unet, with_maps
 from DualGlowLib.baselines.recipe import MethodRecipe
 from DualGlowLib.baselines.residuals import ResidualLaw
 from DualGlowLib.baselines.saved import load_any, load_method, open_method
@@ -32,9 +33,10 @@ from DualGlowLib.synthesis.predictor import DensityPredictor, SamplingPredictor
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.training.data import T1_SCALE, Cohort
 from DualGlowLib.training.loop import Interrupted, Trainer
+from DualGlowLib.training.run import Recipe
 from DualGlowLib.training.status import read_status
 from DualGlowLib.values import bounded
-from DualGlowLib.volumes.grid import Grid
+from DualGlowLib.volumes.grid import GRIDS, Grid
 from tiny_training import make_simulated
 
 GRID = Grid("toy", (8, 8, 8), (20.0,) * 3)
@@ -308,3 +310,28 @@ def test_the_baseline_of_the_page_for_developers_goes_through_everything(
     trainer(tmp_path / "mean", "mean").run()
     found, usual = (load_method(tmp_path / name / "bundle", "cpu") for name in ("run", "mean"))
     assert error(found, toy(6, 2)) < 0.9 * error(usual, toy(6, 2))
+
+
+@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if not kind.is_closed])
+def test_each_network_is_of_the_size_of_the_model(method: str) -> None:
+    def weights(recipe: Recipe) -> int:
+        with torch.device("meta"):
+            model = recipe.model(recipe.config(None, {}, GRIDS["medium"].shape))
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    assert 0.5 < weights(MethodRecipe(method)) / weights(Recipe()) < 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_can_be_brought_to_a_device(tmp_path: Path, method: str) -> None:
+    """On others than the CPU, a run lays the model's images out for convolutions there."""
+    made = trainer(tmp_path / "run", method, device="meta")
+    assert {tensor.device.type for tensor in made.model.state_dict().values()} == {"meta"}
+
+
+def test_a_quickened_network_computes_the_same() -> None:
+    net = unet("unet", 3, 2, (8, 16))
+    nn.init.normal_(net[-1].weight)
+    image, faster = torch.randn(1, 2, 8, 8, 8), quickened(copy.deepcopy(net))
+    assert any(type(module) is not nn.Conv3d for module in faster.modules() if isinstance(module, nn.Conv3d))
+    torch.testing.assert_close(faster(image), net(image), rtol=1e-4, atol=1e-4)

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from dicom_files import write_series
 from DualGlowLib import InputError
+from DualGlowLib.devices import peak_memory
 from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.scan import Scan
 
@@ -166,7 +167,7 @@ def main(count: int, seed: int, formats: list[str]) -> int:
                     print(f"{name} {number}: {why}", flush=True)
         faults += counts["fault"]
         print(f"{name:12} {counts['read']:6} read {counts['refused']:6} refused {counts['fault']:4} faults", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (peak_memory() or 0) / (1 << 20)
     print(f"{peak:.0f} MiB at most")
     return int(faults > 0 or peak > MEBIBYTES)
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from itertools import accumulate, product
 import torch
 
 from DualGlowLib.atlas.template import load_template
+from DualGlowLib.devices import peak_memory
 from DualGlowLib.flow import MEMORY_MODES, FlowConfig, MultiScaleFlow, ZeroConv, initialize, set_memory
 from DualGlowLib.model import DualGlow, ModelConfig, encode_covariates, preset
 from DualGlowLib.synthesis.synthesizer import Synthesizer
@@ -76,10 +76,6 @@ def couplings(model: DualGlow) -> int:
     return sum(len(level) for flow in (model.mri_flow, model.pet_flow) for level in flow.levels)
 
 
-def peak_resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def activation_peak(step: Callable[[], None]) -> int:
     """Bytes that torch holds at most during a step over what it held before, by its allocator's own record."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
@@ -90,11 +86,11 @@ def activation_peak(step: Callable[[], None]) -> int:
 
 def measure_memory(options: argparse.Namespace, times: int, mode: str) -> dict:
     """One configuration, in this process."""
-    before = peak_resident()
+    before = peak_memory()
     step = Step(options, times, mode)
     for _ in range(2):  # the first makes gradients and the optimiser's state
         step()
-    process = peak_resident() - before  # read here: the profiler's own record takes memory too
+    process = peak_memory() - before  # read here: the profiler's own record takes memory too
     return {
         "couplings": couplings(step.model),
         "resident": step.resident_bytes(),

@@ -17,7 +17,6 @@ before and after the correction, with and without an added shading. ``time`` pri
 from __future__ import annotations
 
 import argparse
-import resource as process
 import sys
 import time
 import zipfile
@@ -36,6 +35,7 @@ sys.path.insert(0, str(ROOT / "DualGlowSynthesis"))
 
 from DualGlowLib import InputError
 from DualGlowLib.atlas.template import load_template
+from DualGlowLib.devices import peak_memory
 from DualGlowLib.preparation import t1 as preparation
 from DualGlowLib.preparation.bias import correct_bias
 from DualGlowLib.preparation.t1 import Prepared, prepare
@@ -251,7 +251,7 @@ def stages(scan: Scan) -> None:
         setattr(preparation, attribute, function)
     for name, seconds in marks.items():
         print(f"{name:>16} {seconds:8.2f} s")
-    memory = process.getrusage(process.RUSAGE_SELF).ru_maxrss / 1024
+    memory = (peak_memory() or 0) / (1 << 20)
     print(f"{'whole':>16} {whole:8.2f} s\n{'peak memory':>16} {memory:8.0f} MB", flush=True)
 
 

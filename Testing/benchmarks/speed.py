@@ -99,7 +99,7 @@ def made(model: Model):
 def step_of(model: Model) -> Callable[[], object]:
     import torch
 
-    from DualGlowLib.training.optim import AuthorsAdamax
+    from DualGlowLib.training import optim
 
     net, images, covariates = made(model)
     try:
@@ -107,9 +107,9 @@ def step_of(model: Model) -> Callable[[], object]:
     except ImportError:  # an earlier tree, whose loop trained in this layout
         net = net.to(memory_format=torch.channels_last_3d)
     if model.preset == "authors":
-        optimizer = AuthorsAdamax(net.parameters(), lr=1e-5)
+        optimizer = optim.AuthorsAdamax(net.parameters(), lr=1e-5)
     else:
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-5)
+        optimizer = getattr(optim, "Adam", torch.optim.Adam)(net.parameters(), lr=1e-5)  # torch's in an earlier tree
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -24,11 +25,29 @@ def test_the_archive_holds_the_bundle_and_has_the_hash_that_is_said(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [tmp_path / "one.zip"]
 
 
+def test_what_is_no_part_of_the_bundle_is_not_handed_on(tmp_path: Path) -> None:
+    """A table of the cases, or the address that the model was downloaded from."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(shipped_bundles()[0], bundle)
+    (bundle / "LICENSE").write_text("terms")
+    export_bundle(bundle, tmp_path / "sound.zip")
+    for name in ("participants.tsv", "source.json", "calibration.json.orig"):
+        (bundle / name).write_text("private")
+    export_bundle(bundle, tmp_path / "mixed.zip")
+    names = [zipfile.ZipFile(tmp_path / name).namelist() for name in ("sound.zip", "mixed.zip")]
+    assert names[0] == names[1]
+    assert any(name.endswith("/LICENSE") for name in names[0])
+
+
 def test_nothing_is_replaced_and_no_damaged_model_exported(tmp_path: Path) -> None:
     (tmp_path / "mine.zip").write_bytes(b"mine")
     with pytest.raises(InputError, match="exists already"):
         export_bundle(shipped_bundles()[0], tmp_path / "mine.zip")
     assert (tmp_path / "mine.zip").read_bytes() == b"mine"
+    (tmp_path / "link.zip").symlink_to("nowhere")
+    with pytest.raises(InputError, match="exists already"):
+        export_bundle(shipped_bundles()[0], tmp_path / "link.zip")
+    assert (tmp_path / "link.zip").is_symlink()
     broken = tmp_path / "broken"
     broken.mkdir()
     for path in shipped_bundles()[0].iterdir():

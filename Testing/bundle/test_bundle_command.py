@@ -169,6 +169,16 @@ def describe_flat(folder: Path, capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+def test_where_a_link_leads_is_published_to(model: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "there").mkdir()
+    for name, target in (("to an empty folder", "there"), ("to nothing yet", "new")):
+        (tmp_path / name).symlink_to(target)
+        words = ["--output", str(tmp_path / name), "--licence", "CC-BY-4.0"]
+        assert main(["bundle", "publish", str(model), *words]) == 0, capsys.readouterr().err
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target / "SHA256SUMS").is_file()
+
+
 def test_nothing_is_published_that_nobody_may_use_or_that_says_too_much(model: Path, tmp_path: Path, capsys) -> None:
     def refused(*words: str) -> str:
         assert main(["bundle", "publish", str(model), "--output", str(tmp_path / "out"), *words]) == 2

@@ -256,6 +256,24 @@ def test_groups(tmp_path: Path, group: str, kept: str | None) -> None:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
+def test_a_folder_whose_name_is_no_date(tmp_path: Path) -> None:
+    """Renamed by hand: the table's day counts; an image of which nothing says the day is named, not hidden."""
+    pair(tmp_path)
+    for image in ("I100", "I101"):
+        place = leaf(tmp_path, ANN, N3 if image == "I100" else UNIFORM, "2007-06-01", image).parent
+        place.rename(place.with_name("20070601"))
+    pair(tmp_path, BOB, number=300)
+    findings = find_cases(tmp_path)
+    assert [item.name for item in findings.items if item.is_usable()] == [f"{BOB}_20070601"]
+    assert any("2 images are passed over" in note and "(I100, I101)" in note for note in findings.notes)
+    table(tmp_path / "search.csv", row("I100", ANN, N3, "2007-06-01"), row("I101", ANN, UNIFORM, "2007-06-01"))
+    findings = find_cases(tmp_path)
+    assert len([item for item in findings.items if item.is_usable()]) == 2
+    told = [note for item in findings.items for note in item.notes]
+    assert any("I101 is of 2007-06-01 by search.csv" in note for note in told)
+    assert not any("passed over" in note for note in findings.notes)
+
+
 def test_files_that_are_no_volume(tmp_path: Path) -> None:
     download(tmp_path, ANN, N3, "2007-06-01", "I100")
     for number in range(3):

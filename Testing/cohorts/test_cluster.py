@@ -11,17 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import DualGlowLib.cluster
+import DualGlowLib.training.run
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
 from DualGlowLib.cluster import hand_out
 from DualGlowLib.cohorts.cohort import prepare_cohort
 from DualGlowLib.processes import work_off
+from DualGlowLib.training.status import read_status
 from raw_cohort import GRID, content, job_of_many_kinds, make_cohort, quick_case
+from tiny_training import write_settings
 
 distributed = pytest.importorskip("distributed", reason="distributed (Dask) is not installed")
 
@@ -122,6 +126,20 @@ def test_synthetic_pets_are_the_same_to_the_last_byte(cluster, tmp_path) -> None
     assert main([*question, "--output", str(outs["there"]), "--scheduler", cluster.scheduler_address]) == 0
     assert len(list(outs["there"].rglob("*_pet.nii.gz"))) == 2
     assert content(outs["there"]) == content(outs["here"])
+
+
+def test_training_has_its_cases_prepared_there(cluster, cases, tmp_path, monkeypatch, capfd) -> None:
+    """Which nobody but the workers does: the processes that this computer could have started are none."""
+    monkeypatch.setattr(DualGlowLib.training.run, "prepare_cohort", partial(prepare_cohort, work=quick_case))
+    settings = write_settings(tmp_path / "settings.json", steps=1, sampled_cases=0)
+    command = ["train", str(cases), "--grid", GRID.name, "--config", str(settings), "--device", "cpu"]
+    address = cluster.scheduler_address
+    assert main([*command, "--output", str(tmp_path / "none/run"), "--scheduler", "tcp://127.0.0.1:9"]) == 2
+    assert "doesn't answer" in capfd.readouterr().err
+    monkeypatch.setattr(DualGlowLib.cluster, "work_off", None)
+    assert main([*command, "--output", str(tmp_path / "there/run"), "--scheduler", address]) == 0
+    assert "4 good of 4 cases" in capfd.readouterr().err
+    assert ["--scheduler", address] == read_status(tmp_path / "there/run").arguments[-2:]
 
 
 def test_a_wish_to_stop_leaves_the_workers_to_their_owner(cluster) -> None:

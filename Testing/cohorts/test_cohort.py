@@ -316,9 +316,9 @@ def test_only_one_process_prepares_into_a_folder(cases: Path, tmp_path: Path) ->
 
 
 def test_killed_at_random_and_resumed_it_ends_as_if_undisturbed(cases: Path, whole: Path, tmp_path: Path) -> None:
-    """20 times: the whole process group is killed a random number of steps and milliseconds into its life."""
+    """10 times: the whole process group is killed a random number of steps and milliseconds into its life."""
     expected, out, kills, after = content(whole), tmp_path / "out", 0, []
-    with start(cases, out, 20, "kill") as program:
+    with start(cases, out, 10, "kill") as program:
         for told in map(json.loads, program.stdout):
             kills += told["code"] == -signal.SIGKILL
             assert told["code"] in (0, -signal.SIGKILL)
@@ -331,8 +331,8 @@ def test_killed_at_random_and_resumed_it_ends_as_if_undisturbed(cases: Path, who
             assert "manifest.json" not in there or there == expected
         errors = program.stderr.read()
     assert program.returncode == 0, errors
-    assert kills == 20
-    assert len(set(after)) > 5  # it did die in many different states
+    assert kills == 10
+    assert len(set(after)) > 4  # it did die in many different states
     with start(cases, out, 2) as process:
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -440,9 +440,7 @@ def test_frames_of_a_dynamic_pet_are_averaged_and_named(tmp_path: Path) -> None:
     for start_of_second in (1800, 1900):
         starts = [0, start_of_second, start_of_second + 900]
         sidecar.write_text(json.dumps({**times, "FrameTimesStart": starts}))
-        with start(cases, tmp_path / "out", 1) as process:
-            _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+        prepare_cohort(cases, tmp_path / "out", GRID, work=quick_case, pictures=False)
         about = json.loads(next((tmp_path / "out").rglob("*_pet.json")).read_text())["Preparation"]["scan"]
         case = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["sub-01"]
         assert f"its PET is {about['frames']}; between frames the head moved by 0.0 mm at most" in case["notes"]
@@ -479,9 +477,7 @@ def test_a_pet_of_petprep_in_its_own_space_is_brought_to_the_t1(tmp_path: Path) 
             on_t1.unlink()
             way = on_t1.with_name("sub-01_from-petref_to-T1w_mode-image_desc-coreg_xfm.txt")
             sitk.WriteTransform(turn, str(way))
-        with start(cases, tmp_path / "out", 1) as process:
-            _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+        prepare_cohort(cases, tmp_path / "out", GRID, work=quick_case, pictures=False)
         found.append(nib.load(next((tmp_path / "out").rglob("*_pet.nii.gz"))).get_fdata())
     np.testing.assert_allclose(found[1], found[0], atol=1e-3)
     sources = json.loads(next((tmp_path / "out").rglob("*_pet.json")).read_text())["Sources"]

@@ -15,13 +15,12 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS
 from DualGlowLib.bundle.bundle import load_bundle, save_bundle
 from DualGlowLib.bundle.calibration import Calibration, read_calibration, write_calibration
-from DualGlowLib.bundle.files import DEFAULT_BUNDLE
 from DualGlowLib.cases.case import Case
 from DualGlowLib.evaluation.calibrating import Residuals, calibrate, conformal_factor, least_cases, measure
-from DualGlowLib.resources import resource
-from DualGlowLib.simulate.cohort import simulate_cohort
+from DualGlowLib.evaluation.exchangeability import exchangeability
 from DualGlowLib.synthesis.draws import Distribution
 from DualGlowLib.synthesis.region_table import region_rows
+from tiny_training import make_simulated, write_untrained
 
 
 def made(count: int, seed: int, wrong: float = 0.5) -> Residuals:
@@ -58,16 +57,51 @@ def test_the_factor_is_the_order_statistic_of_the_theory() -> None:
         conformal_factor(np.arange(8.0), 0.9)
 
 
+# ---- whether they hold elsewhere
+
+
+def test_cases_like_those_of_the_calibration_are_found_different_as_seldom_as_promised(monkeypatch) -> None:
+    """Regions go together and have heavy tails, and the largest of them is looked at."""
+    monkeypatch.setattr("DualGlowLib.evaluation.exchangeability._PERMUTATIONS", 199)
+    p = [exchangeability(calibrate(made(60, 2 * i), "x", 0.9, 20), made(25, 2 * i + 1), i).p for i in range(200)]
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.09
+    assert 0.4 < np.mean(p) < 0.6
+
+
+def test_a_site_that_differs_is_found_and_where() -> None:
+    calibration = calibrate(made(300, 0), "x", 0.9, 20)
+    same, wider = made(30, 1), made(30, 1, wrong=0.3)
+    fine, found = exchangeability(calibration, same), exchangeability(calibration, wider)
+    assert fine.p > 0.05
+    assert "nothing speaks against" in fine.sentences
+    assert found.p < 0.001
+    assert found.coverage["mean"] < 0.85 < fine.coverage["mean"]
+    assert "does not hold here" in found.sentences
+    one = made(30, 1)
+    one.z[:, 7] *= 3
+    there = exchangeability(calibration, one)
+    assert there.p < 0.01
+    assert there.region == REGIONS[7]
+    assert 2 < there.ratio < 4.5
+    assert there == exchangeability(calibration, one)
+
+
+def test_what_can_not_be_compared_is_said() -> None:
+    calibration = calibrate(made(60, 0), "x", 0.9, 20)
+    with pytest.raises(InputError, match=r"9 cases are too few .* at least 10"):
+        exchangeability(calibration, made(9, 1))
+    with pytest.raises(InputError, match=r"before residuals were kept .*; run calibrate again"):
+        exchangeability(replace(calibration, scores={}), made(30, 1))
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate_cohort(tmp_path_factory.mktemp("calibration") / "cohort", 16, "medium", seed=91)
+    return make_simulated(tmp_path_factory.mktemp("calibration") / "cohort", 16)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    shutil.copytree(resource("Models", DEFAULT_BUNDLE), tmp_path / "bundle")
-    (tmp_path / "bundle" / "calibration.json").unlink(missing_ok=True)
-    return tmp_path / "bundle"
+    return write_untrained(tmp_path / "bundle")
 
 
 def test_a_model_is_calibrated_and_its_table_has_both_intervals(
@@ -83,6 +117,13 @@ def test_a_model_is_calibrated_and_its_table_has_both_intervals(
     found = load_bundle(bundle).calibration
     assert set(found.factors) == set(REGIONS)
     assert (found.level, found.samples, found.certificate["tested"]) == (0.9, 3, 16 - found.certificate["fitted"])
+    assert {len(scores) for scores in found.scores.values()} == {found.certificate["fitted"]}
+    before = (bundle / "calibration.json").read_bytes()
+    assert main(["calibrate", str(bundle), str(cohort), "--check", "--samples", "3"]) == 2
+    assert "leave --samples out" in capsys.readouterr().err
+    assert main(["calibrate", str(bundle), str(cohort), "--check", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("Of 16 cases, 90 % intervals hold the region means of ")
+    assert (bundle / "calibration.json").read_bytes() == before
     t1, mask = (str(next(cohort.glob(f"sub-0001/anat/*_{what}.nii.gz"))) for what in ("T1w", "mask"))
     for temperature, calibrated in (("1", True), ("0.5", False)):
         pet = tmp_path / f"{temperature}.nii.gz"

@@ -16,7 +16,7 @@ from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
 from DualGlowLib.baselines.iglow import IGlow
 from DualGlowLib.baselines.mean import MeanPET
-from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
+from DualGlowLib.bundle.bundle import DEFAULT_BUNDLE
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.cases.ongrid import read_on_grid
@@ -24,7 +24,6 @@ from DualGlowLib.evaluation.report import write_report
 from DualGlowLib.evaluation.tables import case_seed, evaluate
 from DualGlowLib.flow import FlowConfig
 from DualGlowLib.metrics.images import image_metrics, structural_similarity, whole_volume_metrics
-from DualGlowLib.model import DualGlow, preset
 from DualGlowLib.preparation.t1 import PreparedT1
 from DualGlowLib.processes import work_off
 from DualGlowLib.resources import resource
@@ -35,9 +34,9 @@ from DualGlowLib.synthesis.predictor import ModelPredictor
 from DualGlowLib.synthesis.question import Question
 from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.training.data import Cohort
-from DualGlowLib.volumes.grid import GRIDS
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
+from tiny_training import make_simulated, write_untrained
 from toy_cohort import Deadly
 
 
@@ -289,13 +288,13 @@ def test_a_number_of_samples_that_shows_no_law(plain: Path, synthesizer: Synthes
         evaluate([Grey()], read_cases(plain), synthesizer.bundle.grid, 3.5, samples=samples)
 
 
-def test_processes_measure_what_one_measures(plain: Path, tmp_path: Path) -> None:
-    """Which the shipped model is loaded by; and a case whose process is killed is left out, named."""
-    bundle, reports = resource("Models", DEFAULT_BUNDLE), {}
+def test_processes_measure_what_one_measures(tmp_path: Path) -> None:
+    """Each of which loads the model."""
+    bundle, cases, reports = write_untrained(tmp_path / "bundle"), make_simulated(tmp_path / "cases", 2), {}
     for name, options in {"here": [], "jobs": ["--jobs", "2"]}.items():
         reports[name] = tmp_path / f"{name}.json"
         assert (
-            main(["evaluate", str(bundle), str(plain), "--output", str(reports[name]), "--device", "cpu", *options])
+            main(["evaluate", str(bundle), str(cases), "--output", str(reports[name]), "--device", "cpu", *options])
             == 0
         )
     here, jobs = (json.loads(path.read_text()) for path in reports.values())
@@ -335,13 +334,9 @@ def test_the_truth_of_a_case_is_found_where_the_simulator_puts_it(tmp_path: Path
     assert truth_file(case("sub-0001", Path("/t1.nii.gz")), "law") is None
 
 
-def test_leakage_is_reported_on_request(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    cohort, report = shutil.copytree(simulated, tmp_path / "cohort"), tmp_path / "report.json"
-    flow, grid = FlowConfig(depths=(1, 1, 1), widths=(8, 8, 8)), GRIDS["medium"]
-    config = preset("standard", grid.shape)
-    config = replace(config, mri=flow, pet=flow, link=replace(config.link, widths=(8, 8, 8), context=(2, 2, 2)))
-    save_bundle(Bundle(DualGlow(config), grid, 1.5, 3.5, "tiny"), tmp_path / "bundle", "# Card\n")
-    arguments = [str(tmp_path / "bundle"), str(cohort), "--output", str(report), "--device", "cpu"]
+def test_leakage_is_reported_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cohort, report = make_simulated(tmp_path / "cohort", 3), tmp_path / "report.json"
+    arguments = [str(write_untrained(tmp_path / "bundle")), str(cohort), "--output", str(report), "--device", "cpu"]
     assert main(["evaluate", *arguments, "--leakage"]) == 2
     assert "too few for a leakage report" in capsys.readouterr().err
     assert not report.exists()

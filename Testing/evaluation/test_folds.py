@@ -108,7 +108,7 @@ def test_the_table_has_every_number(runs: Path, tmp_path: Path) -> None:
 def test_from_folds_to_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """With the commands of the manual; one fold is trained, then the other."""
     cases, splits, runs = str(make_simulated(tmp_path / "cases", 4)), str(tmp_path / "folds.json"), tmp_path / "runs"
-    settings = str(write_settings(tmp_path / "settings.json", steps=1))
+    settings = str(write_settings(tmp_path / "settings.json", steps=1, sampled_cases=0))
     assert main(["validate", cases, "--splits", splits, "--folds", "2"]) == 0
     for fold in ("0", "1"):
         own = runs / f"fold-{fold}"

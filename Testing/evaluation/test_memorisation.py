@@ -126,7 +126,7 @@ def test_cases_of_the_training_and_too_few_are_refused(cohorts: dict[str, Path])
 def test_evaluate_reports_it_and_the_card_of_what_is_published_says_it(
     cohorts: dict[str, Path], tmp_path: Path, capsys
 ) -> None:
-    settings = write_settings(tmp_path / "settings.json", steps=2)
+    settings = write_settings(tmp_path / "settings.json", steps=2, sampled_cases=0)
     words = ["--output", str(tmp_path / "run"), "--config", str(settings), "--device", "cpu", "--licence", "mit"]
     assert main(["train", str(cohorts["trained"]), *words]) == 0
     bundle, report = tmp_path / "run/bundle", tmp_path / "report.json"

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from DualGlowLib.flow import set_memory
 from DualGlowLib.model import DualGlow, ModelConfig, preset
+from DualGlowLib.training.optim import Adamax
 from DualGlowLib.volumes.grid import GRIDS
 
 GPU = torch.cuda.is_available()
@@ -75,7 +76,7 @@ def answers(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> di
         found["sample"] = model.sample(encoding, covariates, 1.0, torch.Generator().manual_seed(0))
         law = model.link.decode(encoding.features, covariates)
         found["likelihood"] = model.pet_log_prob(pet, law)
-    optimizer = torch.optim.Adamax(model.parameters(), lr=1e-4)
+    optimizer = Adamax(model.parameters(), lr=1e-4)
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
@@ -153,7 +154,7 @@ def training(tiny: bool) -> None:
     model, images, covariates = made(config_of("paper", tiny))
     model = model.to(DEVICE)
     images, covariates = [one.to(DEVICE) for one in images], covariates.to(DEVICE)
-    optimizer = torch.optim.Adamax(model.parameters(), lr=1e-5)
+    optimizer = Adamax(model.parameters(), lr=1e-5)
 
     def step(dtype: torch.dtype) -> None:
         optimizer.zero_grad()

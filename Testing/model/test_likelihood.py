@@ -102,7 +102,7 @@ def test_chi_square_percentile() -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[Synthesizer, ToyLaw]:
-    model, law = train_toy(2, steps=250, batch=64, rate=1e-2)
+    model, law = train_toy(2, steps=250, batch=32, rate=1e-2)
     return Synthesizer(toy_bundle(model)), law
 
 

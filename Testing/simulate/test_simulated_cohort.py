@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 import threading
 import time
 from multiprocessing import active_children
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -101,9 +103,19 @@ def test_the_tables_agree_with_the_volumes(cohort):
     assert slopes["occipital"]["mean"] == pytest.approx(np.mean(values), abs=2e-6)
 
 
+def _first(cohort: Path, out: Path, cases: int) -> Path:
+    """A copy of the cohort, its first cases alone, as if it had been interrupted after them."""
+    shutil.copytree(cohort, out)
+    (out / "participants.tsv").unlink()
+    for number in range(cases + 1, 4):
+        shutil.rmtree(out / f"sub-000{number}")
+        for path in (out / "truth").glob(f"sub-000{number}*"):
+            path.unlink()
+    return out
+
+
 def test_jobs_and_resuming_do_not_change_a_voxel(cohort, tmp_path):
-    out = tmp_path / "again"
-    simulate_cohort(out, 2, "small", 21)
+    out = _first(cohort, tmp_path / "again", 2)
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*.nii.gz")}
     (out / "truth" / "sub-0002.json").unlink()  # as if it had been interrupted
     simulate_cohort(out, 3, "small", 21, jobs=2)
@@ -143,13 +155,13 @@ def test_a_process_killed_after_its_case_costs_nothing(cohort, tmp_path, monkeyp
             yield index, {"status": "failed", "reasons": ["its process was killed"]} if index == 1 else outcome
 
     monkeypatch.setattr(cohorts, "work_off", one_dies)
-    simulate_cohort(tmp_path / "out", 3, "small", 21, jobs=2)
+    simulate_cohort(_first(cohort, tmp_path / "out", 1), 3, "small", 21, jobs=2)
     assert _voxels(tmp_path / "out") == _voxels(cohort)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_cannot_be_written_is_told(tmp_path, jobs):
-    out = simulate_cohort(tmp_path / "out", 1, "small", 21)
+def test_what_cannot_be_written_is_told(cohort, tmp_path, jobs):
+    out = _first(cohort, tmp_path / "out", 1)
     (out / "sub-0002").write_text("in the way")
     with pytest.raises(InputError, match=r"sub-0002_T1w.nii.gz can't be written: Not a directory|File exists"):
         simulate_cohort(out, 3, "small", 21, jobs=jobs)

@@ -16,6 +16,7 @@ from host.members import RECORD, members
 from host.widgets import CTK, QMRML
 from loaded import ROOT, SYNTHESIS, TRAINING, host, slicer
 from raw_cohort import make_cohort
+from tiny_training import write_settings
 
 from DualGlowLib import InputError  # isort: skip
 from DualGlowLib.synthesis.question import Question  # isort: skip
@@ -305,11 +306,12 @@ def test_the_command_trains_on_scans_as_they_were_acquired(training, tmp_path):
     from DualGlowLib.__main__ import main
     from DualGlowLib.bundle.bundle import load_bundle
 
-    scans = make_cohort(tmp_path / "my scans", ["sub-1", "sub-2"])
+    scans, settings = make_cohort(tmp_path / "my scans", ["sub-1", "sub-2"]), write_settings(tmp_path / "few.json")
 
     def arguments(cases, run: str, grid: str) -> list[str]:
         training.ui.casesPath.currentPath, training.ui.outputPath.currentPath = str(cases), str(tmp_path / run)
         training.ui.gridBox.currentText = grid
+        training.ui.settingsPath.currentPath = str(settings)
         _, _, given = training.ui.commandText.plainText.partition("--python-script ")
         return [*shlex.split(given), "--steps", "1"]
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -25,9 +24,9 @@ from host import gestures, views
 from host.pythonqt import unwrap
 from loaded import SYNTHESIS, TRAINING, host, slicer
 from places import TRAIN
-from raw_cohort import make_cohort
 from screenshots import grab
 from tiny_training import make_simulated, write_settings
+from two_processes import environment, furthest, torchrun
 
 from DualGlowLib.training.status import ask, read_status  # isort: skip
 from DualGlowSlicerLib import volumes  # isort: skip
@@ -52,7 +51,7 @@ def _clean(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory) -> Path:
-    return make_simulated(tmp_path_factory.mktemp("cohort") / "my cases", 24)
+    return make_simulated(tmp_path_factory.mktemp("cohort") / "my cases", 6)
 
 
 @contextlib.contextmanager
@@ -76,10 +75,6 @@ def ended(run: Path):
             os.kill(holder.pid, signal.SIGKILL)
         host.pump(timeout=0.3)
         subprocess._cleanup()
-
-
-def make_bids(folder: Path) -> Path:
-    return make_cohort(folder, ["sub-1", "sub-2"])
 
 
 def wait(until) -> None:
@@ -127,8 +122,8 @@ def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Pa
             choose(widget, cases, run, settings)
             gestures.click(ui.checkCasesButton)
             wait(lambda: "can be used" in ui.foundLabel.text)
-            assert ui.foundLabel.text == "24 of 24 cases can be used, of 24 subjects."
-            assert ui.casesTable.rowCount == 24
+            assert ui.foundLabel.text == "6 of 6 cases can be used, of 6 subjects."
+            assert ui.casesTable.rowCount == 6
             gestures.click(ui.startButton)
             assert ui.runLabel.text == "The training starts …"
             assert not ui.startButton.enabled
@@ -177,7 +172,11 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         assert ui.runLabel.text == "Done: 4 steps."
         assert not ui.startButton.enabled
         assert "another output folder" in ui.startButton.toolTip
-        assert losses(run) == losses(in_plain_python(cases, tmp_path / "plain", widget.window.plan.options()))
+        options = widget.window.plan.options()
+        assert losses(run) == losses(in_plain_python(cases, tmp_path / "plain", options))
+        words = torchrun(TRAIN, cases, "--output", tmp_path / "two", *options)
+        assert subprocess.run(words, env=environment(), capture_output=True, check=False).returncode == 0
+        assert furthest(run, tmp_path / "two") < 1e-4
         widget.window.run.export(str(tmp_path / "model.zip"))
         wait(lambda: "SHA-256" in ui.exportLabel.text)
         assert hashlib.sha256((tmp_path / "model.zip").read_bytes()).hexdigest() in ui.exportLabel.text
@@ -199,10 +198,9 @@ def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) 
         models._store(models._FOLDERS, [])
 
 
-@pytest.mark.parametrize("make", [make_download, make_bids])
-def test_scans_as_they_come_are_prepared_and_trained(make: Callable, tmp_path: Path) -> None:
+def test_scans_as_they_come_are_prepared_and_trained(tmp_path: Path) -> None:
     """With the real preparation, whose pictures are then those of the cases in the table."""
-    folder, run = make(tmp_path / "scans"), tmp_path / "run"
+    folder, run = make_download(tmp_path / "scans"), tmp_path / "run"
     settings = write_settings(tmp_path / "settings.json", steps=2, batch=1)
     with ended(run), opened() as widget:
         ui = widget.ui
@@ -264,7 +262,7 @@ def test_folds_are_trained_one_after_another_killed_found_again_and_resumed(case
             assert ui.useButton.enabled
     assert (runs[0] / "bundle" / "config.json").stat().st_mtime_ns == before
     people = [json.loads((run / "bundle" / "config.json").read_text())["training"]["cases"] for run in runs]
-    assert people == [12, 12]
+    assert people == [3, 3]
 
 
 def test_folds_of_ones_own(cases: Path, tmp_path: Path) -> None:
@@ -379,8 +377,8 @@ def test_the_table_says_who_can_be_used_and_shows_pictures(prepared: Path, tmp_p
         choose(widget, prepared, tmp_path / "run", tmp_path / "none.json")
         gestures.click(ui.checkCasesButton)
         wait(lambda: "can be used" in ui.foundLabel.text)
-        assert ui.foundLabel.text.startswith("23 of 24 cases can be used")
-        assert sum(int(line.split("n = ")[1].split(",")[0]) for line in ui.demographicsLabel.text.splitlines()) == 23
+        assert ui.foundLabel.text.startswith("5 of 6 cases can be used")
+        assert sum(int(line.split("n = ")[1].split(",")[0]) for line in ui.demographicsLabel.text.splitlines()) == 5
         assert " ± " in ui.demographicsLabel.text
         gestures.choose(ui.whichBox, "not usable")
         assert ui.casesTable.rowCount == 1

@@ -126,11 +126,13 @@ def tell(killed: str, codes: list[int], run: Path, **more: object) -> None:
 def kill_runs(folder: Path, seed: int) -> None:
     """Prints ``killed`` (right before which act on a file), ``codes`` (exit codes of what came after) and ``content``.
 
-    Every kind of act comes once, at a place that is chosen at random; at last, one run is killed over and over.
+    Every kind of act comes once, at a place that is chosen at random; at last, one run is killed over and over. The
+    one that never was says what it ``loaded`` of torch's compiler.
     """
     rng = random.Random(seed)
     toy_trainer(folder / "whole").run()  # here, so that the processes that are made from this one need not warm up
-    tell("never", [0], folder / "whole" / "run")
+    loaded = [name for name in ("torch._dynamo", "sympy") if name in sys.modules]
+    tell("never", [0], folder / "whole" / "run", loaded=loaded)
 
     fill_disk(folder / "full")
     hold(folder / "held")

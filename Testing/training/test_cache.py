@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.model import preset
 from DualGlowLib.simulate.cohort import simulate_cohort
-from DualGlowLib.training.data import Cohort
+from DualGlowLib.training.data import Batch, Cohort
 from DualGlowLib.training.loading import cache as module
 from DualGlowLib.training.loading.cache import CachedCohort, VoxelCache, belongs_on_disk, cohort_bytes
 from DualGlowLib.training.loading.feed import Feed
@@ -29,7 +30,14 @@ from DualGlowLib.volumes.grid import GRIDS
 GRID = GRIDS["small"]
 FLOW = {"depths": [1, 1, 1], "widths": [8, 8, 8]}
 MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [4, 4, 4]}}
-SETTINGS = {"steps": 4, "warmup": 1, "initialize_with": 2, "validate_every": 2, "checkpoint_every": 2}
+SETTINGS = {
+    "steps": 4,
+    "warmup": 1,
+    "initialize_with": 2,
+    "validate_every": 2,
+    "checkpoint_every": 2,
+    "sampled_cases": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +114,13 @@ def test_a_run_from_disk_is_the_run_from_memory_also_resumed(
     cases: list[Case], cache: VoxelCache, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    trainer(tmp_path / "memory", Cohort.load(cases, GRID)).run()
+    trainer(tmp_path / "memory", Cohort.load(cases, GRID), sampled_cases=1).run()
     cached = CachedCohort.open(cases, cache)
-    part = trainer(tmp_path / "disk", cached, workers=1)
+    part = trainer(tmp_path / "disk", cached, workers=1, sampled_cases=1)
     part.stop = lambda: part.step == 3
     with pytest.raises(Interrupted):
         part.run()
-    trainer(tmp_path / "disk", cached, workers=0).run(resume=True)
+    trainer(tmp_path / "disk", cached, workers=0, sampled_cases=1).run(resume=True)
     assert curve(tmp_path / "disk") == curve(tmp_path / "memory")
     weights = [(tmp_path / name / "bundle/weights.safetensors").read_bytes() for name in ("disk", "memory")]
     assert weights[0] == weights[1]
@@ -158,6 +166,29 @@ def test_a_damaged_file_is_made_anew(how: str, cases: list[Case], cache: VoxelCa
     said: list[str] = []
     assert CachedCohort.open(cases, cache, note=said.append).pet_scale == cached.pet_scale
     assert len(said) == (how != "a byte")  # which shows when it is read
+
+
+def test_no_byte_of_a_file_s_head_can_be_another_unnoticed(cases: list[Case], cache: VoxelCache) -> None:
+    """The scale of all PETs, and what kind of numbers there are, depend on it: each place; and F16 as I16."""
+    highest = cache.fill(cases[:1])
+    path = cache._path(cases[0])
+    content, whole = path.read_bytes(), cache.read(cases[0])[:2]
+    for place in range(8 + int.from_bytes(content[:8], "little")):
+        for bits in (1, ord("F") ^ ord("I")):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
+            assert cache.fill(cases[:1]) == highest, (place, bits)
+            for image, expected in zip(cache.read(cases[0]), whole, strict=False):
+                assert image.dtype == expected.dtype, (place, bits)
+                assert torch.equal(image, expected), (place, bits)
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(cases: list[Case], cache: VoxelCache) -> None:
+    cache.fill(cases[:1])
+    path = cache._path(cases[0])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        cache.fill(cases)
 
 
 def test_the_run_says_that_a_file_was_damaged_and_goes_on(cases: list[Case], cache: VoxelCache, tmp_path: Path) -> None:
@@ -224,6 +255,26 @@ def test_a_process_that_is_killed_ends_no_run(cases: list[Case], cache: VoxelCac
     wanted = Feed(cached, settings(workers=0), slice(None), torch.device("cpu"), print)
     for step in range(1, 8):
         assert torch.equal(feed.batch(step).pet, wanted.batch(step).pet)
+    assert len(said) == 1
+    assert "goes on without" in said[0]
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "Connection reset by peer")])
+def test_nor_does_one_that_is_killed_while_it_hands_a_batch_over(
+    cases: list[Case], cache: VoxelCache, error: Exception
+) -> None:
+    """The few bytes between two processes, in which Python tells of a death before torch does."""
+
+    def batches() -> Iterator[Batch]:
+        raise error
+        yield
+
+    said: list[str] = []
+    cached = CachedCohort.open(cases, cache)
+    feed = Feed(cached, settings(workers=1), slice(None), torch.device("cpu"), said.append)
+    feed._batches, feed._next = batches(), 1
+    wanted = Feed(cached, settings(workers=0), slice(None), torch.device("cpu"), print)
+    assert torch.equal(feed.batch(1).pet, wanted.batch(1).pet)
     assert len(said) == 1
     assert "goes on without" in said[0]
 

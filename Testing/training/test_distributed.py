@@ -21,6 +21,7 @@ from DualGlowLib.training.status import LOCK, read_status
 from places import TRAIN
 from rank_runs import RUNS, SHARDED, STOPPED, resume, run_all, stop_at
 from tiny_training import make_simulated, write_settings
+from two_processes import environment, furthest, history, torchrun
 
 pytestmark = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()) or os.name == "nt",
@@ -29,31 +30,6 @@ pytestmark = pytest.mark.skipif(
 
 CLOSE = 1e-4
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
-
-
-def torchrun(*arguments: object, options: tuple[str, ...] = ()) -> list[str]:
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *options]
-    return [*run, *map(str, arguments)]
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {**{key: value for key, value in os.environ.items() if key != "PYTHONPATH"}, "OMP_NUM_THREADS": "1", **more}
-
-
-def history(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-
-
-def furthest(mine: Path, theirs: Path) -> float:
-    """The largest difference of anything in two histories but the time; infinite if one has what the other lacks."""
-    found = 0.0
-    for one, other in zip(history(mine), history(theirs), strict=True):
-        if one.keys() != other.keys():
-            return float("inf")
-        for key in one.keys() - {"seconds"}:
-            # None of two that are not finite is larger.
-            found = max(found, 0.0 if str(one[key]) == str(other[key]) else abs(one[key] - other[key]))
-    return found
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

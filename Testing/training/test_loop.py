@@ -14,7 +14,7 @@ import torch
 from DualGlowLib import InputError
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.flow.actnorm import ActNorm
-from DualGlowLib.model import DualGlow, ModelConfig, preset
+from DualGlowLib.model import Covariate, DualGlow, ModelConfig, preset
 from DualGlowLib.training.checkpoints import Checkpoints
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.optim import build_optimizer, learning_rate
@@ -76,6 +76,25 @@ def test_weight_decay_is_decoupled() -> None:
 def test_the_authors_norm_decays_by_the_cases() -> None:
     model = DualGlow(preset("standard", (16, 16, 16)))
     assert build_optimizer(model, TrainingSettings(optimizer="authors"), 726).defaults["betas"] == (0.9, 1 - 1 / 726)
+
+
+@pytest.mark.parametrize(("name", "of_torch"), [("adam", "Adam"), ("adamw", "AdamW"), ("adamax", "Adamax")])
+def test_steps_are_those_of_torch(name: str, of_torch: str) -> None:
+    """To the bit, and outside the graph of gradients."""
+    found = []
+    for theirs in (False, True):
+        torch.manual_seed(1)
+        layer = torch.nn.Linear(3, 2)
+        optimizer = build_optimizer(layer, TrainingSettings(optimizer=name, weight_decay=0.1), 10)
+        if theirs:
+            optimizer = getattr(torch.optim, of_torch)(optimizer.param_groups)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(torch.randn(4, 3)).square().sum().backward()
+            optimizer.step()
+        assert all(parameter.is_leaf for parameter in layer.parameters())
+        found.append(layer.state_dict())
+    assert all(torch.equal(found[1][part], mine) for part, mine in found[0].items())
 
 
 def test_schedules() -> None:
@@ -319,6 +338,14 @@ def test_a_run_of_before_goes_on_as_it_began(tmp_path: Path) -> None:
     assert content(run) == content(tmp_path / "whole/run")
 
 
+def test_one_process_says_that_it_has_all_of_a_model_that_is_to_be_divided(tmp_path: Path) -> None:
+    said: list[str] = []
+    trainer = toy_trainer(tmp_path, steps=1, sharding="full")
+    trainer.note = said.append
+    trainer.run()
+    assert [sentence for sentence in said if "torchrun" in sentence] == said != []
+
+
 def test_a_run_goes_on_with_its_own_model_where_none_is_given(tmp_path: Path) -> None:
     """As ``train CASES --output RUN --resume`` does, without the settings file that it began with."""
     cases = make_simulated(tmp_path / "cases", 4)
@@ -337,6 +364,19 @@ def test_a_run_goes_on_with_its_own_model_where_none_is_given(tmp_path: Path) ->
         train(replace(alone, groups=groups), resume=True)
     with pytest.raises(InputError, match="another model or grid"):
         train(replace(alone, preset="paper"), resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_persons_or_scans_of_the_same_names(tmp_path: Path) -> None:
+    toy_trainer(tmp_path, steps=2).run()
+    persons = toy_trainer(tmp_path)
+    persons.config = replace(persons.config, covariates=(Covariate("age", "numeric", 71.0, 9.0),))
+    with pytest.raises(InputError, match="cases of other ages, sexes or diagnoses"):
+        persons.run(resume=True)
+    scans = toy_cases(6)
+    scans.pet_scale = 1.7
+    with pytest.raises(InputError, match=r"other scans of these cases.*1\.5 SUVR, not 1\.7"):
+        toy_trainer(tmp_path, cases=scans).run(resume=True)
+    toy_trainer(tmp_path).run(resume=True)
 
 
 def test_a_run_goes_on_with_its_own_settings_where_none_are_given(tmp_path: Path) -> None:

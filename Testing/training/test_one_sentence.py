@@ -24,7 +24,7 @@ from raw_cohort import make_cohort, quick_case
 from tiny_training import make_simulated, write_settings
 from toy_runs import content, in_process
 
-STEPS = {"steps": 4, "checkpoint_every": 1, "validate_every": 2}
+STEPS = {"steps": 4, "checkpoint_every": 1, "validate_every": 2, "sampled_cases": 0}
 
 
 def train(cases: Path, run: Path, *more: str) -> int:

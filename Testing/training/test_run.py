@@ -24,7 +24,7 @@ from DualGlowLib.volumes.grid import GRIDS
 from places import TRAIN
 from raw_cohort import GRID, make_cohort, quick_case
 
-TINY = {"steps": 2, "batch": 2, "validation": 0.3, "initialize_with": 2, "warmup": 1}
+TINY = {"steps": 2, "batch": 2, "validation": 0.3, "initialize_with": 2, "warmup": 1, "sampled_cases": 0}
 FLOW = {"widths": [8, 8, 8], "depths": [1, 1, 1]}
 MODEL = {"mri": FLOW, "pet": FLOW, "link": {"widths": [8, 8, 8], "context": [2, 2, 2], "patterns": 2}}
 NAMES = ["sub-1", "sub-2", "sub-3"]

@@ -58,6 +58,11 @@ def test_killed_anywhere_and_resumed_it_ends_as_if_undisturbed(told: dict[str, d
     assert told["at random"]["codes"].count(-9) > 1
 
 
+def test_a_training_starts_without_the_compiler_of_torch(told: dict[str, dict]) -> None:
+    """Loading it takes longer than loading torch."""
+    assert told["never"]["loaded"] == []
+
+
 def test_a_second_process_is_refused_and_the_first_not_disturbed(told: dict[str, dict]) -> None:
     held = told["held"]
     assert len(held["others"]) == 2

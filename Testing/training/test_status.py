@@ -199,6 +199,8 @@ def test_a_status_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
             "--deformable",
             "--jobs",
             "3",
+            "--scheduler",
+            "tcp://node7:8786",
             "--pet-window",
             "40",
             "60",
@@ -215,7 +217,8 @@ def test_the_arguments_of_a_run_make_the_same_run(options: list[str], tmp_path: 
     changes = {name: given[name] for name in names if given[name] is not None}
     files = [given[name] for name in ("preset", "config")]
     plan = Plan("cases", "run", *files, changes, *(given[n] for n in ("grid", "layout", "splits", "fold")))
-    again = _again(replace(plan, preparation=preparation, jobs=given["jobs"]), given["device"])
+    plan = replace(plan, preparation=preparation, jobs=given["jobs"], scheduler=given["scheduler"])
+    again = _again(plan, given["device"])
     found = vars(_parser().parse_args(["train", *again]))
     for name in ("cases", "output", "config", "splits"):
         given[name] = given[name] and str(tmp_path / given[name])

@@ -13,6 +13,7 @@ import torch
 from ..bundle.bundle import Bundle, load_bundle, save_bundle
 from ..bundle.calibration import Calibration, write_calibration
 from ..bundle.card import model_card
+from ..bundle.files import CARD
 from ..cases.case import Case
 from ..cases.groups import in_groups
 from ..cases.layouts import is_simulated, read_cases
@@ -22,6 +23,7 @@ from ..cohorts.demographics import people_of
 from ..errors import InputError
 from ..evaluation import calibrating
 from ..evaluation.tables import evaluate
+from ..files import write_whole
 from ..outputs import generated_by
 from ..sealed import is_sealed, parse_json, write_sealed
 from ..synthesis.predictor import ModelPredictor
@@ -329,8 +331,7 @@ def _written(
         return Adapted(bundle, about)
     bundle.calibration = _calibrated(plan, bundle, held_out, count, device, tell)
     write_calibration(bundle.calibration, folder)
-    card = folder / "README.md"
-    card.write_text(model_card(bundle), encoding="utf-8", newline="\n")
+    write_whole(folder / CARD, model_card(bundle), force=True)
     return Adapted(bundle, about)
 
 

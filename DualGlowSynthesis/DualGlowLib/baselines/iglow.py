@@ -21,6 +21,7 @@ from ..flow import FlowConfig, MultiScaleFlow, initialize
 from ..model import Covariate
 from ..preparation.t1 import PreparedT1
 from ..training.data import T1_SCALE, Cohort
+from ..training.optim import Adam
 from ..values import bounded
 from .method import Losses, Method, MethodConfig, Settings
 
@@ -123,7 +124,7 @@ class IGlow(nn.Module):
         """
         generator = self.set_from(cohort, augment)
         self.requires_grad_(True)
-        optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+        optimizer = Adam(self.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         schedule = _cosine(optimizer, steps, max(1, steps // 10))
         order: list[int] = []
         skipped = 0
@@ -191,7 +192,7 @@ class IGlow(nn.Module):
         self.requires_grad_(False)
         offset = t1.new_zeros(len(t1), *self.mean.shape).requires_grad_()
         best, highest = self.mean.expand_as(offset).clone(), t1.new_full((len(t1),), -math.inf)
-        optimizer = torch.optim.Adam([offset], lr=rate)
+        optimizer = Adam([offset], lr=rate)
         schedule = _cosine(optimizer, steps)
         for step in range(steps + 1):
             with torch.enable_grad():

@@ -31,7 +31,7 @@ class FlowMatchingSettings(Settings):
         solver_steps: steps from noise to PET.
     """
 
-    widths: tuple[int, ...] = bounded((32, 64, 96), 8, 4096)
+    widths: tuple[int, ...] = bounded((16, 48, 128), 8, 4096)
     blocks: int = bounded(1, 1, 16)
     solver: str = one_of("heun", "heun", "euler")
     solver_steps: int = bounded(8, 1, 1000)

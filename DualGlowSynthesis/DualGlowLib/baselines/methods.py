@@ -8,6 +8,7 @@ from .closed import LinearMethod, MeanAgeMethod, MeanMethod
 from .iglow import IGlowMethod
 from .matching import FlowMatchingMethod
 from .method import Method, MethodConfig
+from .networks import quickened
 from .regressors import UNetMethod
 from .variational import CVaeMethod
 
@@ -47,4 +48,4 @@ def make(config: MethodConfig, pet_scale: float = 1.0, for_training: bool = Fals
     """
     kind = method_named(config.method)
     kind.check(config)
-    return kind(config, pet_scale, for_training)
+    return quickened(kind(config, pet_scale, for_training))

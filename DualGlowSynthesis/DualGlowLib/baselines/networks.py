@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..flow import convolve
 from .method import MethodConfig
 from .monai import need_monai
 
-__all__ = ["GROUPS", "check_levels", "convolution", "halving", "unet", "with_maps"]
+__all__ = ["GROUPS", "check_levels", "convolution", "halving", "quickened", "unet", "with_maps"]
 
 GROUPS = 8
 
@@ -55,6 +56,24 @@ def convolution(dims: int, before: int, after: int, kernel: int) -> nn.Module:
     nn.init.zeros_(found.weight)
     nn.init.zeros_(found.bias)
     return found
+
+
+class _Convolution(nn.Conv3d):
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return convolve(x, weight, bias)
+
+
+def quickened(net: nn.Module) -> nn.Module:
+    """The same network, whose same-padded convolutions in three dimensions go by ``flow.convolve``: up to several times
+    as fast on a CPU."""
+    for module in net.modules():
+        if type(module) is nn.Conv3d and module.groups == 1:
+            padding = tuple(side // 2 for side in module.kernel_size)
+            if (module.stride, module.dilation, module.padding) == ((1,) * 3, (1,) * 3, padding) and all(
+                side % 2 for side in module.kernel_size
+            ):
+                module.__class__ = _Convolution
+    return net
 
 
 def halving(method: str, dims: int, widths: Sequence[int], strides: Sequence[int]) -> list[nn.Module]:

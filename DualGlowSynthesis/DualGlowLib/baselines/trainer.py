@@ -49,6 +49,9 @@ class MethodTrainer(Trainer):
     def build(self) -> Method:
         return make(self.config, self.train_cases.pet_scale, for_training=True)
 
+    def _placed(self, model: Method) -> Method:
+        return model.to(self.device)  # what is no image has no layout of its own on a GPU
+
     def start(self) -> None:
         self.joint = True
         self.model.begin(self.train_cases)
@@ -87,8 +90,8 @@ class MethodTrainer(Trainer):
         with self._seeded(0):
             model.finish(self.train_cases, self.validation_cases)
 
-    def _is_mine(self, config: dict) -> bool:
+    def _stated(self, values: dict) -> MethodConfig | None:
         try:
-            return self.config.read(config) == self.config
+            return self.config.read(values)
         except InputError:
-            return False
+            return None

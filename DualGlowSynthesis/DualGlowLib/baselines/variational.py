@@ -28,7 +28,7 @@ class CVaeSettings(Settings):
         latent: channels of the latent, which has the coarsest level's places.
     """
 
-    widths: tuple[int, int, int, int] = bounded((24, 64, 96, 128), 8, 4096)
+    widths: tuple[int, int, int, int] = bounded((16, 64, 96, 128), 8, 4096)
     latent: int = bounded(16, 1, 4096)
 
 

@@ -12,9 +12,13 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import hash_file
 from ..progress import json_line
-from .files import check_weights, read_config
+from .calibration import CALIBRATION_FILE
+from .evaluation import EVALUATION_FILE
+from .files import CARD, CONFIG, LICENCES, WEIGHTS, check_weights, read_config
 
 __all__ = ["archive_name", "export_bundle", "main"]
+
+_PARTS = (CARD, CALIBRATION_FILE, CONFIG, EVALUATION_FILE, *LICENCES, WEIGHTS)
 
 
 def archive_name(name: str) -> str:
@@ -29,7 +33,8 @@ def archive_name(name: str) -> str:
 def export_bundle(folder: Path | str, path: Path | str) -> str:
     """Write the bundle in ``folder``, checked, as a zip file with one folder of the model's name; gives its SHA-256.
 
-    Nothing is replaced.
+    Nothing is replaced. What lies in the folder besides and is no part of a bundle, such as a table of the cases, stays
+    there.
 
     Raises:
         InputError: if the bundle is not whole, the file exists, or can't be written.
@@ -37,14 +42,14 @@ def export_bundle(folder: Path | str, path: Path | str) -> str:
     folder, path = Path(folder), Path(path)
     values = read_config(folder)
     check_weights(folder, values)
-    if path.exists():
+    if os.path.lexists(path):
         raise InputError(f"{path} exists already; give another name.")
     name = archive_name(values["name"])
     part = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:  # weights can't be made smaller
-            for file in sorted(folder.iterdir()):  # a licence too
-                if file.is_file() and not file.name.startswith("."):
+            for file in (folder / part_of for part_of in _PARTS):
+                if file.is_file():
                     archive.write(file, f"{name}/{file.name}")
         os.replace(part, path)
     except OSError as error:

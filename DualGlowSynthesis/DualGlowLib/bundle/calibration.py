@@ -33,6 +33,8 @@ class Calibration:
         factors: by region, for that region alone.
         joint: the factors times this hold for all regions at once.
         certificate: how it was measured and what came out (``evaluation.calibrating.calibrate``).
+        scores: by region, distance of the truth from the samples' mean over their spread, of each case that the factors
+            were fitted to, to compare a site's with; empty in calibrations of former versions.
     """
 
     bundle_sha256: str
@@ -41,6 +43,7 @@ class Calibration:
     factors: dict[str, float]
     joint: float
     certificate: dict = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
 
     def interval(
         self, names: Sequence[str], mean: np.ndarray, sd: np.ndarray, samples: int, is_joint: bool = False
@@ -93,6 +96,11 @@ def read_calibration(folder: Path | str, bundle_sha256: str) -> Calibration | No
 def _checked(values: Mapping) -> Calibration:
     found = Calibration(**values)
     numbers = [found.joint, *found.factors.values()]
+    scores = [score for of_region in found.scores.values() for score in of_region]
+    if len({len(of_region) for of_region in found.scores.values()}) > 1 or not all(
+        0 <= one < math.inf for one in scores
+    ):
+        raise ValueError("its scores can't be")
     if not (0 < found.level < 1 and found.samples > 1 and all(0 < number < math.inf for number in numbers)):
         raise ValueError("a number of it can't be")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def publish_bundle(
         InputError: if the bundle is not whole, nothing says under which licence it is given away, the report is of
             another model, or the folder holds something or can't be written.
     """
-    folder, output = Path(folder), Path(output)
+    folder, output = Path(folder), Path(os.path.realpath(output))  # a link stays, and leads to what is published
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already and is no empty folder; give a new one.")
     bundle = load(folder)

@@ -34,8 +34,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "another such directory, to test them on (default: a third of the persons in CASES)"
     command.add_argument("--test", metavar="CASES", help=text)
     command.add_argument("--level", type=float, default=0.9, help="of the intervals (default 0.9)")
-    command.add_argument("--samples", type=int, default=20, metavar="K", help="for each case (default 20)")
+    command.add_argument("--samples", type=int, metavar="K", help="for each case (default 20; with --check its own)")
     command.add_argument("--seed", type=int, default=0, help="of the samples, and of the third")
+    text = "only test whether the model's calibration holds for CASES, say those of one's own site"
+    command.add_argument("--check", action="store_true", help=text)
     add_groups(command)
     add_device(command)
 
@@ -51,7 +53,10 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     from ..synthesis.synthesizer import Synthesizer
     from ..training.data import split_subjects
 
-    level, samples, groups = arguments.level, arguments.samples, read_groups(arguments.groups)
+    if arguments.check:
+        return _check(arguments, console)
+    level, groups = arguments.level, read_groups(arguments.groups)
+    samples = 20 if arguments.samples is None else arguments.samples
     if not 0.5 <= level <= 0.99:
         raise InputError(f"The level is {level:g}; give one from 0.5 to 0.99, such as 0.9.")
     if samples < 2:
@@ -95,6 +100,43 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     made = replace(made, certificate={**certificate, "left_out": len(left_out)})
     write_calibration(made, arguments.bundle)
     console.result(calibrating.text_of(made), event="done", path=str(output), **made.certificate)
+    return 0
+
+
+def _check(arguments: argparse.Namespace, console: Console) -> int:
+    """Say whether the calibration that the model has holds for other cases."""
+    from dataclasses import asdict
+
+    from ..bundle.files import read_config
+    from ..cases.groups import in_groups, read_groups
+    from ..cases.layouts import read_cases
+    from ..evaluation.calibrating import residuals
+    from ..evaluation.exchangeability import LEAST, exchangeability
+    from ..synthesis.predictor import ModelPredictor
+    from ..synthesis.synthesizer import Synthesizer
+
+    for name, usual in (("test", None), ("level", 0.9), ("samples", None)):
+        if getattr(arguments, name) != usual:
+            raise InputError(f"--check takes the calibration as it is; leave --{name} out.")
+    read_config(arguments.bundle)
+    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    calibration = synthesizer.bundle.calibration
+    if calibration is None:
+        raise InputError(
+            f"{arguments.bundle} has no calibration to check; make one with calibrate, without --check, of cases like "
+            "those that it was trained on."
+        )
+    cases = in_groups(read_cases(arguments.cases), read_groups(arguments.groups))
+    if len(cases) < LEAST:
+        raise InputError(f"{arguments.cases} has {len(cases)} cases; to compare with a calibration takes {LEAST}.")
+    found, left_out = residuals(
+        ModelPredictor(synthesizer), cases, synthesizer.bundle.grid, calibration.samples, arguments.seed,
+        lambda done, total: console.progress("comparing", done / total),
+    )  # fmt: skip
+    for one in left_out:
+        console.note(f"left out: {one['case']}: {one['reason']}")
+    result = exchangeability(calibration, found, arguments.seed)
+    console.result(result.sentences, event="done", **asdict(result), left_out=len(left_out))
     return 0
 
 

@@ -11,7 +11,16 @@ from ..preparation.settings import Preparation
 from ..startup import is_first_rank, is_rank
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_device, add_groups, add_layout, add_preparation, add_splits, preparation_chosen
+from .options import (
+    add_command,
+    add_device,
+    add_groups,
+    add_layout,
+    add_preparation,
+    add_scheduler,
+    add_splits,
+    preparation_chosen,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +71,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--resume", action="store_true", help="go on with the run that was begun in RUN")
     add_device(command)
     add_preparation(command)
+    add_scheduler(command)
 
 
 def train(arguments: argparse.Namespace, console: Console) -> int:
@@ -130,6 +140,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.fold,
         preparation_chosen(arguments),
         arguments.jobs,
+        arguments.scheduler,
         read_groups(arguments.groups),
         recipe(arguments.method),
     )
@@ -221,6 +232,7 @@ def _again(plan: Plan, device: str) -> list[str]:
         "resolution": None if chosen.resolution == usual.resolution else chosen.resolution,
         "pet-window": None if chosen.pet_window == usual.pet_window else chosen.pet_window,
         "jobs": plan.jobs,
+        "scheduler": plan.scheduler,
     }
     flags = (["--no-bias"] if not chosen.bias else []) + (["--deformable"] if chosen.deformable else [])
     flags += ["--tensorboard"] if plan.changes.get("tensorboard") else []

@@ -110,7 +110,10 @@ def calibrate(found: Residuals, bundle_sha256: str, level: float, samples: int) 
     factors = [conformal_factor(column, level) for column in found.z.T]
     joint = conformal_factor((found.z / np.maximum(factors, 1e-9)).max(1), level)
     by_name = {name: max(factor, 1e-6) for name, factor in zip(REGIONS, factors, strict=True)}
-    return Calibration(bundle_sha256, level, samples, by_name, joint)
+    scores = {
+        name: [round(score, 4) for score in column] for name, column in zip(REGIONS, found.z.T.tolist(), strict=True)
+    }
+    return Calibration(bundle_sha256, level, samples, by_name, joint, scores=scores)
 
 
 def measure(calibration: Calibration, found: Residuals, fitted: int, seed: int) -> dict:

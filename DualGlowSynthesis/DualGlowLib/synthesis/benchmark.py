@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
+from ..devices import peak_memory
 from ..preparation.t1 import prepare, to_patient
 from ..resources import resource
 from ..volumes.reading import read_scan
@@ -19,15 +19,6 @@ from .question import Question
 from .synthesizer import Synthesizer
 
 __all__ = ["benchmark"]
-
-
-def _peak_memory_mb() -> float | None:
-    try:
-        import resource as limits
-    except ImportError:  # Windows
-        return None
-    peak = limits.getrusage(limits.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
 
 
 def benchmark(synthesizer: Synthesizer, scan: Scan | None = None, repeats: int = 5) -> dict:
@@ -66,7 +57,7 @@ def benchmark(synthesizer: Synthesizer, scan: Scan | None = None, repeats: int =
     timed("to the patient", lambda: to_patient(volume, prepared), repeats)
     stages = ("read", "prepare", "encode", "first sample", "to the patient")
     seconds["first"] = round(sum(seconds[stage] for stage in stages), 4)
-    cuda = synthesizer.device.type == "cuda"
+    cuda, peak = synthesizer.device.type == "cuda", peak_memory()
     return {
         "bundle": synthesizer.bundle.name,
         "grid": synthesizer.bundle.grid.name,
@@ -77,5 +68,5 @@ def benchmark(synthesizer: Synthesizer, scan: Scan | None = None, repeats: int =
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "seconds": seconds,
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": None if peak is None else round(peak / (1 << 20), 1),
     }

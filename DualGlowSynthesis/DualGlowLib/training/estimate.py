@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..cases.case import Case
-from ..devices import computer_memory, fault_of_device, free_memory
+from ..devices import computer_memory, fault_of_device, free_memory, memory_of_process, peak_memory
 from ..errors import InputError
 from ..volumes.grid import GRIDS, Grid
 from .data import Cohort
@@ -262,27 +261,17 @@ def _limited(device: torch.device, free: int | None) -> Iterator[None]:
         import resource
 
         before = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = None if free is None or device.type != "cpu" else _data() + free
-    except (ImportError, AttributeError, OSError):
-        limit = None
-    if limit is None:
+        used = memory_of_process("VmData")  # what counts against that limit, which only Linux heeds
+    except (ImportError, AttributeError):
+        used = None
+    if used is None or free is None or device.type != "cpu":
         yield
         return
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + free, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data() -> int:
-    """Bytes of this process that count against that limit. Only Linux tells, and heeds it."""
-    return _of_process("VmData:")
-
-
-def _of_process(name: str) -> int:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
 def _free(device: torch.device) -> int | None:
@@ -303,11 +292,4 @@ def _peak(device: torch.device) -> int:
     """The most that this process has had; where the system doesn't say, what it has been measured to be is missing."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    with suppress(OSError, StopIteration):
-        return _of_process("VmHWM:")
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest if sys.platform == "darwin" else highest << 10
+    return peak_memory() or 0

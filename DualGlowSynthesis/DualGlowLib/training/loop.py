@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -417,6 +418,8 @@ class Trainer:
         """Set the model from the first cases, or as the run's last checkpoint has it."""
         if words := precision_note(self.settings.precision, self.device):
             self.note(words)
+        if self.settings.sharding == "full" and self.ranks.count == 1:
+            self.note("sharding full divides a model among several processes (torchrun); this one has all of it.")
         if self.ranks.first(lambda: self._has_checkpoint(resume)):
             self._load()
             self._begin_logs()
@@ -525,6 +528,7 @@ class Trainer:
             "settings": self.settings.to_dict(),
             "best": self.best.to_dict() if self.best.step else None,
             "cases": self._names(),
+            "pet_scale": self.train_cases.pet_scale,
             "preparation": self.about.get("preparation"),
             "computed": self._computed(),
         }
@@ -586,8 +590,18 @@ class Trainer:
         self._check_cases(values.get("cases"))
         if values.get("preparation") not in (None, self.about.get("preparation")):  # checkpoints of before don't say it
             raise InputError(f"{self.folder} began with cases that were prepared otherwise; give the same options.")
-        if not self._is_mine(values["config"]):
+        if (config := self._stated(values["config"])) != self.config:
+            if config and replace(config, covariates=self.config.covariates) == self.config:
+                raise InputError(
+                    f"{self.folder} began with other covariates, or with cases of other ages, sexes or diagnoses; give "
+                    "the cases and settings that it began with."
+                )
             raise InputError(f"{self.folder} was trained with another model or grid; give the settings it began with.")
+        if values.get("pet_scale") not in (None, scale := self.train_cases.pet_scale):  # nor is it said by all
+            raise InputError(
+                f"{self.folder} began with other scans of these cases, whose PETs had another range "
+                f"({values['pet_scale']:g} SUVR, not {scale:g}); give those that it began with."
+            )
         mine = self.settings.to_dict()
         theirs = {**TrainingSettings().to_dict(), **values["settings"]}  # what was no setting yet was as by default
         changed = {key for key, value in theirs.items() if value != mine.get(key)} - _FREE
@@ -596,9 +610,9 @@ class Trainer:
         into.update(tensors)
         return values, problems, from_old
 
-    def _is_mine(self, config: dict) -> bool:
-        """Whether a checkpoint's configuration is that of this model."""
-        return "method" not in config and ModelConfig.from_dict(config) == self.config
+    def _stated(self, values: dict) -> ModelConfig | None:
+        """The configuration that a checkpoint states; None for one of another kind of model."""
+        return None if "method" in values else ModelConfig.from_dict(values)
 
     def _computed(self) -> dict[str, object]:
         """What the last bits of a result depend on, by the words for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +14,7 @@ from ..flow import Transform
 from .distributed import local_part
 from .settings import TrainingSettings
 
-__all__ = ["AuthorsAdamax", "Average", "build_optimizer", "learning_rate"]
+__all__ = ["Adam", "AdamW", "Adamax", "AuthorsAdamax", "Average", "build_optimizer", "learning_rate"]
 
 _AT_ONCE = 1 << 18  # elements
 
@@ -31,10 +32,10 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings, per_epoch: int
     if settings.optimizer == "authors":
         return AuthorsAdamax(trained, lr=rate, betas=(0.9, 1 - 1 / per_epoch))
     if settings.optimizer == "adamax":
-        return torch.optim.Adamax(trained, lr=rate)
+        return Adamax(trained, lr=rate)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(_groups(model, trained, settings.weight_decay), lr=rate, betas=(0.9, 0.99))
-    return torch.optim.Adam(trained, lr=rate, betas=(0.9, 0.99))
+        return AdamW(_groups(model, trained, settings.weight_decay), lr=rate, betas=(0.9, 0.99))
+    return Adam(trained, lr=rate, betas=(0.9, 0.99))
 
 
 def _groups(model: nn.Module, trained: Iterable[nn.Parameter], decay: float) -> list[dict]:
@@ -81,7 +82,37 @@ class Average:
             torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
-class AuthorsAdamax(torch.optim.Optimizer):
+class _Uncompiled:
+    """An optimiser without what torch wraps its methods in for its compiler, which would be loaded at their first call.
+
+    That takes longer than loading torch itself, in each process that trains, and nothing here is compiled.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class Adam(_Uncompiled, torch.optim.Adam):
+    """torch's, which makes the same steps."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class AdamW(_Uncompiled, torch.optim.AdamW):
+    """torch's, which makes the same steps."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class Adamax(_Uncompiled, torch.optim.Adamax):
+    """torch's, which makes the same steps."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adamax.step))
+
+
+class AuthorsAdamax(_Uncompiled, torch.optim.Optimizer):
     """Adamax with Adam's bias correction, as the authors' program has it.
 
     ``m ← β₁m + (1−β₁)g``, ``u ← max(β₂u, |g|)``, ``w ← w − a·m/(u + ε)`` with

@@ -93,6 +93,7 @@ class Plan:
         fold: the one to validate on; goes with ``splits``.
         preparation: of cases that lie on no grid.
         jobs: processes that prepare.
+        scheduler: of a Dask cluster whose workers prepare in their place, see ``cluster``.
         groups: diagnoses that the model takes together, by diagnosis (``read_groups``); others stay as the cases have
             them. The model knows the groups: it takes each of their diagnoses.
         recipe: what is trained.
@@ -109,6 +110,7 @@ class Plan:
     fold: int | None = None
     preparation: Preparation = field(default_factory=Preparation)
     jobs: int = 1
+    scheduler: str | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -166,6 +168,8 @@ def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
     Raises:
         InputError: if anything given can't be used.
     """
+    if plan.jobs < 1:
+        raise InputError(f"--jobs must be at least 1, not {plan.jobs}.")
     before, recipe = begun.settings if begun else None, plan.recipe
     if plan.settings_file:
         settings, rest = TrainingSettings.read(plan.settings_file, before, recipe.settings)
@@ -433,6 +437,8 @@ def _prepared(
         layout=plan.layout,
         progress=lambda name, fraction: progress("preparing", fraction, name),
         stop=stop,
+        scheduler=plan.scheduler,
+        note=note,
     )
     if result.interrupted:
         raise Interrupted("Stopped while the cases were prepared; go on with --resume.")

@@ -117,7 +117,8 @@ def read_archive(folder: Path) -> Archive:
     for root in roots:
         for subject in _subjects(root):
             for image in _images(subject):
-                found.setdefault(image.id, image)
+                if image.id not in found or found[image.id].day is None:
+                    found[image.id] = image
     there = {subject.name for root in roots for subject in _subjects(root)}
     for key, image in found.items():
         found[key] = _with_row(image, rows.get(key, {}), bool(tables), doubts.get(key, ()))
@@ -145,9 +146,9 @@ def _images(subject: Path) -> Iterable[Image]:
     for description in sorted(path for path in subject.iterdir() if kind_of(path.name).role and path.is_dir()):
         for leaf in sorted(path for path in description.glob("*/*") if path.is_dir()):
             found = _DATE.fullmatch(leaf.parent.name)
-            if day := found and _day(*found.groups()):
-                for key, path, why in _contents(leaf):
-                    yield Image(key, subject.name, description.name, day, path, why)
+            day = _day(*found.groups()) if found else None
+            for key, path, why in _contents(leaf):
+                yield Image(key, subject.name, description.name, day, path, why)
 
 
 def _contents(leaf: Path) -> Iterable[tuple[str, Path | None, str]]:
@@ -180,10 +181,13 @@ def _with_row(image: Image, row: dict[str, str], has_tables: bool, doubts: Itera
     if row.get("subject", image.subject) != image.subject:
         mistake = f"{row['table']} says that {image.id} is of {row['subject']}, but it lies in {image.subject}"
     day = _table_day(row.get("date", ""))
-    if day and day != image.day:
+    if day and image.day is None:
+        notes.append(f"{image.id} is of {day} by {row['table']}; the name of its folder is no date")
+    elif day and day != image.day:
         notes.append(f"{image.id} is of {image.day} by its folder, which counts, and of {day} in {row['table']}")
     description = row.get("description") or image.description
-    return replace(image, description=description, row=row, notes=tuple(notes), mistake=mistake)
+    day = image.day or day
+    return replace(image, description=description, day=day, row=row, notes=tuple(notes), mistake=mistake)
 
 
 # --------------------------------------------------------------------------------------------------------- tables

@@ -50,6 +50,11 @@ def _notes(archive: Archive) -> list[str]:
     tables = " and ".join(archive.tables)
     if listed := sorted(one.id for one in archive.images if one.listed and one.kind.role in ("T1", "FDG")):
         notes.append(f"of the T1s and FDG-PETs that {tables} lists, {len(listed)} are not there ({_some(listed)})")
+    if undated := sorted(one.id for one in archive.images if one.day is None and not one.listed and one.kind.role):
+        notes.append(
+            f"{len(undated)} images are passed over, since neither a folder such as 2007-06-01_10_57_32.0 nor a table "
+            f"says of which day they are ({_some(undated)})"
+        )
     if archive.absent:
         notes.append(
             f"of the subjects that {tables} lists, {len(archive.absent)} have no folder ({_some(archive.absent)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class VoxelCache:
                 highest.append(self._highest(case))
             except FileNotFoundError:
                 highest.append(highest_of(self._make(case)[1]))
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 highest.append(highest_of(self._make(case)[1]))
                 if note:
                     note(_anew(case, error))
@@ -111,7 +111,9 @@ class VoxelCache:
             content = path.read_bytes()
             found, about = load(content), _about(path)
             t1, pet = found["t1"], found["pet"]
-            if about["crc32"] != _checksum(t1, pet):
+            if {(image.dtype, image.shape) for image in (t1, pet)} != {(torch.float16, self.grid.shape)}:
+                raise ValueError("its images are of another kind")
+            if about["images"] != _checksum(t1, pet):
                 raise ValueError("its checksum is wrong")
             return t1, pet, ""
         except (OSError, ValueError, LookupError, SafetensorError) as error:
@@ -133,14 +135,9 @@ class VoxelCache:
     def _highest(self, case: Case) -> float:
         """
         Raises:
-            FileNotFoundError, ValueError: if there is no such file, or none that can be used.
+            OSError, ValueError: if there is no such file, or none that can be used.
         """
-        path = self._path(case)
-        size = path.stat().st_size
-        about = _about(path)
-        if size < cohort_bytes(1, self.grid):
-            raise ValueError("it is too short")
-        return float(about["highest"])
+        return float(_about(self._path(case))["highest"])
 
     def write(self, case: Case, t1: Tensor, pet: Tensor) -> None:
         """Make the file of a case from what ``read`` is to give.
@@ -150,7 +147,8 @@ class VoxelCache:
         """
         from safetensors.torch import save
 
-        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "crc32": _checksum(t1, pet)}
+        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "images": _checksum(t1, pet)}
+        about["crc32"] = _seal(about)
         write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
 
     def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor]:
@@ -172,9 +170,16 @@ def _about(path: Path) -> dict[str, str]:
             about = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"it is no file of tensors ({error})") from None
-    if about.get("generator") != _MARK or not {"highest", "crc32"} <= about.keys():
+    if about.get("generator") != _MARK or not {"highest", "images", "crc32"} <= about.keys():
         raise ValueError("it is none of DualGlow's")
+    if about["crc32"] != _seal(about):
+        raise ValueError("its checksum is wrong")
     return about
+
+
+def _seal(about: Mapping[str, str]) -> str:
+    """Checksum of what a file says of its images, which is read without them."""
+    return f"{zlib.crc32((about['highest'] + about['images']).encode()):08x}"
 
 
 def _checksum(*images: Tensor) -> str:

@@ -99,13 +99,15 @@ class Feed:
             self._batches, self._next = self._reading(step), step
         try:
             batch = next(self._batches)
-        except RuntimeError as error:
-            if "DataLoader" not in str(error):
+        except (RuntimeError, EOFError, OSError) as error:
+            # torch itself tells of most deaths; of one while it hands a batch over, Python does.
+            if isinstance(error, RuntimeError) and "DataLoader" not in str(error):
                 raise
             self._batches, self._workers = None, 0
+            why = str(error).splitlines()[:1] or ["while it handed over a batch"]
             self._note(
-                f"A process that reads the cases has ended ({str(error).splitlines()[0].rstrip('.')}); the run goes on "
-                "without. There may be too little memory, or too little shared memory (/dev/shm) in a container."
+                f"A process that reads the cases has ended ({why[0].rstrip('.')}); the run goes on without. There may "
+                "be too little memory, or too little shared memory (/dev/shm) in a container."
             )
             return self._order.batch(step)
         self._next = step + 1
