@@ -14,13 +14,17 @@ import pytest
 
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
+from DualGlowLib.baselines.methods import METHODS
+from DualGlowLib.baselines.recipe import recipe
 from DualGlowLib.cli.study import _PARTS
+from DualGlowLib.model import PRESETS
 from DualGlowLib.outputs import kind_of_file
-from DualGlowLib.study.methods import method_named
+from DualGlowLib.study.methods import method_named, shortened
 from DualGlowLib.study.plan import Run, read_settings, read_study
 from DualGlowLib.study.report import PARTS
 from DualGlowLib.study.results import read_results
 from DualGlowLib.study.running import share_of
+from DualGlowLib.volumes.grid import GRIDS
 from tiny_training import make_simulated
 
 pytest.importorskip("matplotlib")
@@ -184,6 +188,18 @@ def test_methods_of_a_settings_file(tmp_path: Path) -> None:
     assert (settings.folds, settings.ages) == (7, (60, 70))
     chosen, _ = read_settings(path, ["flow", "linear"], False, {})
     assert [one.name for one in chosen] == ["mean", "flow", "linear"]
+
+
+@pytest.mark.parametrize("name", [*METHODS, *PRESETS])
+def test_every_method_can_be_made_quick(name: str) -> None:
+    """A few channels, as many steps as are asked for; settings of it that its training takes."""
+    shape = GRIDS["small"].shape
+    settings = shortened(method_named(name), shape, 4, True).settings
+    assert settings["training"]["steps"] == 4
+    config = recipe(settings.get("method")).config(settings.get("preset"), settings["model"], shape)
+    whole = recipe(settings.get("method")).config(settings.get("preset"), {}, shape)
+    if name not in ("mean", "mean-age", "linear"):
+        assert config != whole
 
 
 def test_methods_by_name() -> None:

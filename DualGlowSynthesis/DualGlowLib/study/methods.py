@@ -29,6 +29,9 @@ MEAN, STANDARD, LAMBDA = "mean", "standard", "lambda-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _OFTEN = 100  # steps between checkpoints: a run that is killed loses no more
 
+_TINY = {"widths": 8, "width": 8, "discriminator_width": 8, "depths": 1, "ascent": 4, "solver_steps": 2}
+"""Settings of baselines that make them quick."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -107,8 +110,13 @@ def shortened(method: Method, shape: Sequence[int], steps: int | None, is_tiny: 
 
 
 def _tiny_baseline(name: str) -> dict:
-    """As many levels as it has, of few channels."""
-    return {one.name: [8] * len(one.default) for one in fields(baseline(name).settings_type) if one.name == "widths"}
+    """As many levels as it has, of few channels, and few steps of what it iterates."""
+    found = {}
+    for one in fields(baseline(name).settings_type):
+        if one.name in _TINY:
+            value = _TINY[one.name]
+            found[one.name] = [value] * len(one.default) if isinstance(one.default, tuple) else value
+    return found
 
 
 def _tiny_flow(settings: Mapping, model: Mapping, shape: Sequence[int]) -> dict:
