@@ -21,9 +21,9 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.baselines import method as method_module
 from DualGlowLib.baselines.method import PET_NOISE
 from DualGlowLib.baselines.methods import METHODS
-from DualGlowLib.baselines.networks import quickened, unet, with_maps
+from DualGlowLib.baselines.neural.networks import quickened, unet, with_maps
+from DualGlowLib.baselines.neural.residuals import ResidualLaw
 from DualGlowLib.baselines.recipe import MethodRecipe
-from DualGlowLib.baselines.residuals import ResidualLaw
 from DualGlowLib.baselines.saved import load_any, load_method, open_method
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.cases.case import Case
