@@ -29,6 +29,8 @@ _PLACES = (
 )
 """What files and folders of a user's can cause: no defects of ours, wherever they come up."""
 
+_LOOP = "Symlink loop"  # what ``Path.resolve`` says of links that lead to themselves, until Python 3.12
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as of any other mistake; each command's parser is one too, and names itself."""
@@ -85,6 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"dualglow {arguments.command}: {one_line(unusable(error))}; see to that, and try again.", file=sys.stderr
         )
+        return 2
+    except RuntimeError as error:
+        if not str(error).startswith(_LOOP):
+            raise
+        print(f"dualglow {arguments.command}: {one_line(error)}; give a path that leads somewhere.", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Cancelled):
         print(f"dualglow {arguments.command}: interrupted", file=sys.stderr)

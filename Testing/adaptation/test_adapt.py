@@ -169,8 +169,7 @@ def test_killed_at_any_stage_and_resumed_it_comes_to_the_same(
             report=lambda event: heard(f"step {event['step']}"),
         )
 
-    moments = ("mapping done", "rename maps.json", "step 2", "step 4", "choosing done", "measuring done")
-    for moment in (*moments, "rename weights.safetensors", "rename config.json", "open README.md"):
+    for moment in ("rename maps.json", "step 2", "measuring done", "rename config.json"):
         assert in_process(partial(killed_at, moment)) == -signal.SIGKILL, moment
     assert read_status(folder).state == "dead"
     assert in_process(lambda: adapt(plan, resume=True)) == 0

@@ -169,6 +169,20 @@ def describe_flat(folder: Path, capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="there is no folder in which not even root can write")
+def test_where_nothing_can_be_written_the_sentence_names_what_was_asked_for(
+    model: Path, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "file").touch()
+    for words in (
+        ["export", str(model), "--output", str(tmp_path / "file/model.zip")],
+        ["export", str(model), "--output", "/sys/model.zip"],
+        ["publish", str(model), "--output", "/sys/model", "--licence", "CC-BY-4.0"],
+    ):
+        assert main(["bundle", *words]) == 2
+        assert f"{words[3]} can't be written" in capsys.readouterr().err
+
+
 def test_where_a_link_leads_is_published_to(model: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "there").mkdir()
     for name, target in (("to an empty folder", "there"), ("to nothing yet", "new")):

@@ -50,6 +50,29 @@ def test_a_place_that_is_a_file(tmp_path: Path, command: list[str], below: str, 
     assert not any((tmp_path / "other").iterdir())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["validate", "{place}"],
+        ["prepare", CASES, "{place}"],
+        ["train", "{place}", "--output", "{other}/run"],
+        ["train", CASES, "--output", "{place}"],
+        ["train", CASES, "--output", "{other}/run", "--config", "{place}"],
+        ["bundle", "verify", "{place}"],
+        ["bundle", "publish", str(resource("Models", "simulated-fdg-medium")), "--output", "{place}"],
+    ],
+    ids=lambda command: f"{command[0]} {command[-2]}",
+)
+def test_a_link_that_leads_to_itself(tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture) -> None:
+    cases = tree(tmp_path / "cases", *pair("sub-01"), *pair("sub-02"))
+    (tmp_path / "loop").symlink_to("loop")
+    values = {"cases": cases, "place": tmp_path / "loop", "other": tmp_path / "other"}
+    assert command_line.main([part.format(**values) for part in command]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"dualglow {command[0]}: ")
+    assert "loop" in said
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 def test_what_a_disk_can_cause_anywhere(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path

@@ -100,6 +100,15 @@ def test_settings_as_toml(tmp_path: Path) -> None:
         TrainingSettings.read(path)
 
 
+def test_where_python_reads_no_toml_the_file_is_not_to_blame(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[training]\nsteps = 7\n")
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    with pytest.raises(InputError) as error:
+        TrainingSettings.read(path)
+    assert str(error.value) == f"{path} needs Python 3.11 or newer, which reads TOML; write the settings as JSON."
+
+
 @pytest.mark.parametrize("options", [["--preset", "paper-conditional"], ["--config", "own.json"], ["--batch", "3"]])
 def test_printed_settings_are_those_of_the_run(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ import secrets
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -55,7 +56,8 @@ def export_bundle(folder: Path | str, path: Path | str) -> str:
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}; give another place.") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing can be deleted either, even if it isn't there
+            part.unlink()
     return hash_file(path)
 
 

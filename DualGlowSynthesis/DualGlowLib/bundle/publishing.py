@@ -92,7 +92,9 @@ def publish_bundle(
             output.rmdir()
         part.rename(output)
     except OSError as error:
-        raise InputError(f"{unusable(error, output)}; give another folder.") from None
+        if not error.filename or part.name in str(error.filename):  # which is nothing to the user
+            raise InputError(f"{output} can't be written: {error.strerror or error}; give another folder.") from None
+        raise InputError(f"{unusable(error)}; mend that, or give another folder.") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return sums

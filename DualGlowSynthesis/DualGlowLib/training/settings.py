@@ -158,6 +158,8 @@ class TrainingSettings:
             values = _parse_toml(text, path) if is_toml else parse_json(text)
         except OSError as error:
             raise InputError(f"The settings file {path} can't be read ({error.strerror}).") from error
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is no {'TOML' if is_toml else 'JSON'} ({error}).") from error
         if not isinstance(values, dict) or set(values) - {"method", "preset", "model", "training"}:
