@@ -21,9 +21,9 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.baselines import method as method_module
 from DualGlowLib.baselines.method import PET_NOISE
 from DualGlowLib.baselines.methods import METHODS
-from DualGlowLib.baselines.networks import quickened, unet, with_maps
+from DualGlowLib.baselines.neural.networks import quickened, unet, with_maps
+from DualGlowLib.baselines.neural.residuals import ResidualLaw
 from DualGlowLib.baselines.recipe import MethodRecipe
-from DualGlowLib.baselines.residuals import ResidualLaw
 from DualGlowLib.baselines.saved import load_any, load_method, open_method
 from DualGlowLib.bundle.bundle import load_bundle
 from DualGlowLib.cases.case import Case
@@ -230,6 +230,16 @@ def test_the_commands_take_a_baseline_as_they_take_the_model(tmp_path: Path, cap
     assert main(["bundle", "inspect", bundle]) == 0
     assert "method  unet" in capsys.readouterr().out
     assert main(["bundle", "verify", bundle]) == 0
+    calibrate = [str(cohort), "--level", "0.5", "--samples", "2"]
+    assert main(["calibrate", bundle, *calibrate]) == 0
+    assert main(["bundle", "verify", bundle]) == 0
+    mean = ["train", str(cohort), "--method", "mean", "--output", str(tmp_path / "mean")]
+    assert main(mean) == 0
+    capsys.readouterr()
+    assert main(["calibrate", str(tmp_path / "mean" / "bundle"), *calibrate]) == 2
+    assert "draws no samples, so that it has no intervals" in capsys.readouterr().err
+    assert main(["evaluate", bundle, str(cohort), "--output", str(report), "--leakage"]) == 2
+    assert "--leakage probes the latents of DUAL-GLOW" in capsys.readouterr().err
     publish = ["bundle", "publish", bundle, "--output", str(tmp_path / "offered"), "--licence", "CC-BY-4.0"]
     assert main([*publish, "--evaluation", str(report)]) == 0
     assert "| model, 8 cases not trained on | PSNR dB" in (tmp_path / "offered" / "README.md").read_text("utf-8")

@@ -36,7 +36,7 @@ from DualGlowLib.synthesis.synthesizer import Synthesizer
 from DualGlowLib.training.data import Cohort
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
-from tiny_training import make_simulated, write_untrained
+from tiny_training import write_untrained
 from toy_cohort import Deadly
 
 
@@ -288,13 +288,13 @@ def test_a_number_of_samples_that_shows_no_law(plain: Path, synthesizer: Synthes
         evaluate([Grey()], read_cases(plain), synthesizer.bundle.grid, 3.5, samples=samples)
 
 
-def test_processes_measure_what_one_measures(tmp_path: Path) -> None:
-    """Each of which loads the model."""
-    bundle, cases, reports = write_untrained(tmp_path / "bundle"), make_simulated(tmp_path / "cases", 2), {}
+def test_processes_measure_what_one_measures(plain: Path, tmp_path: Path) -> None:
+    """Which the shipped model is loaded by; and a case whose process is killed is left out, named."""
+    bundle, reports = resource("Models", DEFAULT_BUNDLE), {}
     for name, options in {"here": [], "jobs": ["--jobs", "2"]}.items():
         reports[name] = tmp_path / f"{name}.json"
         assert (
-            main(["evaluate", str(bundle), str(cases), "--output", str(reports[name]), "--device", "cpu", *options])
+            main(["evaluate", str(bundle), str(plain), "--output", str(reports[name]), "--device", "cpu", *options])
             == 0
         )
     here, jobs = (json.loads(path.read_text()) for path in reports.values())
@@ -335,7 +335,7 @@ def test_the_truth_of_a_case_is_found_where_the_simulator_puts_it(tmp_path: Path
 
 
 def test_leakage_is_reported_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    cohort, report = make_simulated(tmp_path / "cohort", 3), tmp_path / "report.json"
+    cohort, report = simulate_cohort(tmp_path / "cohort", 3, "small", seed=4242), tmp_path / "report.json"
     arguments = [str(write_untrained(tmp_path / "bundle")), str(cohort), "--output", str(report), "--device", "cpu"]
     assert main(["evaluate", *arguments, "--leakage"]) == 2
     assert "too few for a leakage report" in capsys.readouterr().err

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..errors import InputError
-from .adversarial import CGanMethod, Pix2PixMethod, UCGanMethod
 from .closed import LinearMethod, MeanAgeMethod, MeanMethod
 from .iglow import IGlowMethod
-from .matching import FlowMatchingMethod
 from .method import Method, MethodConfig
-from .networks import quickened
-from .regressors import UNetMethod
-from .variational import CVaeMethod
+from .neural.adversarial import CGanMethod, Pix2PixMethod, UCGanMethod
+from .neural.matching import FlowMatchingMethod
+from .neural.networks import quickened
+from .neural.regressors import UNetMethod
+from .neural.variational import CVaeMethod
 
 __all__ = ["METHODS", "make", "method_named"]
 

@@ -202,8 +202,8 @@ def dual_glow(values: Mapping, where: Path) -> DualGlow:
     """
     if method := method_of(values):
         raise InputError(
-            f"{where.parent} is a bundle of the baseline {method}, which this can't take; evaluate, synthesize, sweep "
-            "and bundle do, everything else needs a DUAL-GLOW model."
+            f"{where.parent} is a bundle of the baseline {method}, which this can't take; evaluate, synthesize, sweep, "
+            "calibrate and bundle do, everything else needs a DUAL-GLOW model."
         )
     try:
         config = ModelConfig.from_dict(values["model"])

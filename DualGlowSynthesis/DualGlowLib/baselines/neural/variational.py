@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..preparation.t1 import PreparedT1
-from ..values import bounded
-from .method import Losses, Method, MethodConfig, Settings, sample_seed, seeded
+from ...preparation.t1 import PreparedT1
+from ...values import bounded
+from ..method import Losses, Method, MethodConfig, Settings, sample_seed, seeded
 from .monai import need_monai
 from .networks import check_levels, convolution, halving, with_maps
 

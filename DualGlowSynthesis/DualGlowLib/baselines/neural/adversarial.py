@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ..preparation.t1 import PreparedT1
-from ..training.data import Cohort
-from ..values import bounded, one_of
-from .method import Losses, Method, MethodConfig, Settings, sample_seed, seeded
+from ...preparation.t1 import PreparedT1
+from ...training.data import Cohort
+from ...values import bounded, one_of
+from ..method import Losses, Method, MethodConfig, Settings, sample_seed, seeded
 from .monai import need_monai
 from .networks import GROUPS, check_levels, convolution, halving, unet, with_maps
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..flow import convolve
-from .method import MethodConfig
+from ...errors import InputError
+from ...flow import convolve
+from ..method import MethodConfig
 from .monai import need_monai
 
 __all__ = ["GROUPS", "check_levels", "convolution", "halving", "quickened", "unet", "with_maps"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .method import PET_NOISE, sample_seed
+from ..method import PET_NOISE, sample_seed
 
 __all__ = ["ResidualLaw"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["need_monai"]
 

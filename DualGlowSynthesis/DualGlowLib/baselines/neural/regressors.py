@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..model import encode_covariates
-from ..preparation.t1 import PreparedT1
-from ..training.data import Cohort
-from ..values import bounded, one_of
-from .method import Losses, Method, MethodConfig, Settings
+from ...model import encode_covariates
+from ...preparation.t1 import PreparedT1
+from ...training.data import Cohort
+from ...values import bounded, one_of
+from ..method import Losses, Method, MethodConfig, Settings
 from .monai import need_monai
 from .networks import check_levels, unet, with_maps
 from .residuals import ResidualLaw

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..preparation.t1 import PreparedT1
-from ..values import bounded, one_of
-from .method import Losses, Method, MethodConfig, Settings, sample_seed, seeded
+from ...preparation.t1 import PreparedT1
+from ...values import bounded, one_of
+from ..method import Losses, Method, MethodConfig, Settings, sample_seed, seeded
 from .monai import need_monai
 from .networks import GROUPS, check_levels, with_maps
 
