@@ -15,7 +15,7 @@ set_up_process()  # as the programs do; the tests that run in this process wait 
 
 SLOW = (
     "slicer/test_training_window", "cohorts/test_cohort", "house/test_benchmarks", "adaptation/test_adapt",
-    "baselines/test_methods", "training/test_distributed", "training/test_run", "preparation/test_pet", "synthesis/test_session",
+    "training/test_distributed", "training/test_run", "preparation/test_pet", "synthesis/test_session",
     "slicer/test_end_to_end", "evaluation/test_evaluation", "cohorts/test_cluster", "simulate/test_simulated_cohort",
     "preparation/test_quality", "slicer/test_modules", "preparation/test_verdicts", "volumes/test_dicom_reading",
     "slicer/test_window", "training/test_cache", "training/test_training", "training/test_runs",
@@ -23,7 +23,7 @@ SLOW = (
     "worker/test_worker", "training/test_slurm", "training/test_one_sentence", "training/test_loop",
     "evaluation/test_calibration", "model/test_likelihood", "preparation/test_t1", "evaluation/test_memorisation",
     "training/test_photos", "slicer/test_first_start", "preparation/test_deformable", "cli/test_command_line_cohorts",
-    "bundle/test_bundled_model", "slicer/test_two_patients",
+    "bundle/test_bundled_model", "slicer/test_two_patients", "baselines/test_methods",
 )  # fmt: skip
 """Files that take longest, the longest first: begun last, one would keep a single process busy at the end."""
 
