@@ -105,6 +105,7 @@ def folder_command(place: Path, name: str) -> list[str]:
         "simulate": ["simulate", out, "--cases", "1", "--grid", "small"],
         "prepare": ["prepare", str(place / "cases"), out, "--grid", "small"],
         "train": ["train", str(place / "cases"), "--output", out, "--grid", "small"],
+        "study": ["study", "run", str(place / "cases"), out, "--quick"],
     }[name]
 
 
@@ -127,6 +128,7 @@ BLOCKED: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "validate, a table": (lambda place: validate(place, "out/folds.tsv"), ["folds.tsv"]),
     "evaluate": (lambda place: evaluate(place, "out/report.json"), ["report.json"]),
     "simulate": (lambda place: folder_command(place, "simulate"), ["participants.tsv", "truth/cohort.json"]),
+    "study": (lambda place: folder_command(place, "study"), ["study.json", "mine.txt"]),
     "prepare": (
         lambda place: folder_command(place, "prepare"),
         ["participants.tsv", "logs/mine.txt", "logs/prepare.log", "logs/lock", "records/a.json"],

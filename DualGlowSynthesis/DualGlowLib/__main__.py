@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 from . import __version__
-from .cli import adaptation, bundles, calibration, cohorts, reports, synthesis, training
+from .cli import adaptation, bundles, calibration, cohorts, reports, study, synthesis, training
 from .cli.console import Console
 from .errors import Cancelled, InputError, one_line
 from .files import unusable
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"DualGlow {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for subject in (cohorts, training, synthesis, reports, calibration, adaptation, bundles):
+    for subject in (cohorts, training, synthesis, reports, study, calibration, adaptation, bundles):
         subject.add_commands(commands)
     return parser
 

@@ -9,6 +9,8 @@ DualGlow knows what it wrote by what is in the file, and replaces it by more of 
 | PNG | the text "Software" names DualGlow |
 | HTML | the ``<meta name="generator">`` names DualGlow and the kind of page |
 | transform (.h5, .tfm) | the file's last line, which ITK passes over |
+| SVG | the creator of its metadata |
+| Markdown | the comment at its end |
 | table (.tsv) | its exact header; in tables of regions and folds the words of the first rows too |
 | table (.csv) that the window exports | the JSON file beside it |
 
@@ -33,15 +35,23 @@ from .errors import InputError
 
 __all__ = [
     "CALIBRATION",
+    "DRAWING",
     "EVALUATION",
     "FOLDS",
     "FOLD_SUMMARY",
     "FOLD_SUMMARY_TABLE",
     "FOLD_TABLE",
+    "MARKDOWN_MARK",
     "NAME",
+    "PHOTO_PAIRS",
     "PICTURE",
+    "RECIPE",
     "REGIONS",
     "SIDECAR",
+    "STUDY",
+    "STUDY_RUN",
+    "STUDY_TABLE",
+    "TEXT",
     "TRANSFORM",
     "TRANSFORM_MARK",
     "Output",
@@ -61,7 +71,9 @@ __all__ = [
 
 NAME = "DualGlow"
 SIDECAR, FOLDS, EVALUATION = "JSON image", "JSON folds", "JSON evaluation"
-CALIBRATION = "JSON calibration"
+CALIBRATION, STUDY, STUDY_RUN = "JSON calibration", "JSON study", "JSON run of a study"
+RECIPE, PHOTO_PAIRS = "JSON recipe of a cohort", "JSON pairs of photos"
+STUDY_TABLE, DRAWING, TEXT = "table of a study", "drawing", "text of a study"
 FOLD_SUMMARY, FOLD_SUMMARY_TABLE = "JSON summary of folds", "table of a summary of folds"
 FOLD_TABLE, REGIONS, PICTURE, TRANSFORM = "table of folds", "table of regions", "picture", "transform"
 """Kinds of files, as ``kind_of`` tells them."""
@@ -69,6 +81,9 @@ FOLD_TABLE, REGIONS, PICTURE, TRANSFORM = "table of folds", "table of regions", 
 TRANSFORM_MARK = b"\nWritten: by DualGlow\n"
 """The end of a transform file. In text ITK passes over a key that it doesn't know, and reads HDF5 no further than that
 says it goes. No remark: nitransforms takes every # for the beginning of another transform."""
+
+MARKDOWN_MARK = "\n<!-- written by DualGlow -->\n"
+"""The end of a page of Markdown."""
 
 _TRANSFORM_MARKS = (TRANSFORM_MARK, b"\n#Written by DualGlow\n")  # the second before 2026-11-28
 _REMEDY = "give another name"
@@ -91,6 +106,7 @@ _STRATUM = re.compile(r".*, (age unknown|(youngest|middle|oldest) third)")
 _HEADERS = {  # of tables, tab between the columns
     "participant_id\tage\tsex\tdiagnosis\tanatomy\tseed": "simulated participants",
     "method,metric,fold,mean,sd,cases": FOLD_SUMMARY_TABLE,
+    "table,row,column,value,sd,n": STUDY_TABLE,
     "participant_id\tregion\tmean\tsd\tslope\trelative_slope\tdrawn": "simulated regions",
 }
 _BEGINNINGS = {
@@ -175,6 +191,10 @@ def kind_of(content: bytes) -> str:
     text = content.decode("utf-8", "replace")
     if text.startswith("{"):
         return _json_kind(text)
+    if text.startswith("<?xml"):
+        return DRAWING if f"<dc:title>{NAME} " in text[:_HEAD] else ""
+    if text.endswith(MARKDOWN_MARK):
+        return TEXT
     if text.startswith("<!DOCTYPE html>"):
         found = re.search(f'<meta name="generator" content="{NAME} (\\w+)">', text[:_HEAD])
         return f"page {found[1]}" if found else ""

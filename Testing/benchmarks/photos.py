@@ -14,21 +14,11 @@ from pathlib import Path
 import torch
 
 from DualGlowLib.flow import MEMORY_MODES, set_memory
+from DualGlowLib.pictures.drawing import write_png
 from DualGlowLib.training.loop import Trainer
+from DualGlowLib.training.photo_runs import samples_picture
 from DualGlowLib.training.photos import PHOTO_TASKS, PhotoPairs
 from DualGlowLib.training.settings import TrainingSettings
-
-
-def picture(run: Trainer, shown: PhotoPairs) -> torch.Tensor:
-    """``(height, width, 3)`` in 0..1, a row for each pair."""
-    batch, model = shown.batch(range(len(shown))), run.average.model.cpu()
-    none = torch.zeros(len(shown), 0)
-    with torch.no_grad():
-        encoding = model.encode(batch.mri)
-        columns = [batch.mri.expand_as(batch.pet), batch.pet]
-        for seed, temperature in enumerate((0.0, 0.7, 0.7)):
-            columns.append(model.sample(encoding, none, temperature, torch.Generator().manual_seed(seed)))
-    return torch.cat([torch.cat(list(column), 1) for column in columns], 2).permute(1, 2, 0).clamp(0, 1)
 
 
 def main() -> None:
@@ -66,9 +56,7 @@ def main() -> None:
     set_memory(run.model, options.memory)
     run.run()
 
-    from skimage import io, util
-
-    io.imsave(options.run / "samples.png", util.img_as_ubyte(picture(run, shown).numpy()))
+    write_png(samples_picture(run.average.model.cpu(), shown), options.run / "samples.png")
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def test_library_knows_neither_slicer_nor_qt():
 
 ROOMS = (
     "flow", "model", "volumes", "metrics", "atlas", "preparation", "bundle", "cases", "pictures", "cohorts", "simulate",
-    "training", "synthesis", "baselines", "evaluation", "adaptation", "worker", "cli",
+    "training", "synthesis", "baselines", "evaluation", "adaptation", "study", "worker", "cli",
 )  # fmt: skip
 """Of the library; each may import from those before it, and from the files at the root."""
 

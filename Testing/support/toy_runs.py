@@ -65,6 +65,10 @@ def content(run: Path) -> dict[str, str]:
     found = {path.name: path.read_bytes() for path in (run / "bundle").iterdir()}
     config = json.loads(found.pop("config.json"))
     config["training"].pop("seconds")
+    if "README.md" in found:  # which has them as minutes
+        found["README.md"] = re.sub(
+            rb" steps of (\d+) cases, \d+ min on ", rb" steps of \1 cases on ", found["README.md"]
+        )
     config["sha256"].pop("config.json", None)
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     for event in history:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,11 +18,14 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..flow import FlowConfig, MultiScaleFlow, initialize
+from ..model import Covariate
 from ..preparation.t1 import PreparedT1
 from ..training.data import T1_SCALE, Cohort
 from ..training.optim import Adam
+from ..values import bounded
+from .method import Losses, Method, MethodConfig, Settings
 
-__all__ = ["IGLOW", "IGlow"]
+__all__ = ["IGLOW", "IGlow", "IGlowMethod"]
 
 IGLOW = FlowConfig(depths=(10,) * 4, widths=(512,) * 4)
 """The paper's: 4 levels of 10 couplings; the width, which it does not state here, is that of its other flows."""
@@ -117,13 +122,7 @@ class IGlow(nn.Module):
             augment: as ``Cohort.batch`` does it: flips, intensities.
             report: called with ``step``, ``bits`` and ``skipped`` after every step.
         """
-        generator = torch.Generator().manual_seed(self.seed)
-        mean, sd = cohort.statistics()
-        self.pet_scale.fill_(cohort.pet_scale)
-        self.mean.copy_(mean)
-        self.sd.copy_((sd.square() + self.noise[1] ** 2).sqrt())
-        first = torch.randperm(len(cohort), generator=generator)[:16].tolist()
-        initialize(self, [tuple(self._batch(cohort, first, generator, augment))], "joint_log_prob")
+        generator = self.set_from(cohort, augment)
         self.requires_grad_(True)
         optimizer = Adam(self.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         schedule = _cosine(optimizer, steps, max(1, steps // 10))
@@ -146,6 +145,21 @@ class IGlow(nn.Module):
                 report({"step": step, "bits": bits.item(), "skipped": skipped})
         self.fitted.fill_(True)
         return self.eval()
+
+    def set_from(self, cohort: Cohort, augment: bool = False) -> torch.Generator:
+        """What the flow begins with, from the cases: their PETs' mean and spread, and the ActNorms.
+
+        Returns:
+            The source of what is random afterwards.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        mean, sd = cohort.statistics()
+        self.pet_scale.fill_(cohort.pet_scale)
+        self.mean.copy_(mean)
+        self.sd.copy_((sd.square() + self.noise[1] ** 2).sqrt())
+        first = torch.randperm(len(cohort), generator=generator)[:16].tolist()
+        initialize(self, [tuple(self._batch(cohort, first, generator, augment))], "joint_log_prob")
+        return generator
 
     def predict(self, prepared: PreparedT1, covariates: Mapping[str, object], /) -> np.ndarray:
         """The PET that ``ascend`` finds in ``ascent`` steps, SUVR, float32, ``[x, y, z]``; covariates are not used.
@@ -191,3 +205,63 @@ class IGlow(nn.Module):
                 optimizer.step()
                 schedule.step()
         return best
+
+
+@dataclass(frozen=True)
+class IGlowSettings(Settings):
+    """Settings of ``iglow``.
+
+    Attributes:
+        depths, widths: of the flow at each level, the finest first; the paper's are four times 10 and 512.
+        ascent: steps up the gradient that a prediction takes.
+    """
+
+    depths: tuple[int, ...] = bounded((4, 4, 4), 1, 256)
+    widths: tuple[int, ...] = bounded((48, 72, 96), 1, 8192)
+    ascent: int = bounded(200, 0, 100_000)
+
+
+class IGlowMethod(Method):
+    """``IGlow`` as a method that ``train`` trains; covariates are not used."""
+
+    label = IGlow.name
+    reference = "Sun H. et al., DUAL-GLOW, ICCV 2019, appendix 6.2"
+    settings_type = IGlowSettings
+    covariates: ClassVar[tuple[Covariate, ...]] = ()
+
+    def __init__(self, config: MethodConfig, pet_scale: float = 1.0, for_training: bool = False) -> None:
+        super().__init__(config, pet_scale)
+        chosen = config.settings
+        self.glow = IGlow(config.shape, FlowConfig(depths=chosen.depths, widths=chosen.widths), ascent=chosen.ascent)
+
+    @classmethod
+    def check(cls, config: MethodConfig) -> None:
+        if config.covariates:
+            raise InputError("The method iglow knows T1 and PET alone; leave covariates out.")
+        if len(config.settings.depths) != len(config.settings.widths):
+            raise InputError("depths and widths of iglow must be as many; give one of each for every level.")
+        if any(side % 2 ** len(config.settings.depths) for side in config.shape):
+            raise InputError(f"The grid {config.shape} does not divide by {2 ** len(config.settings.depths)}.")
+
+    def begin(self, cohort: Cohort) -> None:
+        super().begin(cohort)
+        self.glow.set_from(cohort)
+
+    def add_noise(self, pet, mri, generator, shared) -> tuple[Tensor, Tensor]:
+        count, rows = shared
+        noisy = [
+            image + sd * torch.randn(count, *image.shape[1:], generator=generator)[rows]
+            for image, sd in zip((mri, pet), self.glow.noise, strict=True)
+        ]
+        return noisy[1], noisy[0]
+
+    def forward(self, pet, mri, covariates, known=None, progress=1.0, image_only=False) -> Losses:
+        return Losses(self.glow.bits(mri, pet))
+
+    def finish(self, cohort: Cohort, held_out: Cohort) -> None:
+        self.glow.fitted.fill_(True)
+
+    def predict(self, prepared: PreparedT1, covariates: Mapping[str, object], /) -> np.ndarray:
+        """What the ascent finds, SUVR, float32, at least 0."""
+        mri, _ = self.inputs(prepared, covariates)
+        return self.suvr(self.glow.ascend(mri, self.glow.ascent))

@@ -9,6 +9,8 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..preparation.t1 import PreparedT1
 from ..training.data import Cohort
+from .closed import MeanMethod
+from .method import Method
 
 __all__ = ["MeanPET"]
 
@@ -32,7 +34,11 @@ class MeanPET:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> MeanPET | None:
-        """That of the cohort that a model was trained on; None for the kinds of model that do not keep it."""
+        """That of the cohort that a model was trained on; None for the kinds of model that do not keep it, and
+        for what is no more than this itself."""
+        if isinstance(bundle.model, Method):
+            mean = None if isinstance(bundle.model, MeanMethod) else bundle.model.mean[0, 0].cpu().numpy()
+            return None if mean is None else cls(mean * bundle.pet_scale)
         base = getattr(bundle.model.link, "base_mean", None)
         return None if base is None else cls((base[0, 0].cpu().numpy() + 0.5) * bundle.pet_scale)
 

@@ -52,17 +52,21 @@ class RegressedPET:
         self.name = "regression on covariates" + ("" if tissue is None else " and grey matter")
 
     @classmethod
-    def fit(cls, cohort: Cohort, with_tissue: bool = False) -> RegressedPET:
+    def fit(
+        cls, cohort: Cohort, with_tissue: bool = False, covariates: Sequence[Covariate] | None = None
+    ) -> RegressedPET:
         """Fit to a cohort.
 
         Args:
             cohort: the training cases.
             with_tissue: also regress on the grey-matter density of the voxel.
+            covariates: with the numbers of the cohort; by default the usual ones.
 
         Raises:
             InputError: if there are too few cases for so many columns.
         """
-        covariates = fit_covariates(DEFAULT_COVARIATES, [case.attributes for case in cohort.cases])
+        if covariates is None:
+            covariates = fit_covariates(DEFAULT_COVARIATES, [case.attributes for case in cohort.cases])
         design = cls._design(covariates, [case.attributes for case in cohort.cases])
         shape, (count, columns) = tuple(cohort.pet.shape[2:]), design.shape
         if count < columns + 3 + with_tissue:
@@ -92,14 +96,18 @@ class RegressedPET:
 
     def predict(self, prepared: PreparedT1, covariates: Mapping[str, object], /) -> np.ndarray:
         """The regression's value, at least 0, float32."""
-        row = self._design(self.covariates, [covariates])[0].astype(np.float32)
         if prepared.grid.shape != self.coefficients.shape[1:]:
             raise InputError(f"{self.name} was fitted on another grid than {prepared.grid.name}; fit it on that.")
+        return np.maximum(self.value(prepared.t1, encode_covariates(self.covariates, [covariates])[0].numpy()), 0)
+
+    def value(self, t1: np.ndarray, code: np.ndarray) -> np.ndarray:
+        """The regression's value, SUVR, for a prepared T1 ``[x, y, z]`` and a row of ``encode_covariates``."""
+        row = np.concatenate([[1.0], code]).astype(np.float32)
         image = np.tensordot(row, self.coefficients, 1)
         if self.tissue is not None:
             means, slope = self.tissue
-            image += slope * (grey_matter(prepared.t1) - np.tensordot(row, means, 1))
-        return np.maximum(image, 0)
+            image += slope * (grey_matter(t1) - np.tensordot(row, means, 1))
+        return image
 
     def sample(
         self, prepared: PreparedT1, covariates: Mapping[str, object], samples: int, seed: int, /

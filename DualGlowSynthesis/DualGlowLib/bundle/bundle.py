@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .. import __version__
 from ..errors import InputError
@@ -27,6 +28,7 @@ from .files import (
     WEIGHTS,
     check_numbers,
     check_weights,
+    method_of,
     preparation_of,
     read_config,
     reading,
@@ -37,6 +39,8 @@ __all__ = [
     "MARK",
     "Bundle",
     "check_bundle_folder",
+    "check_size",
+    "dual_glow",
     "has_mark",
     "load_bundle",
     "save_bundle",
@@ -55,7 +59,8 @@ class Bundle:
     """A trained model and all that is needed to use it on a scan.
 
     Attributes:
-        model: on the CPU, in evaluation mode.
+        model: on the CPU, in evaluation mode: DUAL-GLOW, or a baseline (``baselines.method.Method``), whose ``config``
+            has ``shape``, ``dims``, ``covariates``, ``least_weights`` and ``to_dict`` too.
         grid: the lattice in template space that it works on.
         t1_scale, pet_scale: prepared T1 (white matter = 1) and SUVR are divided by these before they reach the model.
         name: short name of the model.
@@ -64,7 +69,7 @@ class Bundle:
         calibration: of its intervals, if they were calibrated.
     """
 
-    model: DualGlow
+    model: DualGlow | nn.Module
     grid: Grid
     t1_scale: float
     pet_scale: float
@@ -80,6 +85,7 @@ class Bundle:
 
     @property
     def config(self) -> ModelConfig:
+        """Of the model."""
         return self.model.config
 
 
@@ -88,11 +94,16 @@ def unsound_tensor(tensors: Mapping[str, torch.Tensor]) -> str:
     return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), "")
 
 
-def _weights(model: DualGlow) -> dict[str, torch.Tensor]:
-    weights = {}
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    weights, is_halved = {}, isinstance(model, DualGlow)
     for name, value in model.state_dict().items():
         value = value.detach().cpu()
-        if value.is_floating_point() and value.numel() >= _HALF_FROM and value.abs().max() < _LARGEST_HALF:
+        if (
+            is_halved
+            and value.is_floating_point()
+            and value.numel() >= _HALF_FROM
+            and value.abs().max() < _LARGEST_HALF
+        ):
             value = value.half()
         weights[name] = value.contiguous()
     return weights
@@ -134,7 +145,7 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
 
     A bundle that is there is replaced.
 
-    Weights of 1024 numbers and more are kept in float16 on disk. Sets ``bundle.digest``.
+    Weights of DUAL-GLOW of 1024 numbers and more are kept in float16 on disk. Sets ``bundle.digest``.
 
     Args:
         bundle: the model.
@@ -179,12 +190,51 @@ def save_bundle(bundle: Bundle, folder: Path | str, card: str) -> None:
     bundle.digest = hash_file(folder / CONFIG)
 
 
-def load_bundle(folder: Path | str | None = None, is_calibrated: bool = True) -> Bundle:
+def dual_glow(values: Mapping, where: Path) -> DualGlow:
+    """The model that a bundle's configuration describes.
+
+    Args:
+        values: the configuration.
+        where: its file, for errors.
+
+    Raises:
+        InputError: if it is a baseline's, or no model can be so.
+    """
+    if method := method_of(values):
+        raise InputError(
+            f"{where.parent} is a bundle of the baseline {method}, which this can't take; evaluate, synthesize, sweep, "
+            "calibrate and bundle do, everything else needs a DUAL-GLOW model."
+        )
+    try:
+        config = ModelConfig.from_dict(values["model"])
+    except InputError as error:  # which speaks of settings
+        raise ValueError(str(error).rstrip(".")) from error
+    check_size(config.least_weights, where.parent)
+    return DualGlow(config)
+
+
+def check_size(weights: int, folder: Path) -> None:
+    """Refuse a configuration of more weights than its file has room for, before memory for a model is asked for.
+
+    Raises:
+        InputError: if so.
+    """
+    path = folder / WEIGHTS
+    if 2 * weights > path.stat().st_size:  # bytes
+        raise InputError(f"{path} is far too small for the model that {CONFIG} describes; get the model again.")
+
+
+def load_bundle(
+    folder: Path | str | None = None,
+    is_calibrated: bool = True,
+    build: Callable[[Mapping, Path], nn.Module] = dual_glow,
+) -> Bundle:
     """The bundle in ``folder``, or the one that ships with DualGlow.
 
     Args:
         folder: of the bundle.
         is_calibrated: False to leave its calibration aside, which may be another model's or damaged.
+        build: makes the model that a configuration, whose file it is told too, describes.
 
     Raises:
         InputError: if the folder is no bundle, a file is missing or damaged (its checksum is wrong), a number is not
@@ -197,18 +247,12 @@ def load_bundle(folder: Path | str | None = None, is_calibrated: bool = True) ->
     values = read_config(folder)
     with reading(folder / CONFIG):
         grid = Grid.from_dict(values["grid"])
-        try:
-            config = ModelConfig.from_dict(values["model"])
-        except InputError as error:  # which speaks of settings
-            raise ValueError(str(error).rstrip(".")) from error
         t1_scale, pet_scale = (float(values["intensities"][key]["scale"]) for key in ("t1", "pet"))
         training = values.get("training", {})
         preparation_of(training, str(folder / CONFIG))
     weights = check_weights(folder, values)
-    if 2 * config.least_weights > weights.stat().st_size:  # bytes; before memory for a model is asked for
-        raise InputError(f"{weights} is far too small for the model that {CONFIG} describes; get the model again.")
     with reading(folder / CONFIG):
-        model = DualGlow(config)
+        model = build(values, folder / CONFIG)
     try:
         tensors = load_file(weights)
         if name := unsound_tensor(tensors):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from .bundle import Bundle
 from .licences import hub_name
@@ -46,6 +47,14 @@ _BEFORE_AFTER = (
 )
 
 
+_REFERENCE = "Sun H. et al., DUAL-GLOW: Conditional flow-based generative model for modality transfer, ICCV 2019"
+
+
+def baseline_label(bundle: Bundle) -> str:
+    """What a baseline is called, such as ``Baseline U-Net``; empty for DUAL-GLOW."""
+    return f"Baseline {bundle.model.label}" if hasattr(bundle.model, "label") else ""
+
+
 def _category(value: str, groups: dict[str, str]) -> str:
     """A category, and what is counted as it."""
     members = [member for member, group in groups.items() if group == value]
@@ -74,6 +83,8 @@ def model_card(
         row = evaluation["summary"].get("model", {})
         scores |= {key: round(row[key], 4) for key in ("psnr", "ssim") if key in row and key not in scores}
     grid, training, config = bundle.grid, bundle.training, bundle.config
+    label = baseline_label(bundle)
+    reference = getattr(bundle.model, "reference", _REFERENCE)
     covariates = []
     for covariate in config.covariates:
         if covariate.kind == "numeric":
@@ -92,7 +103,7 @@ def model_card(
         *_header(bundle, licence or str(training.get("licence", "")), scores),
         f"# {bundle.name}",
         "",
-        f"DUAL-GLOW model: {training.get('task', task)}.",
+        f"{label or 'DUAL-GLOW model'}: {training.get('task', task)}.",
         "",
         "**Research use only. Not a medical device; its output is synthetic and must not be used for diagnosis or "
         "treatment.**",
@@ -100,7 +111,7 @@ def model_card(
         *([_SIMULATED, ""] if training.get("simulated") else []),
         "| | |",
         "|---|---|",
-        f"| preset | {config.preset}, {millions:.2f} million parameters |",
+        f"| {'method' if label else 'preset'} | {config.preset}, {millions:.2f} million parameters |",
         f"| grid | {grid.name}: {'×'.join(map(str, grid.shape))} {place} |",
         f"| covariates | {'; '.join(covariates) + '; each may be unknown' if covariates else 'none'} |",
         f"| trained on | {training.get('cases', 0)} cases of {training.get('subjects', 0)} subjects |",
@@ -108,13 +119,15 @@ def model_card(
         f"| training | {training.get('steps', 0)} steps of {training.get('batch', 0)} cases, "
         f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')}{best} |",
     ]
-    if covariates and config.link.conditioning == "paper":
+    if covariates and not label and config.link.conditioning == "paper":
         lines.append("| conditioning | eq. 16–17: the covariates give the PET's top level, in place of the MRI's |")
-    if config.discriminators.weight:
+    if not label and config.discriminators.weight:
         lines.append(
             f"| discriminators in training | weight {config.discriminators.weight:g}, gradient reversal "
             f"{config.discriminators.reversal:g} ({config.discriminators.schedule}) |"
         )
+    if label:
+        lines += [f"| {key} | {value} |" for key, value in asdict(config.settings).items()]
     if "validation_pet_bits" in training:
         lines.append(
             f"| held-out bits per dimension (8-bit) | PET {training['validation_pet_bits']:.3f}, "
@@ -125,8 +138,7 @@ def model_card(
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in _limits(bundle, evaluation))]
     lines += [
         "",
-        "Method: Sun H. et al., DUAL-GLOW: Conditional flow-based generative model for modality transfer, ICCV 2019.",
-        "",
+        *([f"Method: {reference}.", ""] if reference else []),
     ]
     return "\n".join(lines)
 
@@ -201,7 +213,9 @@ def _limits(bundle: Bundle, evaluation: Mapping | None) -> list[str]:
     if ages := training.get("people", {}).get("age"):
         limits.append(f"It has seen nobody younger than {ages['minimum']:g} or older than {ages['maximum']:g} years.")
     limits.append(
-        "Its intervals are as the model has them, not calibrated."
+        "It draws no samples, so that it has no intervals."
+        if baseline_label(bundle) and not hasattr(bundle.model, "sample")
+        else "Its intervals are as the model has them, not calibrated."
         if bundle.calibration is None
         else "Its intervals hold what they promise for persons like those that they were calibrated with, no others."
     )
@@ -228,7 +242,8 @@ def _header(bundle: Bundle, licence: str, scores: dict[str, float]) -> list[str]
         "library_name": "dualglow",
         "pipeline_tag": "image-to-image",
         "tags": [
-            *("dual-glow", "normalizing-flow", "image-synthesis"),
+            *(("baseline",) if baseline_label(bundle) else ("dual-glow", "normalizing-flow")),
+            "image-synthesis",
             *(("medical-imaging", "brain", "mri", "pet", "fdg-pet", "3d-slicer") if is_brain else ()),
             *(("simulated-data",) if simulated else ()),
         ],

@@ -27,6 +27,7 @@ __all__ = [
     "covariates_of",
     "describe",
     "licence_of",
+    "method_of",
     "preparation_of",
     "read_config",
     "reading",
@@ -109,6 +110,11 @@ def check_numbers(values: Mapping) -> None:
         raise ValueError(f"the shape of its grid is {shape}")
     if not all(0 < size < math.inf for size in spacing) or not all(map(math.isfinite, centre)):
         raise ValueError(f"the voxels of its grid measure {spacing}, about {centre}")
+
+
+def method_of(values: Mapping) -> str:
+    """The name of the baseline that a configuration describes; empty for DUAL-GLOW."""
+    return str(values["model"].get("method", ""))
 
 
 def preparation_of(training: Mapping, where: str) -> Preparation:

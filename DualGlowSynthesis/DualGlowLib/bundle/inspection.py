@@ -8,7 +8,7 @@ from ..files import hash_file
 from ..volumes.grid import Grid
 from .calibration import read_calibration
 from .evaluation import read_evaluation
-from .files import CONFIG, WEIGHTS, covariates_of, licence_of, preparation_of, read_config, reading
+from .files import CONFIG, WEIGHTS, covariates_of, licence_of, method_of, preparation_of, read_config, reading
 
 __all__ = ["inspect_bundle", "text_of"]
 
@@ -20,9 +20,10 @@ def inspect_bundle(folder: Path | str) -> dict:
 
     Returns:
         ``name``, ``sha256`` (of the configuration, by which provenance names the model), ``format``, ``version`` (of
-        the DualGlow that wrote it), ``preset``, ``grid`` (``name``, ``shape``, ``spacing`` in mm), ``covariates`` (as
-        in ``files.describe``), ``preparation``, ``licence``, ``simulated``, ``training`` (as the configuration has
-        it), ``calibration`` and ``evaluation`` (None if there is none), ``files`` (bytes by name) and ``bytes``.
+        the DualGlow that wrote it), ``method`` (of a baseline; empty for DUAL-GLOW), ``preset``, ``grid`` (``name``,
+        ``shape``, ``spacing`` in mm), ``covariates`` (as in ``files.describe``), ``preparation``, ``licence``,
+        ``simulated``, ``training`` (as the configuration has it), ``calibration`` and ``evaluation`` (None if there is
+        none), ``files`` (bytes by name) and ``bytes``.
 
     Raises:
         InputError: if it is no bundle, or one of its JSON files is damaged.
@@ -38,6 +39,7 @@ def inspect_bundle(folder: Path | str) -> dict:
             "sha256": digest,
             "format": values["format"],
             "version": str(values.get("version", "")),
+            "method": method_of(values),
             "preset": str(values["model"].get("preset", "")),
             "grid": {"name": grid.name, "shape": list(grid.shape), "spacing": list(grid.spacing)},
             "covariates": covariates_of(values),
@@ -77,7 +79,7 @@ def text_of(about: dict) -> str:
     rows = {
         "model": about["name"] + (" (trained on simulated PET)" if about["simulated"] else ""),
         "SHA-256": about["sha256"],
-        "preset": about["preset"],
+        **({"method": about["method"]} if about["method"] else {"preset": about["preset"]}),
         "grid": f"{grid['name']}: {size} voxels of {'×'.join(f'{side:g}' for side in grid['spacing'])} mm",
         "covariates": "; ".join(covariates) or "none",
         "preparation": ", ".join(f"{key} {value}" for key, value in about["preparation"].items()) or "as by default",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
 from ..files import hash_file, json_text, make_folder, unusable
 from .archive import archive_name, export_bundle
-from .bundle import load_bundle
+from .bundle import Bundle, load_bundle
 from .calibration import CALIBRATION_FILE
 from .card import model_card
 from .evaluation import read_evaluation, read_report, write_evaluation
@@ -27,7 +28,12 @@ NOTES = "## Notes"
 
 
 def publish_bundle(
-    folder: Path | str, output: Path | str, licence: str = "", report: Path | str | None = None
+    folder: Path | str,
+    output: Path | str,
+    licence: str = "",
+    report: Path | str | None = None,
+    load: Callable[[Path], Bundle] = load_bundle,
+    verify: Callable[[Path, Bundle], object] = verify_bundle,
 ) -> dict[str, str]:
     """Write a bundle with its card filled in, one zip file of it all, the checksums, and an index of one model.
 
@@ -39,6 +45,7 @@ def publish_bundle(
         output: a folder that is new or empty.
         licence: SPDX identifier, see ``check_licence``; by default what the bundle states.
         report: of ``evaluate``, whose numbers go into the card and into ``evaluation.json``.
+        load, verify: how it is read and checked; by default as DUAL-GLOW.
 
     Returns:
         SHA-256 of each file, by its name.
@@ -50,8 +57,8 @@ def publish_bundle(
     folder, output = Path(folder), Path(os.path.realpath(output))  # a link stays, and leads to what is published
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already and is no empty folder; give a new one.")
-    bundle = load_bundle(folder)
-    verify_bundle(folder, bundle)
+    bundle = load(folder)
+    verify(folder, bundle)
     about = inspect_bundle(folder)
     evaluation = read_evaluation(folder, bundle.digest) if report is None else read_report(report, bundle.digest)
     licence = _licence(folder, about["licence"], licence)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..atlas.template import load_template
 from ..errors import InputError
 from ..model import encode_covariates
 from ..preparation.intensity import normalise_t1
+from ..volumes.grid import Grid
 from ..volumes.resampling import resample
 from .bundle import Bundle, load_bundle
 from .evaluation import read_evaluation
 
-__all__ = ["verify_bundle"]
+__all__ = ["template_t1", "verify_bundle"]
 
 _LARGEST_ERROR = 0.01  # of images that span 0 to 1; float32 and float16 weights leave 1e-4
 
@@ -56,12 +58,16 @@ def verify_bundle(folder: Path | str, bundle: Bundle | None = None) -> dict:
     return {"name": bundle.name, "sha256": bundle.digest, **errors}
 
 
-def _image(bundle: Bundle) -> torch.Tensor:
-    """The template's T1 as the model is given one; a ramp for a model of photos."""
-    config, grid = bundle.config, bundle.grid
-    if config.dims == 2:
-        return torch.linspace(0, 1, config.voxels).reshape(1, 1, *config.shape).repeat(1, config.channels[0], 1, 1)
+def template_t1(grid: Grid) -> np.ndarray:
+    """The template's T1 on a grid, prepared, ``[x, y, z]``."""
     template = load_template().t1
     data = resample(template.data, template.affine, grid.shape, grid.affine)
-    image = torch.from_numpy(normalise_t1(data, data > 0)) / bundle.t1_scale
-    return image.reshape(1, 1, *config.shape)
+    return normalise_t1(data, data > 0)
+
+
+def _image(bundle: Bundle) -> torch.Tensor:
+    """The template's T1 as the model is given one; a ramp for a model of photos."""
+    config = bundle.config
+    if config.dims == 2:
+        return torch.linspace(0, 1, config.voxels).reshape(1, 1, *config.shape).repeat(1, config.channels[0], 1, 1)
+    return torch.from_numpy(template_t1(bundle.grid)).reshape(1, 1, *config.shape) / bundle.t1_scale

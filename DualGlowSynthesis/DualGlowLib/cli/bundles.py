@@ -53,12 +53,13 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _verify(arguments: argparse.Namespace, console: Console) -> int:
-    from ..bundle.verification import verify_bundle
+    from ..baselines.saved import verify_any
 
-    found = verify_bundle(arguments.bundle)
-    text = f"{arguments.bundle} is whole ({found['name']}, {found['sha256']}); its flows are exact to "
-    errors = max(found["t1_error"], found["pet_error"])
-    console.result(f"{text}{errors:.1g} of the range of its images.", event="done", **found)
+    found = verify_any(arguments.bundle)
+    errors = [found[key] for key in ("t1_error", "pet_error") if key in found]  # of flows
+    sound = f"its flows are exact to {max(errors):.1g} of the range of its images" if errors else "its PET is finite"
+    text = f"{arguments.bundle} is whole ({found['name']}, {found['sha256']}); {sound}."
+    console.result(text, event="done", **found)
     return 0
 
 
@@ -71,9 +72,12 @@ def _export(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _publish(arguments: argparse.Namespace, console: Console) -> int:
+    from ..baselines.saved import load_any, verify_any
     from ..bundle.publishing import SUMS, publish_bundle
 
-    sums = publish_bundle(arguments.bundle, arguments.output, arguments.licence or "", arguments.evaluation)
+    sums = publish_bundle(
+        arguments.bundle, arguments.output, arguments.licence or "", arguments.evaluation, load_any, verify_any
+    )
     text = f"{Path(arguments.output) / SUMS} has the checksums; see Documentation/bundles.md for how to offer it."
     lines = [*(f"{value}  {name}" for name, value in sums.items()), text]
     console.result("\n".join(lines), event="done", path=arguments.output, files=sums)

@@ -15,6 +15,8 @@ from .protection import case_inputs, check
 
 if TYPE_CHECKING:
     from ..cases.case import Case
+    from ..synthesis.predictor import SamplingPredictor
+    from ..synthesis.synthesizer import Synthesizer
 
 __all__ = ["add_commands", "calibrate"]
 
@@ -43,14 +45,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def calibrate(arguments: argparse.Namespace, console: Console) -> int:
+    from ..baselines.saved import open_method
     from ..bundle.calibration import CALIBRATION_FILE, write_calibration
     from ..bundle.files import read_config
     from ..cases.groups import grouped, in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..evaluation import calibrating
     from ..outputs import CALIBRATION, Output
-    from ..synthesis.predictor import ModelPredictor
-    from ..synthesis.synthesizer import Synthesizer
     from ..training.data import split_subjects
 
     if arguments.check:
@@ -65,7 +66,7 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     output = Path(arguments.bundle) / CALIBRATION_FILE
     inputs = [path for folder in filter(None, (arguments.cases, arguments.test)) for path in case_inputs(folder)]
     check(arguments, [Output(output, CALIBRATION)], inputs)
-    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device, is_calibrated=False)
+    synthesizer = open_method(arguments.bundle, arguments.device, is_calibrated=False)
     cases = in_groups(read_cases(arguments.cases), groups)
     if arguments.test:
         fitting, testing = cases, [grouped(case, groups) for case in read_cases(arguments.test)]
@@ -83,7 +84,7 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
         console.note(
             f"{len(fitting)} cases to fit to are few; with {_FEW}, intervals hold what they promise within 3 %"
         )
-    predictor, grid, total = ModelPredictor(synthesizer), synthesizer.bundle.grid, len(fitting) + len(testing)
+    predictor, grid, total = _sampling(synthesizer), synthesizer.bundle.grid, len(fitting) + len(testing)
     parts, left_out, before = [], [], 0
     for side in (fitting, testing):
         found, out = calibrating.residuals(
@@ -103,23 +104,37 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _sampling(synthesizer: Synthesizer) -> SamplingPredictor:
+    """What draws the samples.
+
+    Raises:
+        InputError: for a baseline that draws none.
+    """
+    from ..baselines.saved import predictor_of
+    from ..synthesis.predictor import SamplingPredictor
+
+    predictor = predictor_of(synthesizer)
+    if not isinstance(predictor, SamplingPredictor):
+        raise InputError(f"The baseline {predictor.name} draws no samples, so that it has no intervals to calibrate.")
+    return predictor
+
+
 def _check(arguments: argparse.Namespace, console: Console) -> int:
     """Say whether the calibration that the model has holds for other cases."""
     from dataclasses import asdict
 
+    from ..baselines.saved import open_method
     from ..bundle.files import read_config
     from ..cases.groups import in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..evaluation.calibrating import residuals
     from ..evaluation.exchangeability import LEAST, exchangeability
-    from ..synthesis.predictor import ModelPredictor
-    from ..synthesis.synthesizer import Synthesizer
 
     for name, usual in (("test", None), ("level", 0.9), ("samples", None)):
         if getattr(arguments, name) != usual:
             raise InputError(f"--check takes the calibration as it is; leave --{name} out.")
     read_config(arguments.bundle)
-    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    synthesizer = open_method(arguments.bundle, arguments.device)
     calibration = synthesizer.bundle.calibration
     if calibration is None:
         raise InputError(
@@ -130,7 +145,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     if len(cases) < LEAST:
         raise InputError(f"{arguments.cases} has {len(cases)} cases; to compare with a calibration takes {LEAST}.")
     found, left_out = residuals(
-        ModelPredictor(synthesizer), cases, synthesizer.bundle.grid, calibration.samples, arguments.seed,
+        _sampling(synthesizer), cases, synthesizer.bundle.grid, calibration.samples, arguments.seed,
         lambda done, total: console.progress("comparing", done / total),
     )  # fmt: skip
     for one in left_out:

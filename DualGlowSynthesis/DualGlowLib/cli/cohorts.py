@@ -32,9 +32,16 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("output", metavar="OUT", help="folder to write to (BIDS, and truth/)")
     text = "how many; more extend a cohort that is there"
-    command.add_argument("--cases", type=int, required=True, metavar="N", help=text)
-    command.add_argument("--grid", default="medium", help="small, medium, paper, standard or high")
-    command.add_argument("--seed", type=int, default=0, help="cohorts of different seeds share no case")
+    command.add_argument("--cases", type=int, metavar="N", help=text)
+    text = "a cohort that never changes under its name: DualGlow-Sim-1; in place of cases, grid, seed and anatomies"
+    command.add_argument("--recipe", metavar="NAME", help=text)
+    text = "make pairs of this folder's photos in place of a cohort: sketch or cartoon, and photo"
+    command.add_argument("--photos", metavar="FOLDER", help=text)
+    command.add_argument("--task", help="of --photos: sketch (default) or cartoon")
+    text = "of --photos: pixels (default: 128 for sketch, 256 for cartoon)"
+    command.add_argument("--side", type=int, metavar="N", help=text)
+    command.add_argument("--grid", help="small, medium, paper, standard or high (default: medium)")
+    command.add_argument("--seed", type=int, help="cohorts of different seeds share no case (default: 0)")
     command.add_argument(
         "--anatomy", action="append", metavar="DIR", help="folder of T1s with region labels; repeatable"
     )
@@ -76,17 +83,55 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
     from ..simulate.cohort import simulate_cohort
     from ..volumes.grid import grid_named
 
+    if arguments.photos is not None:
+        return _photos(arguments, console)
+    if arguments.task is not None or arguments.side is not None:
+        raise InputError("--task and --side belong to --photos: which folder's.")
+    if arguments.recipe is not None:
+        return _recipe(arguments, console)
+    if arguments.cases is None:
+        raise InputError("simulate needs --cases, how many to make, or --recipe.")
     simulate_cohort(
         arguments.output,
         arguments.cases,
-        grid_named(arguments.grid),
-        arguments.seed,
+        grid_named(arguments.grid or "medium"),
+        arguments.seed or 0,
         anatomy=arguments.anatomy,
         jobs=arguments.jobs,
         progress=console.progress,
         independent_anatomy=arguments.independent_anatomy,
     )
     console.result(arguments.output, event="done", output=str(arguments.output), cases=arguments.cases)
+    return 0
+
+
+def _refuse(arguments: argparse.Namespace, with_: str) -> None:
+    """Refuse what says otherwise of a cohort than the option that says all."""
+    for name in ("recipe", "cases", "grid", "seed", "anatomy"):
+        if name != with_ and getattr(arguments, name) is not None:
+            raise InputError(f"--{with_} and --{name} don't go together; leave one of them out.")
+    if arguments.independent_anatomy:
+        raise InputError(f"--{with_} and --independent-anatomy don't go together; leave one of them out.")
+
+
+def _photos(arguments: argparse.Namespace, console: Console) -> int:
+    from ..training.photo_runs import write_pairs
+
+    _refuse(arguments, "photos")
+    task = arguments.task or "sketch"
+    count = write_pairs(arguments.photos, arguments.output, task, arguments.side, console.progress)
+    console.result(arguments.output, event="done", output=str(arguments.output), pairs=count)
+    return 0
+
+
+def _recipe(arguments: argparse.Namespace, console: Console) -> int:
+    from ..simulate.recipes import recipe_named, simulate_recipe
+
+    _refuse(arguments, "recipe")
+    about = simulate_recipe(arguments.output, recipe_named(arguments.recipe), arguments.jobs, console.progress)
+    digest = about["sha256"]
+    text = f"{arguments.output}: {about['name']}, regions {digest['regions']}, voxels {digest['voxels']}"
+    console.result(text, event="done", output=str(arguments.output), **about)
     return 0
 
 

@@ -16,6 +16,7 @@ from .protection import case_inputs, check
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..bundle.bundle import Bundle
     from ..cases.case import Case
     from ..model import Covariate
     from ..synthesis.predictor import Predictor
@@ -67,14 +68,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     from ..baselines.mean import MeanPET
+    from ..baselines.saved import open_method, predictor_of
     from ..bundle.files import CONFIG
     from ..cases.groups import in_groups, read_groups
     from ..cases.layouts import read_cases
     from ..cases.splits import sides_of
     from ..evaluation.report import report_output, write_report
     from ..evaluation.tables import evaluate as run
-    from ..synthesis.predictor import ModelPredictor
-    from ..synthesis.synthesizer import Synthesizer
 
     groups = read_groups(arguments.groups)
     others = filter(None, [arguments.splits, arguments.atlas, arguments.atlas_table])
@@ -82,9 +82,9 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     for others in filter(None, (arguments.baselines, arguments.memorisation)):
         inputs += case_inputs(others)
     check(arguments, [report_output(arguments.output)], inputs)
-    synthesizer = Synthesizer.from_bundle(arguments.bundle, arguments.device)
+    synthesizer = open_method(arguments.bundle, arguments.device)
     bundle = synthesizer.bundle
-    predictors = [ModelPredictor(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
+    predictors = [predictor_of(synthesizer, "model"), *filter(None, [MeanPET.of_bundle(bundle)])]
     predictors += _baselines(arguments, groups, bundle.grid, console)
     cases = in_groups(read_cases(arguments.cases), groups)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
@@ -92,6 +92,10 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     regions = _regions(arguments, bundle.grid, console)
     cases, left_out = _taken(bundle.config.covariates, cases, console)
     probed = {}
+    if arguments.leakage and _method(bundle) != "dual-glow":
+        raise InputError(
+            f"--leakage probes the latents of DUAL-GLOW, which {arguments.bundle} has none of; leave it out."
+        )
     if arguments.leakage:  # first: it refuses a cohort that is too small
         from ..evaluation.leakage import leakage, leakage_table
         from ..training.data import Cohort
@@ -112,7 +116,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
             lambda done, total: console.progress("comparing", done / total),
         )
     with handing_out(arguments, console, Path(arguments.bundle) / CONFIG) as handed_out:
-        result = {"bundle": bundle.name, "bundle_sha256": bundle.digest} | run(
+        result = {"bundle": bundle.name, "bundle_sha256": bundle.digest, "method": _method(bundle)} | run(
             predictors,
             cases,
             bundle.grid,
@@ -134,6 +138,11 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
         table += "\n\n" + memorisation_text(probed["memorisation"])
     console.result(table, event="done", **{key: result[key] for key in result if key != "cases"})
     return 0
+
+
+def _method(bundle: Bundle) -> str:
+    """What is evaluated: ``dual-glow``, or the name of a baseline."""
+    return getattr(bundle.config, "method", "dual-glow")
 
 
 def _baselines(arguments: argparse.Namespace, groups: dict[str, str], grid: Grid, console: Console) -> list[Predictor]:

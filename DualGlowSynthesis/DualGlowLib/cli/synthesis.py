@@ -99,6 +99,8 @@ def _temperatures(text: str) -> list[float]:
 
 
 def synthesize(arguments: argparse.Namespace, console: Console) -> int:
+    if not arguments.cohort and Path(arguments.t1).suffix.lower() in (".png", ".jpg", ".jpeg"):
+        return _photo(arguments, console)
     if arguments.cohort:
         from .cohort_synthesis import synthesize_cohort
 
@@ -127,6 +129,27 @@ def synthesize(arguments: argparse.Namespace, console: Console) -> int:
         files = export_dicom(result.mean, arguments.t1, arguments.dicom, "", result.provenance, arguments.series)
         console.result(f"{len(files)} DICOM files in {arguments.dicom}", event="output", path=str(arguments.dicom))
     _finish(prepared, console)
+    return 0
+
+
+def _photo(arguments: argparse.Namespace, console: Console) -> int:
+    """A photo from a sketch or a cartoon, by a model in two dimensions."""
+    from ..devices import choose_device
+    from ..pictures.drawing import picture_output, write_png
+    from ..training.photo_runs import photo_of
+
+    if arguments.bundle is None:
+        raise InputError(f"{arguments.t1} is a picture; give a model of photos with --bundle, or a T1.")
+    for name in ("age", "sex", "diagnosis", "covariate", "below", "dicom"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} is for the T1 of a head, and {arguments.t1} is a picture; leave it out.")
+    if arguments.samples > 1 or len(arguments.temperature) > 1:
+        raise InputError("A picture gives one photo at one temperature; leave out --samples, or further temperatures.")
+    check(arguments, [picture_output(arguments.output)], [arguments.t1, arguments.bundle])
+    device = choose_device(arguments.device)
+    photo = photo_of(arguments.bundle, arguments.t1, arguments.temperature[0], arguments.seed, device)
+    path = write_png(photo, arguments.output, arguments.force)
+    console.result(str(path), event="output", path=str(path))
     return 0
 
 
@@ -277,9 +300,10 @@ def refuse_another(scan: Scan, paths: Iterable[Path], force: bool) -> None:
 
 
 def open_session(arguments: argparse.Namespace, console: Console) -> Session:
+    from ..baselines.saved import open_method
     from ..synthesis.session import Session
 
-    session = Session(notice=console.note)
+    session = Session(notice=console.note, load=open_method)
     session.open(arguments.bundle, arguments.device)
     return session
 

@@ -45,6 +45,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", required=True, metavar="RUN", help="folder of the run")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--preset", help="standard (default), paper, paper-conditional or authors")
+    text = (
+        "train this baseline in place of the model: mean, mean-age, linear, unet, flow-matching, cgan, ucgan, pix2pix, "
+        "cvae or iglow"
+    )
+    command.add_argument("--method", metavar="NAME", help=text)
     choice.add_argument("--config", metavar="FILE", help='JSON or TOML: {"preset": …, "model": {…}, "training": {…}}')
     text = "small, medium, paper, standard or high (default: the one that the cases lie on, medium for acquired scans)"
     command.add_argument("--grid", help=text)
@@ -72,7 +77,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def train(arguments: argparse.Namespace, console: Console) -> int:
     from ..devices import choose_device
     from ..training.distributed import Lost, joined
+    from ..training.photo_runs import holds_pairs
 
+    if holds_pairs(arguments.cases):
+        return _photos(arguments, console)
     if arguments.print_config or arguments.estimate:
         if not is_first_rank():
             return 0
@@ -87,7 +95,36 @@ def train(arguments: argparse.Namespace, console: Console) -> int:
         return 1
 
 
+def _photos(arguments: argparse.Namespace, console: Console) -> int:
+    from ..devices import choose_device
+    from ..training.loop import Interrupted
+    from ..training.photo_runs import train_photos
+
+    for name in ("layout", "splits", "fold", "groups", "preset", "method", "grid", "sharding"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"{arguments.cases} holds pairs of photos, which take no --{name}; leave it out.")
+    if arguments.estimate or arguments.print_config:
+        raise InputError(f"{arguments.cases} holds pairs of photos; --estimate and --print-config are for cases.")
+    try:
+        with Stop() as stop:
+            train_photos(
+                arguments.cases, arguments.output, arguments.config, _changes(arguments),
+                choose_device(arguments.device), arguments.resume, lambda event: tell_step(console, event),
+                lambda: stop.asked, console.note,
+            )  # fmt: skip
+    except Interrupted as interrupted:
+        return tell_interrupted(console, interrupted)
+    bundle = Path(arguments.output) / "bundle"
+    console.result(str(bundle), event="done", bundle=str(bundle))
+    return 0
+
+
+def _changes(arguments: argparse.Namespace) -> dict:
+    return {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None}
+
+
 def _plan(arguments: argparse.Namespace) -> Plan:
+    from ..baselines.recipe import recipe
     from ..cases.groups import read_groups
     from ..training.run import Plan
 
@@ -96,7 +133,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.output,
         arguments.preset,
         arguments.config,
-        {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None},
+        _changes(arguments),
         arguments.grid,
         arguments.layout,
         arguments.splits,
@@ -105,6 +142,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.jobs,
         arguments.scheduler,
         read_groups(arguments.groups),
+        recipe(arguments.method),
     )
 
 
@@ -143,10 +181,12 @@ def tell_step(console: Console, event: dict) -> None:
     """A line of a run's history."""
     step, steps = event["step"], event["steps"]
     console.event(event="step", **event)
-    bits = f"bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}"
-    console.progress("training", step / steps, f"step {step} loss {event['loss']:.4f} {bits}")
+    has_bits = "pet_bits" in event  # baselines have none
+    bits = f" bits/dim PET {event['pet_bits']:.3f} MRI {event['mri_bits']:.3f}" if has_bits else ""
+    console.progress("training", step / steps, f"step {step} loss {event['loss']:.4g}{bits}")
     if "validation_loss" in event and not console.machine:
-        console.note(f"step {step}: held-out PET {event['validation_pet_bits']:.3f} bits/dim")
+        held_out = f"PET {event['validation_pet_bits']:.3f} bits/dim" if has_bits else f"{event['validation_loss']:.4g}"
+        console.note(f"step {step}: held-out {held_out if has_bits else 'loss ' + held_out}")
 
 
 def _print_config(plan: Plan, console: Console) -> int:
@@ -154,8 +194,9 @@ def _print_config(plan: Plan, console: Console) -> int:
     from ..training.run import prospect
 
     ahead = prospect(plan)
-    model = {key: value for key, value in ahead.config.to_dict().items() if key not in ("preset", "shape")}
-    values = {"preset": ahead.config.preset, "model": model, "training": ahead.settings.to_dict()}
+    model = {key: value for key, value in ahead.config.to_dict().items() if key not in ("preset", "method", "shape")}
+    kind = {"method": plan.recipe.method} if plan.recipe.method else {"preset": ahead.config.preset}
+    values = {**kind, "model": model, "training": ahead.settings.to_dict()}
     console.result(json_text(values).rstrip(), event="config", **values)
     return 0
 
@@ -177,6 +218,7 @@ def _again(plan: Plan, device: str) -> list[str]:
     usual, chosen = Preparation(), plan.preparation
     options = {
         "output": Path(plan.folder).resolve(),
+        "method": plan.recipe.method or None,
         "preset": plan.preset,
         "config": plan.settings_file and Path(plan.settings_file).resolve(),
         "grid": plan.grid,

@@ -10,7 +10,7 @@ from ..files import make_folder, write_json
 from ..metrics.distribution import LEVELS
 from ..outputs import EVALUATION, Output, check_outputs, generated_by
 
-__all__ = ["IN_BRAIN", "LAW", "markdown_table", "report_output", "summary_table", "write_report"]
+__all__ = ["IN_BRAIN", "LAW", "cell_text", "markdown_table", "report_output", "summary_table", "write_report"]
 
 _LISTED = 10  # cases that were left out, in the table that people read
 IN_BRAIN = {
@@ -86,12 +86,13 @@ def markdown_table(
     lines.append("|" + "---|" * (len(columns) + 1))
     for name, row in summary.items():
         sd = result["sd"].get(name, {})
-        cells = [_cell(row.get(key), sd.get(key), form) for key, (_, form) in columns.items()]
+        cells = [cell_text(row.get(key), sd.get(key), form) for key, (_, form) in columns.items()]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
 
 
-def _cell(mean: float | None, sd: float | None, form: str) -> str:
+def cell_text(mean: float | None, sd: float | None, form: str) -> str:
+    """Mean ± sd as tables have it; without the sd where there is none, and empty without a mean."""
     if mean is None:
         return ""
     return f"{mean:{form}}" if sd is None or not math.isfinite(sd) else f"{mean:{form}} ± {sd:{form}}"

@@ -1,6 +1,6 @@
 """DUAL-GLOW: two flows, the link between them, covariates, the objective and the presets."""
 
-from .config import PRESETS, DiscriminatorConfig, LinkConfig, ModelConfig, preset
+from .config import PRESETS, DiscriminatorConfig, LinkConfig, ModelConfig, given_covariates, preset
 from .covariates import DEFAULT_COVARIATES, Covariate, columns, encode_covariates, fit_covariates, hide_covariates
 from .discriminators import Discriminator, Discriminators, covariate_loss
 from .dualglow import DualGlow, Encoding, Objective
@@ -31,6 +31,7 @@ __all__ = [
     "covariate_loss",
     "encode_covariates",
     "fit_covariates",
+    "given_covariates",
     "hide_covariates",
     "mri_likelihood",
     "pet_likelihood",

@@ -12,7 +12,7 @@ from ..flow import FlowConfig
 from ..values import bounded, check_fields, one_of, with_values
 from .covariates import DEFAULT_COVARIATES, Covariate
 
-__all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "preset"]
+__all__ = ["PRESETS", "DiscriminatorConfig", "LinkConfig", "ModelConfig", "given_covariates", "preset"]
 
 _MOST_VOXELS, _MOST_WEIGHTS = 10**8, 2 * 10**9
 # What each kind of link can do with the covariates; the first is taken where nothing is said.
@@ -239,15 +239,19 @@ class ModelConfig:
         if covariates is None and not self.covariates and link.get("conditioning", "none") != "none":
             covariates = DEFAULT_COVARIATES
         elif covariates is not None:
-            covariates = _covariates(covariates, where)
+            covariates = given_covariates(covariates, where)
         for fixed in ("preset", "shape"):
             if fixed in values:
                 raise InputError(f"{where}: {fixed} is not set here; it comes with the preset and the grid.")
         return with_values(self, values, where, **({} if covariates is None else {"covariates": covariates}))
 
 
-def _covariates(given: object, where: str) -> tuple[Covariate, ...]:
-    """Covariates as a settings file gives them: names of the usual ones, or objects."""
+def given_covariates(given: object, where: str) -> tuple[Covariate, ...]:
+    """Covariates as a settings file gives them: names of the usual ones, or objects.
+
+    Raises:
+        InputError: for what is neither; it names ``where``.
+    """
     usual = {covariate.name: covariate for covariate in DEFAULT_COVARIATES}
     found = []
     for entry in given if isinstance(given, list | tuple) else [given]:

@@ -49,6 +49,11 @@ class Objective:
     mri_bits: Tensor
     discriminators: dict[str, Tensor] = field(default_factory=dict)
 
+    def parts(self) -> dict[str, Tensor]:
+        """What of it is recorded, by its name in the history of a run."""
+        found = {f"discriminator_{name}": loss for name, loss in self.discriminators.items()}
+        return {"loss": self.loss, "pet_bits": self.pet_bits, "mri_bits": self.mri_bits, **found}
+
 
 class DualGlow(nn.Module):
     """``x_m → z_m → (μ, σ) → z_p → x_p`` (eq. 7).

@@ -24,6 +24,7 @@ __all__ = [
     "heat",
     "iso_line",
     "picture_output",
+    "png_bytes",
     "text_size",
     "write_png",
     "write_text",
@@ -160,12 +161,17 @@ def write_png(rgb: np.ndarray, path: str | Path, force: bool = False) -> Path:
     Raises:
         InputError: if the file can't be written there, or may not be replaced (``outputs.check_outputs``).
     """
-    from .. import __version__
-
     path = Path(path)
     check_outputs([picture_output(path)], force=force)
+    return write_whole(path, png_bytes(rgb), force)
+
+
+def png_bytes(rgb: np.ndarray) -> bytes:
+    """The content of the file that ``write_png`` writes."""
+    from .. import __version__
+
     about, content = PngInfo(), BytesIO()
     about.add_text("Software", f"{NAME} {__version__}")
     # Half the time of the usual level 6, in files an eighth larger.
     Image.fromarray(np.asarray(rgb, np.uint8)).save(content, "PNG", pnginfo=about, compress_level=3)
-    return write_whole(path, content.getvalue(), force)
+    return content.getvalue()

@@ -8,7 +8,7 @@ from ..atlas.regions import REGIONS
 from ..bundle.calibration import Calibration
 from .draws import Distribution
 
-__all__ = ["interval90", "region_rows"]
+__all__ = ["interval90", "region_rows", "student_interval"]
 
 _RANKS_FROM = 19  # samples: a central 90 % interval of order statistics exists (``Distribution.interval``)
 
@@ -19,13 +19,26 @@ def interval90(found: Distribution) -> np.ndarray:
     From 19 samples on by their order statistics. Fewer have no 5th percentile; there the law is taken as normal
     (Student's prediction interval), so that few samples give a wide interval and not a narrow one.
     """
+    if len(found.regions) >= _RANKS_FROM:
+        return found.interval(0.9)
+    return student_interval(found.regions, 0.9)
+
+
+def student_interval(samples: np.ndarray, level: float) -> np.ndarray:
+    """What a further sample lies in with probability ``level`` if the law is normal (Student), at least 0.
+
+    Args:
+        samples: of region means, at least 2, ``(samples, regions)``.
+        level: 0 to 1.
+
+    Returns:
+        ``(2, regions)``.
+    """
     from scipy.special import stdtrit  # Student's quantiles; those of scipy.stats are the same and slow to load
 
-    count = len(found.regions)
-    if count >= _RANKS_FROM:
-        return found.interval(0.9)
-    half = stdtrit(count - 1, 0.95) * found.regions.std(0, ddof=1) * np.sqrt(1 + 1 / count)
-    return np.maximum(found.regions.mean(0) + np.array([[-1.0], [1.0]]) * half, 0)
+    count = len(samples)
+    half = stdtrit(count - 1, (1 + level) / 2) * samples.std(0, ddof=1) * np.sqrt(1 + 1 / count)
+    return np.maximum(samples.mean(0) + np.array([[-1.0], [1.0]]) * half, 0)
 
 
 def region_rows(

@@ -55,9 +55,15 @@ class Session:
     Args:
         notice: called with a sentence where something goes on otherwise than was asked, e.g. on the CPU because the
             GPU's memory is full.
+        load: opens a bundle's folder on a device; by default one of a DUAL-GLOW model.
     """
 
-    def __init__(self, notice: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        notice: Callable[[str], None] | None = None,
+        load: Callable[[Path, str], Synthesizer] | None = None,
+    ) -> None:
+        self._load = load or (lambda folder, device: Synthesizer(load_bundle(folder), device))
         self.notice = notice or (lambda sentence: None)
         self.synthesizer: Synthesizer | None = None
         self.patient: Patient | None = None
@@ -90,9 +96,9 @@ class Session:
             return self.describe()
         name, reason = devices.choose(device, devices.check_devices(device)) if device != "cpu" else ("cpu", "")
         tell("model", 0.3)
-        loaded = load_bundle(folder)
+        loaded = self._load(folder, name)
         tell("model", 0.8)
-        old, self.synthesizer = self.synthesizer, Synthesizer(loaded, name)
+        old, self.synthesizer = self.synthesizer, loaded
         self._folder, self.device, self.device_reason = folder, name, reason or "The CPU was chosen."
         self._opened = about["sha256"], device, name
         self._frames.clear()
@@ -441,7 +447,7 @@ class Session:
         former, self.device = self.device, "cpu"
         self.device_reason = f"The CPU is used, because the GPU ({former}) {why}."
         self._opened = (*self._opened[:2], "")  # so that opening the same again tries the GPU again
-        self.synthesizer = Synthesizer(self._model().bundle, "cpu")
+        self.synthesizer = type(self._model())(self._model().bundle, "cpu")
         devices.free_memory()
         self.notice(f"The GPU ({former}) {why}; the CPU goes on, more slowly.")
         return work(self.synthesizer)

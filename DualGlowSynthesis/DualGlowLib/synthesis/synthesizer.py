@@ -138,13 +138,7 @@ class Synthesizer(Scoring):
             InputError: for a covariate that the model doesn't know or a value of it that it can't take, and for another
                 number of temperatures than it has levels.
         """
-        known = {covariate.name: covariate for covariate in self.bundle.config.covariates}
-        for name, value in question.covariates.items():
-            if name not in known:
-                names = ", ".join(known) or "no covariates"
-                said = name if name.isprintable() and len(name) < 40 else reprlib.repr(name)
-                raise InputError(f"The model {self.bundle.name} doesn't know {said}, but {names}; leave it out.")
-            known[name].parse(value)
+        self.check_covariates(question)
         count = len(self.model.pet_flow.latent_shapes(self.bundle.config.shape))
         given = question.temperatures
         if len(given) not in (1, count):
@@ -153,6 +147,20 @@ class Synthesizer(Scoring):
                 "for each, the finest first."
             )
         return given if len(given) == count else given * count
+
+    def check_covariates(self, question: Question) -> None:
+        """Look at whether the model can take those of a question.
+
+        Raises:
+            InputError: if not.
+        """
+        known = {covariate.name: covariate for covariate in self.bundle.config.covariates}
+        for name, value in question.covariates.items():
+            if name not in known:
+                names = ", ".join(known) or "no covariates"
+                said = name if name.isprintable() and len(name) < 40 else reprlib.repr(name)
+                raise InputError(f"The model {self.bundle.name} doesn't know {said}, but {names}; leave it out.")
+            known[name].parse(value)
 
     @torch.inference_mode()
     def distribution(

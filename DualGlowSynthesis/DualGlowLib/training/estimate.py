@@ -15,13 +15,11 @@ import torch
 from ..cases.case import Case
 from ..devices import computer_memory, fault_of_device, free_memory, memory_of_process, peak_memory
 from ..errors import InputError
-from ..model import DualGlow, ModelConfig
 from ..volumes.grid import GRIDS, Grid
 from .data import Cohort
 from .loading.cache import belongs_on_disk, cohort_bytes
-from .loop import Trainer
 from .pace import Pace, size_of, spoken
-from .run import Plan, Prospect, prospect
+from .run import Plan, Prospect, Recipe, prospect
 
 __all__ = ["Estimate", "estimate"]
 
@@ -150,7 +148,7 @@ def _tried(
         folder for folder in (Path(plan.folder).resolve(), *Path(plan.folder).resolve().parents) if folder.exists()
     )
     disk_free, free = shutil.disk_usage(place).free, _free(device)
-    weights = _weights(ahead.config)
+    weights = _weights(ahead, plan.recipe)
     found = Estimate(
         cases=cases,
         to_prepare=0 if ahead.lies_on else cases,
@@ -178,7 +176,7 @@ def _tried(
         return replace(found, memory=found.memory + cohort, refusal=words)
     try:
         with _limited(device, free):
-            pace, memory = _trial(ahead, device, progress, detail)
+            pace, memory = _trial(plan.recipe, ahead, device, progress, detail)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error) and not fault_of_device(error):
             raise
@@ -197,7 +195,11 @@ def _tried(
 
 
 def _trial(
-    ahead: Prospect, device: torch.device, progress: Callable[[str, float, str], None], detail: str
+    recipe: Recipe,
+    ahead: Prospect,
+    device: torch.device,
+    progress: Callable[[str, float, str], None],
+    detail: str,
 ) -> tuple[Pace, int]:
     """A run's pace, and the bytes that it takes without its cohort."""
     settings = replace(ahead.settings, steps=10**9, image_share=min(ahead.settings.image_share, 0.5), warmup=1000)
@@ -205,7 +207,7 @@ def _trial(
     _reset_peak(device)
     with tempfile.TemporaryDirectory(prefix="DualGlow-") as folder:
         held_out = made_up(ahead.grid, min(settings.batch, len(ahead.sides[1])))
-        trainer = Trainer(
+        trainer = recipe.trainer(
             Path(folder) / "run", ahead.config, settings, ahead.grid, made_up(ahead.grid, few), held_out, device
         )
         before = _peak(device)
@@ -243,10 +245,10 @@ def made_up(grid: Grid, count: int) -> Cohort:
     return Cohort(t1, pet, cases, 2.0)
 
 
-def _weights(config: ModelConfig) -> int:
+def _weights(ahead: Prospect, recipe: Recipe) -> int:
     """How many the model has, at no cost in memory."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in DualGlow(config).parameters())
+        return sum(parameter.numel() for parameter in recipe.model(ahead.config).parameters())
 
 
 # ---- memory

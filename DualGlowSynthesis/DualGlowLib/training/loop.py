@@ -51,17 +51,6 @@ _FREE = {
 _COUNTERS = ("step", "skipped", "lost", "joint", "since", "seconds")
 
 
-def _parts(objective: Objective) -> dict[str, torch.Tensor]:
-    """What of an objective is recorded, by its name in the history."""
-    found = {f"discriminator_{name}": loss for name, loss in objective.discriminators.items()}
-    return {"loss": objective.loss, "pet_bits": objective.pet_bits, "mri_bits": objective.mri_bits, **found}
-
-
-def _bits(event: dict) -> dict[str, float]:
-    """What a bundle states of the last step; a batch that was skipped may have no number."""
-    return {key: value for key, value in event.items() if key.endswith("bits") and math.isfinite(value)}
-
-
 class Trainer:
     """One run in one folder: the last two checkpoints, ``history.jsonl`` and, at the end, ``bundle/``.
 
@@ -152,6 +141,14 @@ class Trainer:
     def _say(self, sentence: str) -> None:
         self.note(sentence)
 
+    @staticmethod
+    def stated(event: dict) -> dict[str, float]:
+        """What a bundle states of the last step; a batch that was skipped may have no number."""
+        return {key: value for key, value in event.items() if key.endswith("bits") and math.isfinite(value)}
+
+    def finish(self, model: DualGlow) -> None:
+        """What is left to do with the model before it is bundled."""
+
     def build(self) -> DualGlow:
         """The model as the run begins with it; what needs no gradient stays as it is."""
         return DualGlow(self.config)
@@ -224,8 +221,9 @@ class Trainer:
             group["lr"] = learning_rate(self.settings, self.step, self.since)
         objective = self._gradients(self.joint)
         share = len(objective.loss) / self._batch
-        numbers = self.ranks.total({key: value.mean() * share for key, value in _parts(objective).items()})
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        numbers = self.ranks.total({key: value.mean() * share for key, value in objective.parts().items()})
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, self.settings.clip)
         # One case that the model finds all but impossible has a gradient thousands of times the usual; even clipped it
         # points nowhere good.
         size, limit = one_number(norm), _OUTLIER * self.usual
@@ -263,7 +261,7 @@ class Trainer:
         pet, mri, covariates = self._tensors(batch, len(indices), indices[0], some)
         with in_precision(self.settings.precision, self.device):
             objective = self._averaged(pet, mri, covariates, None, 1.0, not self.joint)
-        return self.ranks.total({key: value.sum() * (some == rows) for key, value in _parts(objective).items()})
+        return self.ranks.total({key: value.sum() * (some == rows) for key, value in objective.parts().items()})
 
     @property
     def _samples_here(self) -> bool:
@@ -374,7 +372,7 @@ class Trainer:
                 event.update(self.validate())
                 event.update(self._sampled())
                 event.update(self._compare_with_best(event["validation_loss"]))
-            self.bits = _bits(event)
+            self.bits = self.stated(event)
             self._record({"step": self.step, **event, "seconds": round(self.seconds, 2), "skipped": self.skipped})
             if self.step % self.settings.checkpoint_every == 0:
                 self.save()
@@ -565,7 +563,7 @@ class Trainer:
         self.usual = math.inf if values["usual"] is None else values["usual"]
         self.best.restore(values.get("best"))
         reached, last = self.ranks.first(self._cut_history)
-        self.bits = values["bits"] if "bits" in values else _bits(last)
+        self.bits = values["bits"] if "bits" in values else self.stated(last)
         if from_old:
             self.save()
             self.ranks.first((self.folder / OLD).unlink)
@@ -592,8 +590,8 @@ class Trainer:
         self._check_cases(values.get("cases"))
         if values.get("preparation") not in (None, self.about.get("preparation")):  # checkpoints of before don't say it
             raise InputError(f"{self.folder} began with cases that were prepared otherwise; give the same options.")
-        if (config := ModelConfig.from_dict(values["config"])) != self.config:
-            if replace(config, covariates=self.config.covariates) == self.config:
+        if (config := self._stated(values["config"])) != self.config:
+            if config and replace(config, covariates=self.config.covariates) == self.config:
                 raise InputError(
                     f"{self.folder} began with other covariates, or with cases of other ages, sexes or diagnoses; give "
                     "the cases and settings that it began with."
@@ -611,6 +609,10 @@ class Trainer:
             raise InputError(f"{self.folder} began with other settings ({', '.join(sorted(changed))}); give the same.")
         into.update(tensors)
         return values, problems, from_old
+
+    def _stated(self, values: dict) -> ModelConfig | None:
+        """The configuration that a checkpoint states; None for one of another kind of model."""
+        return None if "method" in values else ModelConfig.from_dict(values)
 
     def _computed(self) -> dict[str, object]:
         """What the last bits of a result depend on, by the words for it."""
@@ -667,6 +669,7 @@ class Trainer:
         weights = self.best.read(self.note) if self.settings.patience and self.ranks.is_first else {}
         if weights := self.ranks.tensors(weights):
             model.load_state_dict(weights)
+        self.finish(model)
         cases = self.train_cases.cases
         training = {
             "cases": len(cases),

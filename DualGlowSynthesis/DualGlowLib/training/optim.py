@@ -78,7 +78,8 @@ class Average:
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         mine, theirs = ([local_part(weight) for weight in one.parameters()] for one in (self.model, model))
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        if mine:
+            torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
 class _Uncompiled:

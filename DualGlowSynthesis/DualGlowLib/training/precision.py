@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 
 import torch
+from torch import Tensor
 
 from ..model import Objective
 
@@ -33,8 +35,11 @@ def joined_objective(pieces: Sequence[Objective]) -> Objective:
     """The objective of all pieces' cases in one."""
     if len(pieces) == 1:
         return pieces[0]
-    names = pieces[0].discriminators
-    return Objective(
-        *(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("loss", "pet_bits", "mri_bits")),
-        {name: torch.cat([piece.discriminators[name] for piece in pieces]) for name in names},
-    )
+    kind = type(pieces[0])
+    return kind(**{entry.name: _joined([getattr(piece, entry.name) for piece in pieces]) for entry in fields(kind)})
+
+
+def _joined(values: Sequence[Tensor] | Sequence[dict[str, Tensor]]) -> Tensor | dict[str, Tensor]:
+    if isinstance(values[0], dict):
+        return {name: torch.cat([value[name] for value in values]) for name in values[0]}
+    return torch.cat(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..bundle.bundle import Bundle
 from ..cases.case import Case
@@ -21,7 +23,7 @@ from ..cases.splits import sides_of
 from ..cohorts.cohort import prepare_cohort
 from ..cohorts.demographics import people_of
 from ..errors import InputError
-from ..model import DEFAULT_COVARIATES, Covariate, ModelConfig, fit_covariates, preset
+from ..model import DEFAULT_COVARIATES, Covariate, DualGlow, ModelConfig, fit_covariates, preset
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
 from .checkpoints import OLD, Checkpoints, read_old
@@ -33,10 +35,46 @@ from .loop import Interrupted, Trainer
 from .settings import TrainingSettings
 from .status import StatusWriter
 
-__all__ = ["Plan", "Prospect", "prepared_folder", "prospect", "train"]
+__all__ = ["Plan", "Prospect", "Recipe", "prepared_folder", "prospect", "train"]
 
 
 _PATIENCE = 0.2  # seconds between looks at the wish to go on
+
+
+class Recipe:
+    """What of a run depends on what is trained: this is DUAL-GLOW; ``baselines`` has others.
+
+    Attributes:
+        method: name of the baseline; empty for DUAL-GLOW.
+        trainer: what trains.
+    """
+
+    method = ""
+    trainer: type[Trainer] = Trainer
+
+    def settings(self, preset: object = None) -> TrainingSettings:
+        """Those of a training of which nothing else is said."""
+        return TrainingSettings.of_preset(preset)
+
+    def config(self, preset_name: str | None, changes: Mapping, shape: tuple[int, ...]) -> ModelConfig:
+        """The model of this shape, with changes as a settings file gives them.
+
+        Raises:
+            InputError: if they can't be.
+        """
+        return preset(preset_name or "standard", shape).updated(changes)
+
+    def read(self, values: Mapping) -> ModelConfig:
+        """A configuration from its ``to_dict``.
+
+        Raises:
+            InputError: if it is another model's.
+        """
+        return ModelConfig.from_dict(values)
+
+    def model(self, config: ModelConfig) -> nn.Module:
+        """The model, with the weights that a run begins with."""
+        return DualGlow(config)
 
 
 @dataclass(frozen=True)
@@ -58,6 +96,7 @@ class Plan:
         scheduler: of a Dask cluster whose workers prepare in their place, see ``cluster``.
         groups: diagnoses that the model takes together, by diagnosis (``read_groups``); others stay as the cases have
             them. The model knows the groups: it takes each of their diagnoses.
+        recipe: what is trained.
     """
 
     cases: Path | str
@@ -73,6 +112,7 @@ class Plan:
     jobs: int = 1
     scheduler: str | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 def prepared_folder(plan: Plan, grid: Grid) -> Path:
@@ -130,11 +170,16 @@ def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
     """
     if plan.jobs < 1:
         raise InputError(f"--jobs must be at least 1, not {plan.jobs}.")
-    before = begun.settings if begun else None
+    before, recipe = begun.settings if begun else None, plan.recipe
     if plan.settings_file:
-        settings, rest = TrainingSettings.read(plan.settings_file, before)
+        settings, rest = TrainingSettings.read(plan.settings_file, before, recipe.settings)
+        if (stated := rest.pop("method", recipe.method)) != recipe.method:
+            raise InputError(
+                f"{plan.settings_file} is for the method {reprlib.repr(stated)}; give it with --method, or another "
+                "file."
+            )
     else:
-        settings, rest = before or TrainingSettings.of_preset(plan.preset), {}
+        settings, rest = before or recipe.settings(plan.preset), {}
     settings = settings.updated(dict(plan.changes), "command line")
     asked = None if plan.grid is None else grid_named(plan.grid)
     found = read_cases(plan.cases, plan.layout)
@@ -146,21 +191,21 @@ def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
             config = replace(config, covariates=tuple(replace(one, groups={}) for one in config.covariates))
     else:
         grid = asked or lies_on or GRIDS["medium"]
-        config = preset(plan.preset or rest.get("preset", "standard"), grid.shape).updated(rest.get("model", {}))
+        config = recipe.config(plan.preset or rest.get("preset"), rest.get("model", {}), grid.shape)
     sides = _sides(plan, found, settings)
     check_groups(plan.groups, found)
     _fitted(config, found, plan)
     return Prospect(settings.in_steps(len(sides[0])), config, grid, lies_on, sides)
 
 
-def begun_with(folder: Path | str) -> Begun | None:
+def begun_with(folder: Path | str, recipe: Recipe) -> Begun | None:
     """What the run in a folder began with, as its last checkpoint states it; None if there is none."""
     found = Checkpoints(Path(folder)).begun_with()
     if not found and (old := Path(folder) / OLD).is_file():
         with suppress(InputError):
             found = read_old(old)[0]
     try:
-        return Begun(TrainingSettings(**found["settings"]), ModelConfig.from_dict(found["config"])) if found else None
+        return Begun(TrainingSettings(**found["settings"]), recipe.read(found["config"])) if found else None
     except (InputError, ValueError, LookupError, TypeError, AttributeError):  # of a newer DualGlow; the loop says so
         return None
 
@@ -208,7 +253,7 @@ def train(
     resume = ranks.first(lambda: resume or (ranks.is_restarted and has_run(plan.folder)))
     ranks.first(lambda: check_run(plan.folder, resume))
     ranks.first(lambda: check_free(plan.folder))
-    begun = ranks.first(lambda: begun_with(plan.folder)) if resume else None
+    begun = ranks.first(lambda: begun_with(plan.folder, plan.recipe)) if resume else None
     ahead = ranks.together(lambda: prospect(plan, begun))
     _check_preparation(plan, ahead)
     with (
@@ -254,7 +299,7 @@ def train(
         cases = [*training, *validation]
         config = replace(ahead.config, covariates=_fitted(ahead.config, cases, plan))
         cohort = _read(plan, ahead, cases, ranks, note, tell, asked_to_stop)
-        trainer = Trainer(
+        trainer = plan.recipe.trainer(
             Path(plan.folder),
             config,
             ahead.settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -134,13 +135,19 @@ class TrainingSettings:
         return with_values(self, {"epochs": 0, **values} if "steps" in values else values, where)
 
     @classmethod
-    def read(cls, path: Path | str, begun: TrainingSettings | None = None) -> tuple[TrainingSettings, dict]:
+    def read(
+        cls,
+        path: Path | str,
+        begun: TrainingSettings | None = None,
+        usual: Callable[[object], TrainingSettings] | None = None,
+    ) -> tuple[TrainingSettings, dict]:
         """Settings from a JSON file ``{"preset": …, "model": {…}, "training": {…}}``; also the rest of the file.
 
         A file whose name ends in .toml is the same as TOML.
 
         ``model`` holds changes of the preset as ``ModelConfig.updated`` takes them, ``training`` those of the settings
-        that belong to the preset, or of ``begun``, with which a run began.
+        that belong to the preset (``usual`` tells, by default ``of_preset``), or of ``begun``, with which a run began.
+        ``method``, which may be there too, names a baseline.
 
         Raises:
             InputError: if the file is missing, no JSON object or TOML, or has an unknown setting.
@@ -155,12 +162,12 @@ class TrainingSettings:
             raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is no {'TOML' if is_toml else 'JSON'} ({error}).") from error
-        if not isinstance(values, dict) or set(values) - {"preset", "model", "training"}:
+        if not isinstance(values, dict) or set(values) - {"method", "preset", "model", "training"}:
             raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')
         for part in ("model", "training"):
             if not isinstance(values.get(part, {}), dict):
                 raise InputError(f"{path}: {part} must be an object of settings, not {values[part]!r}.")
-        base = begun or cls.of_preset(values.get("preset"))
+        base = begun or (usual or cls.of_preset)(values.get("preset"))
         return base.updated(values.pop("training", {}), str(path)), values
 
 

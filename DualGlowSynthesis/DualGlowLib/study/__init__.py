@@ -1,0 +1,1 @@
+"""Studies: the paper's tables and figures over methods and folds, on any cohort."""

@@ -1,0 +1,153 @@
+"""What a run measures beside its evaluation: region means as classifiers and curves over age need them, and times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from statistics import median
+
+import numpy as np
+
+from ..baselines.regression import grey_matter
+from ..cases.case import Case
+from ..cases.ongrid import read_on_grid
+from ..errors import InputError
+from ..evaluation.tables import case_seed, none_left
+from ..preparation.t1 import PreparedT1
+from ..simulate.cohort import truth_file
+from ..synthesis.predictor import Predictor, SamplingPredictor
+from ..synthesis.region_table import student_interval
+from ..volumes.grid import Grid
+from ..volumes.reading import read_scan
+from .plan import Settings, some_of_each
+
+__all__ = ["SHOWN", "measure"]
+
+SHOWN = 3
+"""Cases of each diagnosis that are shown in pictures."""
+
+_KEPT = ("age", "sex", "diagnosis")
+
+
+def measure(
+    predictor: Predictor,
+    cases: Sequence[Case],
+    grid: Grid,
+    settings: Settings,
+    regions: tuple[Sequence[str], np.ndarray],
+    progress: Callable[[int, int], None] | None = None,
+    keep: Callable[[Case, str, np.ndarray], None] | None = None,
+) -> dict:
+    """Region means of what a method makes of held-out cases.
+
+    The diagnosis is hidden from the method: a classifier could otherwise read it back off the synthetic PET.
+
+    Args:
+        predictor: the method.
+        cases: that it has not seen.
+        grid: that they lie on.
+        settings: of the study: ``ages``, ``swept`` and ``samples``.
+        regions: names and weights, see ``Study.regions``.
+        progress: called with the number of cases done and the number to do.
+        keep: called with synthetic PETs for pictures, SUVR on the grid: of the first ``SHOWN`` cases of each diagnosis
+            the case, ``""`` and the PET, of the first of each also its PETs at other ages, as ``age-70``.
+
+    Returns:
+        ``regions`` (names); ``cases``: of each ``case``, ``subject``, its covariates and, region by region, ``truth``
+        (its PET, SUVR), ``law`` (of a simulated case the mean that its PET was drawn around, else None), ``t1`` (its
+        grey-matter density) and ``predicted`` (SUVR). ``ages`` and ``sweep``: of some cases of each diagnosis
+        ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method can't take, and of the first
+        of each, for a method that draws samples, ``low`` and ``high``: between
+        which a further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
+        (None: it draws none). ``left_out``: ``case`` and ``reason`` of each that the method can't take.
+
+    Raises:
+        InputError: if every case is left out.
+    """
+    names, kernels = list(regions[0]), np.asarray(regions[1], np.float64).reshape(len(regions[0]), -1)
+    swept = some_of_each(cases, settings.swept)
+    first, shown = some_of_each(cases, 1), some_of_each(cases, SHOWN)
+    keep = keep or (lambda case, name, image: None)
+    rows, sweep, predictions, samples, left_out = [], [], [], [], []
+    for done, case in enumerate(cases):
+        if progress:
+            progress(done, len(cases))
+        hidden = {key: value for key, value in case.attributes.items() if key != "diagnosis"}
+        try:
+            t1, pet, mask = read_on_grid(case, grid)
+            prepared = PreparedT1(grid, t1, mask)
+            start = time.perf_counter()
+            predicted = predictor.predict(prepared, hidden)
+        except InputError as error:
+            left_out.append({"case": case.name, "reason": str(error)})
+            continue
+        predictions.append(time.perf_counter() - start)
+        if case in shown:
+            keep(case, "", predicted)
+        law = truth_file(case, "mean")
+        rows.append(
+            {"case": case.name, "subject": case.subject}
+            | {key: case.covariates.get(key, "") for key in _KEPT}
+            | {
+                "truth": _means(kernels, pet),
+                "law": None if law is None else _means(kernels, read_scan(law).data),
+                "t1": _means(kernels, grey_matter(t1)),
+                "predicted": _means(kernels, predicted),
+            }
+        )
+        if case in swept:
+            is_first = case in first
+            number = settings.samples if is_first and isinstance(predictor, SamplingPredictor) else 0
+            seen = partial(keep, case) if is_first else None
+            sweep.append(
+                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, seen)
+            )
+    if not rows:
+        raise none_left(left_out)
+    seconds = {"prediction": median(predictions), "sample": median(samples) if samples else None}
+    about = {"regions": names, "ages": list(settings.ages), "seconds": seconds, "left_out": left_out}
+    return {**about, "cases": rows, "sweep": sweep}
+
+
+def _sweep(
+    predictor: Predictor,
+    prepared: PreparedT1,
+    case: Case,
+    ages: Sequence[float],
+    samples: int,
+    seed: int,
+    kernels: np.ndarray,
+    times: list[float],
+    seen: Callable[[str, np.ndarray], None] | None,
+) -> dict:
+    """One case at several ages; the seconds of each sample are added to ``times``, PETs go to ``seen``."""
+    means, low, high = [], [], []
+    for age in ages:
+        asked = {**case.attributes, "age": f"{age:g}"}
+        try:
+            image = predictor.predict(prepared, asked)
+        except InputError:  # an age beyond what the method was trained on
+            means.append(None)
+            low.append(None)
+            high.append(None)
+            continue
+        means.append(_means(kernels, image))
+        if seen:
+            seen(f"age-{age:g}", image)
+        if samples > 1:
+            start = time.perf_counter()
+            images = islice(predictor.sample(prepared, asked, samples, case_seed(seed, case)), samples)
+            drawn = np.array([_means(kernels, image) for image in images])
+            times.append((time.perf_counter() - start) / samples)
+            ends = student_interval(drawn, 0.95)
+            low.append(ends[0].tolist())
+            high.append(ends[1].tolist())
+    bands = {"low": low, "high": high} if samples > 1 else {}
+    stated = {key: case.covariates.get(key, "") for key in _KEPT}
+    return {"case": case.name, **stated, "means": means, **bands}
+
+
+def _means(kernels: np.ndarray, image: np.ndarray) -> list[float]:
+    return (kernels @ np.asarray(image, np.float64).ravel()).tolist()

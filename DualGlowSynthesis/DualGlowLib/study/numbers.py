@@ -1,0 +1,104 @@
+"""Tables of numbers: methods on images (Table 1), persons (Table 3), and what methods cost (the leaderboard)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from ..cohorts.demographics import demographics
+from ..evaluation.report import IN_BRAIN, LAW
+from .methods import title_of
+from .results import TRUTH, Results
+from .table import Cell, Part, Table
+
+__all__ = ["cells_of", "leaderboard", "rows_of", "table1", "table3"]
+
+_BEST = "best possible (the law's mean)"
+_SAMPLED = {key: LAW[key] for key in ("crps", "coverage_90", "width_90") if key in LAW}
+_RACED = ("psnr", "ssim", "mae", "correlation")
+
+
+def rows_of(results: Results) -> dict[str, Mapping]:
+    """Rows of a table of methods: ``summarise``'s numbers by name; last, of simulated cases, the best possible."""
+    rows, best = {}, {}
+    for method in results.methods:
+        for name, numbers in results.summary(method).items():
+            if name != TRUTH:
+                rows[name.replace(method, title_of(method), 1)] = numbers
+            elif not best or len(numbers["psnr"]["by_fold"]) > len(best["psnr"]["by_fold"]):
+                best = numbers
+    return rows | ({_BEST: best} if best else {})
+
+
+def table1(results: Results) -> Part:
+    """Table 1: every method by every image metric, over cases and over folds."""
+    rows, tables = rows_of(results), []
+    for title, columns in (("in the brain mask", IN_BRAIN), ("law of each voxel of the brain", LAW)):
+        columns = {key: value for key, value in columns.items() if any(key in row for row in rows.values())}
+        for over in ("cases", "folds") if columns else ():
+            named = {name: row for name, row in rows.items() if any(key in row for key in columns)}
+            made = [(name, cells_of(row, columns, over)) for name, row in named.items()]
+            heads = ["method", *(heading for heading, _ in columns.values())]
+            tables.append(Table(f"{title}: mean ± sd over {over}", heads, made))
+    counts = [f"{title_of(name)} {len(results.of(name))}" for name in results.methods]
+    notes = [
+        f"Folds that count, of {results.study.settings.folds}: {', '.join(counts)}.",
+        f"The data range of PSNR and SSIM is {results.study.data_range:g} SUVR for all methods.",
+        "The mean PET is that of the training cases, whatever the T1 shows.",
+    ]
+    for one in results.found:
+        if left := one.evaluation["left_out"]:
+            count = f"{len(left)} {'case' if len(left) == 1 else 'cases'}"
+            notes.append(f"{one.run.name}: {count} left out, the first {left[0]['case']}: {left[0]['reason']}")
+    return Part("Table 1: methods on images", tables, notes=notes)
+
+
+def cells_of(row: Mapping, columns: Mapping[str, tuple[str, str]], over: str) -> list[Cell]:
+    """A row's cells, mean ± sd over ``"cases"`` or ``"folds"``; columns as ``evaluation.report`` has them."""
+    return [
+        Cell(row[key][over]["mean"], row[key][over]["sd"], row[key][over]["n"], form) if key in row else Cell(None)
+        for key, (_, form) in columns.items()
+    ]
+
+
+def table3(results: Results) -> Part:
+    """Table 3: who the cases are, by diagnosis."""
+    rows = []
+    for group in demographics(case.covariates for case in results.cases):
+        ages = group.ages
+        age = Cell(statistics.fmean(ages), statistics.stdev(ages) if len(ages) > 1 else None, len(ages), ".2f")
+        counts = [Cell(number, form="d") for number in (group.cases, group.women, group.men)]
+        rows.append((group.diagnosis or "no diagnosis", [counts[0], age if ages else Cell(None), *counts[1:]]))
+    columns = ["diagnosis", "cases", "age", "F", "M"]
+    return Part("Table 3: persons", [Table("by diagnosis, age as mean ± sd", columns, rows)])
+
+
+def leaderboard(results: Results) -> Part:
+    """Quality and cost of every method in one table."""
+    columns = {key: IN_BRAIN[key] for key in _RACED} | _SAMPLED
+    summaries, rows = rows_of(results), []
+    for method in results.methods:
+        title = title_of(method)
+        drawn = next((row for name, row in summaries.items() if name.startswith(f"{title}, mean of ")), {})
+        cells = cells_of({**drawn, **summaries[title]}, columns, "cases")
+        rows.append((title, [*cells, *_costs(results, method)]))
+    if _BEST in summaries:
+        rows.append((_BEST, [*cells_of(summaries[_BEST], columns, "cases"), *[Cell(None)] * 3]))
+    heads = ["method", *(heading for heading, _ in columns.values()), "training, h", "s a PET", "s a sample"]
+    note = "Hours are those of one fold's training, seconds those of one held-out case, each on one processor core."
+    return Part("Leaderboard", [Table("mean ± sd over cases", heads, rows)], notes=[note])
+
+
+def _costs(results: Results, method: str) -> list[Cell]:
+    """Hours of training, and seconds of a prediction and of a sample: means over folds."""
+    found = results.of(method)
+    hours = [one.measures["seconds"]["training"] / 3600 for one in found if one.measures["seconds"].get("training")]
+    times = [
+        [value for one in found if (value := one.measures["seconds"][kind]) is not None]
+        for kind in ("prediction", "sample")
+    ]
+    forms = (".2f", ".3f", ".3f")
+    return [
+        Cell(statistics.fmean(values), None, len(values), form) if values else Cell(None)
+        for values, form in zip((hours, *times), forms, strict=True)
+    ]
