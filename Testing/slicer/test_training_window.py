@@ -150,9 +150,10 @@ def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Pa
             wait(lambda: widget.window.run.status.state == "dead")
             assert f"process {pid}" in ui.runLabel.text
             assert "has died at step" in ui.runLabel.text
+            died = widget.window.run.status.step
             assert (ui.startButton.text, ui.startButton.enabled, ui.stopButton.enabled) == ("Resume", True, False)
             gestures.click(ui.startButton)
-            wait(lambda: widget.window.run.status.state == "training")
+            wait(lambda: widget.window.run.status.step > died)  # what the dead one said of itself is still there before
             assert read_status(run).holder.pid != pid
             gestures.click(ui.stopButton)
             wait(lambda: widget.window.run.status.state == "stopped")
