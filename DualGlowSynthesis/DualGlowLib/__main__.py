@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, NoReturn
 
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments without the program's name; by default those of the process.
     """
+    _open_streams()
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as stop:  # argparse has printed its message
@@ -96,6 +99,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Cancelled):
         print(f"dualglow {arguments.command}: interrupted", file=sys.stderr)
         return 1
+
+
+def _open_streams() -> None:
+    """Give a process that was started without output and errors, as by ``>&-``, some that nobody reads.
+
+    Otherwise the first files that it opens would take their places, and get what C libraries say there.
+    """
+    for number in range(3):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
 
 
 if __name__ == "__main__":

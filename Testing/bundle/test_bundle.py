@@ -6,6 +6,7 @@ import json
 import math
 import random
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,10 +274,14 @@ def test_what_is_no_bundle_is_refused_with_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "run" / "bundle").mkdir(parents=True)
     config = tmp_path / "run" / "bundle" / "config.json"
     config.write_text("{}")
+    packed = tmp_path / "model.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(config, "model/config.json")
     expected = {
         tmp_path / "nowhere": "it does not exist; check the name.",
         tmp_path / "run": f"it is the folder of a run; give {config.parent}.",
         config: "it is a file; give the folder that holds config.json.",
+        packed: "it is a zip file; unpack it (python -m zipfile -e model.zip .) and give the folder that was in it.",
         tmp_path: "it has no config.json; give the folder bundle that training wrote.",
     }
     for folder, says in expected.items():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +32,12 @@ def test_signals_that_come_from_several_sides_interrupt_nothing() -> None:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(number)
         assert stop.asked
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
+def test_a_process_without_output_works_in_silence(closed: str, tmp_path: Path) -> None:
+    """As some schedulers start one; and what it writes is in its files, not in what was closed."""
+    words = [sys.executable, "-m", "DualGlowLib", "simulate", str(tmp_path / "out"), "--cases", "1", "--grid", "small"]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *words], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(list((tmp_path / "out").glob("sub-*/pet/*.nii.gz"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +63,8 @@ def _fault(folder: Path) -> str:
     """Why a folder without configuration has none, and what to give in its place."""
     if not folder.exists():
         return "it does not exist; check the name"
+    if zipfile.is_zipfile(folder):
+        return f"it is a zip file; unpack it (python -m zipfile -e {folder.name} .) and give the folder that was in it"
     if folder.is_file():
         return f"it is a file; give the folder that holds {CONFIG}"
     if (folder / "bundle" / CONFIG).is_file():
