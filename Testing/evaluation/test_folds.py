@@ -73,6 +73,16 @@ def test_folds_that_are_done_count_and_the_others_are_named(runs: Path) -> None:
     assert "22.00 ± 2.00" in said
 
 
+def test_the_tables_of_folds_have_only_rows_with_numbers() -> None:
+    spread = {"mean": 0.5, "sd": None, "n": 1}
+    law = {key: {"folds": spread, "cases": spread} for key in ("crps", "region_crps")}
+    both = {"psnr": {"folds": spread, "cases": spread}}
+    said = fold_text({"folds": [{"fold": 0, "problem": ""}], "summary": {"model": both, "model, mean of 4": law}})
+    assert "| law of region means, 1 fold | CRPS SUVR |\n|---|---|\n| model, mean of 4 | 0.5000 |\n" in said
+    assert "| in the brain mask, 1 case | PSNR dB |\n|---|---|\n| model | 0.50 |\n" in said
+    assert "|  |" not in said
+
+
 @pytest.mark.parametrize("change", [{"fold": 1}, {"bundle_sha256": "0"}])
 def test_an_evaluation_of_something_else_does_not_count(runs: Path, change: dict) -> None:
     evaluated(runs / "fold-0", 0, 20.0, **change)

@@ -171,6 +171,7 @@ def training_pictures(folder: Path) -> list[Path]:
             for section in sections:
                 section.collapsed = section is sections[2]
             ui.casesTable.selectRow(1)
+            window._timer.stop()  # it would take the estimate for one of other folders, and clear it
             shown = {ui.casesPath: "/data/cohort", ui.outputPath: "/data/models/first"}
             for path, words in shown.items():  # what a user would see, not this folder
                 unwrap(path).blockSignals(True)

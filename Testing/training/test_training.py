@@ -169,7 +169,9 @@ def test_scans_off_the_grid_are_refused(
 ) -> None:
     arguments = command(cases, settings, tmp_path / "run")
     arguments[arguments.index("small")] = "medium"
-    assert "does not lie on the grid 'medium'" in refusal(capsys, arguments)
+    for options in ([], ["--estimate"]):
+        assert "lies on the grid 'small', not on 'medium': leave --grid out" in refusal(capsys, arguments + options)
+        assert not (tmp_path / "run").exists()
 
 
 def test_sessions_of_a_subject_stay_on_one_side() -> None:

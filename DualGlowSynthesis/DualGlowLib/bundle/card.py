@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from .bundle import Bundle
+from .files import counts_text
 from .licences import hub_name
 
 __all__ = ["model_card"]
@@ -114,7 +115,7 @@ def model_card(
         f"| {'method' if label else 'preset'} | {config.preset}, {millions:.2f} million parameters |",
         f"| grid | {grid.name}: {'×'.join(map(str, grid.shape))} {place} |",
         f"| covariates | {'; '.join(covariates) + '; each may be unknown' if covariates else 'none'} |",
-        f"| trained on | {training.get('cases', 0)} cases of {training.get('subjects', 0)} subjects |",
+        f"| trained on | {counts_text(training)} |",
         *_people(training),
         f"| training | {training.get('steps', 0)} steps of {training.get('batch', 0)} cases, "
         f"{training.get('seconds', 0) / 60:.0f} min on {training.get('device', '?')}{best} |",
@@ -156,7 +157,7 @@ def _people(training: Mapping) -> list[str]:
             rows.append(f"| {title} | {', '.join(f'{_plain(value)}: {count}' for value, count in counts.items())} |")
     if held_out := training.get("held_out"):
         fold = f", fold {held_out['fold']}" if "fold" in held_out else ""
-        whose = f"{held_out['cases']} cases of {held_out['subjects']} subjects" if held_out["cases"] else "none"
+        whose = counts_text(held_out) if held_out["cases"] else "none"
         rows.append(f"| kept out of training | {whose}{fold} |")
     return rows
 

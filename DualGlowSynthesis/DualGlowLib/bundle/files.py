@@ -25,6 +25,7 @@ __all__ = [
     "WEIGHTS",
     "check_numbers",
     "check_weights",
+    "counts_text",
     "covariates_of",
     "describe",
     "licence_of",
@@ -225,3 +226,9 @@ def _in_card(card: Path) -> str:
     with suppress(InputError):  # "other" too
         return check_licence(found[1]) if found else ""
     return ""
+
+
+def counts_text(of: Mapping) -> str:
+    """How many ``cases`` of how many ``subjects``, in words."""
+    words = ((of.get(f"{word}s", 0), word) for word in ("case", "subject"))
+    return " of ".join(f"{count} {word}" + "s" * (count != 1) for count, word in words)

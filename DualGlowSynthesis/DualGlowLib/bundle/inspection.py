@@ -8,7 +8,17 @@ from ..files import hash_file
 from ..volumes.grid import Grid
 from .calibration import read_calibration
 from .evaluation import read_evaluation
-from .files import CONFIG, WEIGHTS, covariates_of, licence_of, method_of, preparation_of, read_config, reading
+from .files import (
+    CONFIG,
+    WEIGHTS,
+    counts_text,
+    covariates_of,
+    licence_of,
+    method_of,
+    preparation_of,
+    read_config,
+    reading,
+)
 
 __all__ = ["inspect_bundle", "text_of"]
 
@@ -83,7 +93,7 @@ def text_of(about: dict) -> str:
         "grid": f"{grid['name']}: {size} voxels of {'×'.join(f'{side:g}' for side in grid['spacing'])} mm",
         "covariates": "; ".join(covariates) or "none",
         "preparation": ", ".join(f"{key} {value}" for key, value in about["preparation"].items()) or "as by default",
-        "trained on": f"{training.get('cases', 0)} cases of {training.get('subjects', 0)} subjects",
+        "trained on": counts_text(training),
     }
     if age := people.get("age"):
         rows["ages"] = f"{age['mean']:g} ± {age['sd']:g} years ({age['minimum']:g} to {age['maximum']:g})"
@@ -91,7 +101,7 @@ def text_of(about: dict) -> str:
         if key in people:
             rows[key] = ", ".join(f"{value}: {count}" for value, count in people[key].items())
     if held_out:
-        rows["kept out"] = f"{held_out['cases']} cases of {held_out['subjects']} subjects"
+        rows["kept out"] = counts_text(held_out)
     if parent := training.get("adaptation", {}).get("parent"):
         rows["adapted from"] = f"{parent['name']} ({parent['sha256']})"
     calibration, evaluation = about["calibration"], about["evaluation"]

@@ -76,9 +76,11 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> int:
     else:
         fitting, testing = ([cases[i] for i in side] for side in split_subjects(cases, 1 / 3, arguments.seed))
     if len(fitting) < calibrating.least_cases(level) or not testing:
+        less = "" if arguments.test else ", or others to test on with --test, for which a third is kept otherwise"
         raise InputError(
             f"{arguments.cases} has {len(fitting)} cases to fit the factors to and {len(testing)} to test them on; a "
-            f"{100 * level:g} % interval needs {calibrating.least_cases(level)}, and better {_FEW}."
+            f"{100 * level:g} % interval needs {calibrating.least_cases(level)} to fit to, and better {_FEW}; give "
+            f"more cases{less}."
         )
     if len(fitting) < _FEW:
         console.note(

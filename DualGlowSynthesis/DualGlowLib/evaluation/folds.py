@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import hash_file, write_json, write_whole
 from ..outputs import EVALUATION, FOLD_SUMMARY, FOLD_SUMMARY_TABLE, Output, check_outputs, generated_by, kind_of_file
 from ..training.status import read_status
-from .report import IN_BRAIN, LAW, markdown_table
+from .report import IN_BRAIN, LAW, LAW_OF_REGIONS, markdown_table
 
 __all__ = ["Fold", "fold_text", "read_folds", "summarise", "summary_output", "write_summary"]
 
@@ -148,11 +148,12 @@ def fold_text(result: Mapping) -> str:
                 key: value[over]["sd"] for key, value in metrics.items() if value[over]["sd"] is not None
             }
             number = next(iter(metrics.values()))[over]["n"]
-        parts += [markdown_table(alike, f"{title}, {number} {over}", columns) for title, columns in _TABLES.items()]
+        of = f"{number} {over if number != 1 else over[:-1]}"
+        parts += [markdown_table(alike, f"{title}, {of}", columns) for title, columns in _TABLES.items()]
     return "\n\n".join(filter(None, parts))
 
 
-_TABLES = {"in the brain mask": IN_BRAIN, "law of each voxel": LAW}
+_TABLES = {"in the brain mask": IN_BRAIN, "law of each voxel": LAW, "law of region means": LAW_OF_REGIONS}
 
 
 def summary_output(path: Path | str) -> Output:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..files import make_folder, write_json
 from ..metrics.distribution import LEVELS
 from ..outputs import EVALUATION, Output, check_outputs, generated_by
 
-__all__ = ["IN_BRAIN", "LAW", "cell_text", "markdown_table", "report_output", "summary_table", "write_report"]
+__all__ = [
+    "IN_BRAIN",
+    "LAW",
+    "LAW_OF_REGIONS",
+    "cell_text",
+    "markdown_table",
+    "report_output",
+    "summary_table",
+    "write_report",
+]
 
 _LISTED = 10  # cases that were left out, in the table that people read
 IN_BRAIN = {
@@ -21,6 +30,7 @@ _WHOLE = {"psnr_whole": ("PSNR dB", ".2f"), "ssim_whole": ("SSIM", ".4f"), "ssim
 _PERCENT = [f"{100 * level:g}" for level in LEVELS]
 LAW = {"crps": ("CRPS SUVR", ".4f")}
 LAW |= {f"coverage_{level}": (f"inside {level} %", ".3f") for level in _PERCENT} | {"width_90": ("width 90 %", ".3f")}
+LAW_OF_REGIONS = {f"region_{key}": value for key, value in LAW.items()} | {"region_energy": ("energy score", ".4f")}
 
 
 def report_output(path: Path | str) -> Output:
@@ -54,12 +64,8 @@ def summary_table(result: dict) -> str:
     parts = [markdown_table(result, "in the brain mask", IN_BRAIN)]
     parts.append(f"{len(result['cases'])} cases, data range {result['data_range_suvr']:g} SUVR.")
     parts.append(markdown_table(result, "whole volume, mostly air: not to be compared between grids", _WHOLE))
-    sampled = {name for name, row in result["summary"].items() if "crps" in row}
-    if sampled:
-        parts.append(markdown_table(result, "law of each voxel of the brain", LAW, sampled))
-        of_regions = {f"region_{key}": value for key, value in LAW.items()}
-        of_regions["region_energy"] = ("energy score", ".4f")
-        parts.append(markdown_table(result, "law of region means", of_regions, sampled))
+    parts.append(markdown_table(result, "law of each voxel of the brain", LAW))
+    parts.append(markdown_table(result, "law of region means", LAW_OF_REGIONS))
     for name, shares in result["rank_fifths"].items():
         said = ", ".join(f"{share:.3f}" for share in shares["all"])
         parts.append(f"{name}: ranks of the true region means in fifths {said} (0.2 each if the law is right).")
@@ -74,11 +80,9 @@ def summary_table(result: dict) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def markdown_table(
-    result: Mapping, title: str, columns: Mapping[str, tuple[str, str]], only: Collection[str] | None = None
-) -> str:
-    """Mean ± sd of each method (``summary`` and ``sd`` of a result), with the columns that there are numbers for."""
-    summary = {name: row for name, row in result["summary"].items() if only is None or name in only}
+def markdown_table(result: Mapping, title: str, columns: Mapping[str, tuple[str, str]]) -> str:
+    """Mean ± sd of each method (``summary`` and ``sd`` of a result), with columns and rows that have numbers."""
+    summary = {name: row for name, row in result["summary"].items() if columns.keys() & row.keys()}
     columns = {key: value for key, value in columns.items() if any(key in row for row in summary.values())}
     if not columns:
         return ""

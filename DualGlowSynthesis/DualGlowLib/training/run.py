@@ -184,6 +184,11 @@ def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
     asked = None if plan.grid is None else grid_named(plan.grid)
     found = read_cases(plan.cases, plan.layout)
     lies_on = grid_of(found)
+    if asked and lies_on and lies_on != asked:
+        raise InputError(
+            f"{plan.cases} lies on the grid {lies_on.name!r}, not on {asked.name!r}: leave --grid out, or give the "
+            "scans as they were acquired, which are prepared on any grid."
+        )
     if begun and not (plan.preset or rest):
         grid = asked or lies_on or begun.grid
         config = replace(begun.config, shape=grid.shape)
