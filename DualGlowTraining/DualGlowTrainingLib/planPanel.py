@@ -31,6 +31,7 @@ class PlanPanel:
         self._memory = Chooser(ui.memoryBox, lambda _value: window.onChoices())
         kept = ((_("as the settings say"), ""), (_("plain"), "plain"), (_("checkpoint"), "checkpoint"))
         self._memory.fill([*kept, (_("invertible"), "invertible")])
+        self._tips = {box: box.toolTip for box in (ui.presetBox, ui.foldsBox)}
         for box in (ui.presetBox, ui.gridBox):
             box.connect("currentIndexChanged(int)", window.onChoices)
         for box in (ui.stepsBox, ui.batchBox, ui.jobsBox):
@@ -134,11 +135,12 @@ class PlanPanel:
     def show(self) -> None:
         ui = self._ui
         isChosen = bool(self._window.cases.folder and self.folder)
-        ui.foldsBox.enabled = not self.splits
+        self._showIf(ui.foldsBox, not self.splits, _("The folds file, below More, says it."))
         offered = [(_("all folds, one after another"), "all")] if self.folds else []
         self._fold.fill(offered + [(_("fold {number}").format(number=fold), str(fold)) for fold in range(self.folds)])
         ui.foldBox.visible = ui.foldLabel.visible = bool(self.folds)
-        ui.presetBox.enabled = not ui.settingsPath.currentPath.strip()
+        isPreset = not ui.settingsPath.currentPath.strip()
+        self._showIf(ui.presetBox, isPreset, _("The settings file, below More, says which model."))
         ui.estimateButton.enabled = isChosen and self._window.isReady
         ui.estimateButton.text = _("Cancel") if self._program else _("Estimate")
         tip = _("A few steps on made-up images, in a process of its own: half a minute on a small grid.")
@@ -147,6 +149,10 @@ class PlanPanel:
             self._found, self._tried, ui.estimateLabel.text = {}, [], ""
         ui.estimateLabel.visible = bool(ui.estimateLabel.text)
         ui.proposalButton.visible = bool(self.refusal and self._found.get("proposal"))
+
+    def _showIf(self, box, isFree: bool, otherwise: str) -> None:
+        """A box that can be used, or says why it can't."""
+        box.enabled, box.toolTip = isFree, self._tips[box] if isFree else otherwise
 
     def _onEstimate(self, _checked=False) -> None:
         if self._program:

@@ -293,6 +293,17 @@ def test_command_is_complete_when_both_folders_are_chosen(training):
     assert shlex.split(command) == [*head, "/data/my cases", "--output", "/data/run", "--preset", "paper"]
 
 
+def test_a_box_that_a_file_speaks_for_says_so(training):
+    files = {"presetBox": ("settingsPath", "settings file"), "foldsBox": ("splitsPath", "folds file")}
+    for name, (path, words) in files.items():
+        box, chosen = getattr(training.ui, name), getattr(training.ui, path)
+        usual = box.toolTip
+        chosen.currentPath = "/data/file.json"
+        assert (box.enabled, words in box.toolTip, "below More" in box.toolTip) == (False, True, True)
+        chosen.currentPath = ""
+        assert (box.enabled, box.toolTip) == (True, usual)
+
+
 def test_choices_are_those_of_the_library(training):
     from DualGlowLib.model import PRESETS
     from DualGlowLib.volumes.grid import GRIDS
