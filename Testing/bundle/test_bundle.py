@@ -270,19 +270,24 @@ def test_a_damaged_brain_mask_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_is_no_bundle_is_refused_with_what_to_give(tmp_path: Path) -> None:
-    """A name that isn't there, the folder of the run in place of its bundle, a file, and any other folder."""
+    """A name that isn't there, the folder of the run or of the model's zip in place of it, a file, any other."""
     (tmp_path / "run" / "bundle").mkdir(parents=True)
     config = tmp_path / "run" / "bundle" / "config.json"
     config.write_text("{}")
     packed = tmp_path / "model.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         archive.write(config, "model/config.json")
+    unpacked = tmp_path / "unpacked" / "model"
+    shutil.copytree(config.parent, unpacked)
+    (tmp_path / "empty").mkdir()
     expected = {
         tmp_path / "nowhere": "it does not exist; check the name.",
+        tmp_path / "empty": "it has no config.json; give the folder bundle that training wrote.",
         tmp_path / "run": f"it is the folder of a run; give {config.parent}.",
+        tmp_path / "unpacked": f"it has no config.json; give the folder in it that has one, {unpacked}.",
         config: "it is a file; give the folder that holds config.json.",
-        packed: "it is a zip file; unpack it (python -m zipfile -e model.zip .) and give the folder that was in it.",
-        tmp_path: "it has no config.json; give the folder bundle that training wrote.",
+        packed: "it is a zip file; unpack it (python -m zipfile -e model.zip model) and give the folder that is then "
+        "in model.",
     }
     for folder, says in expected.items():
         with pytest.raises(InputError) as refused:

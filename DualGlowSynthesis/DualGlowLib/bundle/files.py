@@ -65,11 +65,14 @@ def _fault(folder: Path) -> str:
     if not folder.exists():
         return "it does not exist; check the name"
     if zipfile.is_zipfile(folder):
-        return f"it is a zip file; unpack it (python -m zipfile -e {folder.name} .) and give the folder that was in it"
+        unpack = f"python -m zipfile -e {folder.name} {folder.stem}"
+        return f"it is a zip file; unpack it ({unpack}) and give the folder that is then in {folder.stem}"
     if folder.is_file():
         return f"it is a file; give the folder that holds {CONFIG}"
     if (folder / "bundle" / CONFIG).is_file():
         return f"it is the folder of a run; give {folder / 'bundle'}"
+    if inside := sorted(folder.glob(f"*/{CONFIG}")):
+        return f"it has no {CONFIG}; give the folder in it that has one, {inside[0].parent}"
     return f"it has no {CONFIG}; give the folder bundle that training wrote"
 
 
