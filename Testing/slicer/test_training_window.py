@@ -322,6 +322,8 @@ def test_samples_are_shown_beside_their_truth_and_the_scene_is_given_back(tmp_pa
         write_samples(run, 500, 1.0)
         wait(lambda: ui.samplesLabel.text == "Held-out cases at step 500.")
         assert not unwrap(ui.samplesPicture).pixmap().isNull()
+        assert ui.logText.plainText == ""
+        assert "started elsewhere" in unwrap(ui.logText).placeholderText()
         assert shown() == "mine"
         gestures.choose(ui.viewsBox, "sample")
         wait(lambda: shown() == "run: SYNTHETIC sample")

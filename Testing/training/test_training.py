@@ -170,7 +170,9 @@ def test_scans_off_the_grid_are_refused(
     arguments = command(cases, settings, tmp_path / "run")
     arguments[arguments.index("small")] = "medium"
     for options in ([], ["--estimate"]):
-        assert "lies on the grid 'small', not on 'medium': leave --grid out" in refusal(capsys, arguments + options)
+        assert "lies on the grid 'small', not on 'medium': choose 'small', or give" in refusal(
+            capsys, arguments + options
+        )
         assert not (tmp_path / "run").exists()
 
 

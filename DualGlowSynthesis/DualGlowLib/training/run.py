@@ -186,8 +186,8 @@ def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
     lies_on = grid_of(found)
     if asked and lies_on and lies_on != asked:
         raise InputError(
-            f"{plan.cases} lies on the grid {lies_on.name!r}, not on {asked.name!r}: leave --grid out, or give the "
-            "scans as they were acquired, which are prepared on any grid."
+            f"{plan.cases} lies on the grid {lies_on.name!r}, not on {asked.name!r}: choose "
+            f"{lies_on.name!r}, or give the scans as they were acquired, which are prepared on any grid."
         )
     if begun and not (plan.preset or rest):
         grid = asked or lies_on or begun.grid
