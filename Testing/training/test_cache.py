@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,28 @@ def curve(run: Path) -> list[dict]:
 # ---- the same images
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_run_that_goes_on_says_which_scans_were_replaced(
+    tmp_path: Path, cases: list[Case], cache: VoxelCache, on_disk: bool
+) -> None:
+    """Also if the highest SUVR is as it was; a checkpoint doesn't depend on where its run keeps the voxels."""
+    trainer(tmp_path / "run", Cohort.load(cases, GRID)).run()
+    others = [replace(cases[0], t1=cases[1].t1), *cases[1:]]
+    said: dict[str, list[str]] = {"same": [], "other": []}
+    for name, scans in (("same", cases), ("other", others)):
+        again = trainer(tmp_path / "run", CachedCohort.open(scans, cache) if on_disk else Cohort.load(scans, GRID))
+        again.note = said[name].append
+        again.run(resume=True)
+    assert said["same"] == []
+    assert [note.split(" are not")[0] for note in said["other"]] == [f"The scans of {cases[0].name}"]
+
+
 def test_what_is_read_from_disk_is_what_is_in_memory(cases: list[Case], cache: VoxelCache) -> None:
     whole, cached = Cohort.load(cases, GRID), CachedCohort.open(cases, cache)
     assert cached.pet_scale == whole.pet_scale
     assert len(files(cache)) == 4
+    assert len(whole.checksums()) == 4
+    assert cached.checksums() == whole.checksums()
     for indices, part in (([2, 0], slice(None)), ([3, 1, 0], slice(1, 3))):
         for seed in (None, 5):
             augment = [None if seed is None else torch.Generator().manual_seed(seed) for _ in "12"]

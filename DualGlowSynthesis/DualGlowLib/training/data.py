@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,16 @@ from ..errors import InputError
 from ..volumes.grid import Grid
 from .settings import steps_per_epoch
 
-__all__ = ["Batch", "Cohort", "fitting_scale", "highest_of", "split_subjects", "step_generator", "step_indices"]
+__all__ = [
+    "Batch",
+    "Cohort",
+    "checksum_of",
+    "fitting_scale",
+    "highest_of",
+    "split_subjects",
+    "step_generator",
+    "step_indices",
+]
 
 T1_SCALE = 1.5  # prepared T1s are clipped there
 # Highest SUVR to any region differs between healthy and ill by less than 2; units differ by more than 100. Relative to
@@ -41,8 +51,11 @@ class Batch:
 class Cohort:
     """Prepared scans of a cohort, kept in float16 (a thousand cases of 48×64×48 are 0.6 GB)."""
 
-    def __init__(self, t1: Tensor, pet: Tensor, cases: Sequence[Case], pet_scale: float) -> None:
+    def __init__(
+        self, t1: Tensor, pet: Tensor, cases: Sequence[Case], pet_scale: float, checksums: Sequence[str] = ()
+    ) -> None:
         self.t1, self.pet, self.cases, self.pet_scale = t1, pet, list(cases), pet_scale
+        self._checksums = list(checksums)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -78,17 +91,23 @@ class Cohort:
                 target[i, 0] = torch.from_numpy(np.ascontiguousarray(values)).half()
             if progress:
                 progress(i + 1, len(cases))
+        checksums = [checksum_of(*images) for images in zip(t1, pet, strict=True)]
         t1 /= T1_SCALE
         if pet_scale is None:
             pet_scale = fitting_scale(cases, [highest_of(image) for image in pet])
         pet /= pet_scale
-        return cls(t1, pet, cases, pet_scale)
+        return cls(t1, pet, cases, pet_scale, checksums)
 
     def subset(self, indices: Sequence[int]) -> Cohort:
         """Some of the cases; those of a range have their images in common with this cohort."""
         is_run = isinstance(indices, range) and indices.step == 1
         index = slice(indices.start, indices.stop) if is_run else torch.as_tensor(indices, dtype=torch.long)
-        return Cohort(self.t1[index], self.pet[index], [self.cases[i] for i in indices], self.pet_scale)
+        checksums = [self._checksums[i] for i in indices] if self._checksums else ()
+        return Cohort(self.t1[index], self.pet[index], [self.cases[i] for i in indices], self.pet_scale, checksums)
+
+    def checksums(self) -> dict[str, str]:
+        """``checksum_of`` the images of each case, as they were read, by its name; of those where it is known."""
+        return dict(zip((case.name for case in self.cases), self._checksums, strict=False))
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Voxelwise mean and standard deviation of the PET, each ``(1, *shape)``, made left-right symmetric."""
@@ -149,6 +168,14 @@ def step_indices(step: int, count: int, batch: int, seed: int) -> list[int]:
     order = torch.randperm(count, generator=step_generator(seed, step // per_epoch, 0))
     start = step % per_epoch * batch
     return order[start : start + batch].tolist()
+
+
+def checksum_of(*images: Tensor) -> str:
+    """CRC-32 of images in float16, before they are scaled, as 8 hexadecimal digits."""
+    total = 0
+    for image in images:
+        total = zlib.crc32(image.contiguous().numpy(), total)
+    return f"{total:08x}"
 
 
 def highest_of(image: Tensor) -> float:

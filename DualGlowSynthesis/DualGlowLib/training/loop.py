@@ -529,6 +529,7 @@ class Trainer:
             "best": self.best.to_dict() if self.best.step else None,
             "cases": self._names(),
             "pet_scale": self.train_cases.pet_scale,
+            "scans": self._scans(),
             "preparation": self.about.get("preparation"),
             "computed": self._computed(),
         }
@@ -573,6 +574,13 @@ class Trainer:
             self.note(
                 f"The run goes on with {otherwise}: what it comes to is close to what it would have been, not equal to "
                 "the last bit."
+            )
+        before, now = values.get("scans") or {}, self._scans()  # not said by all
+        if others := [name for name, scan in now.items() if before.get(name, scan) != scan]:
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            self.note(
+                f"The scans of {', '.join(others[:3])}{more} are not those that the run began with; it goes on with "
+                "what is there now. Train anew in another folder if they were changed on purpose."
             )
         if problems:
             self.note(f"{'; '.join(problems)}: the run goes on from step {self.step}.")
@@ -626,6 +634,9 @@ class Trainer:
     def _names(self) -> dict[str, list[str]]:
         sides = {"training": self.train_cases, "validation": self.validation_cases}
         return {side: [case.name for case in cohort.cases] for side, cohort in sides.items()}
+
+    def _scans(self) -> dict[str, str]:
+        return {**self.train_cases.checksums(), **self.validation_cases.checksums()}
 
     def _check_cases(self, began: dict[str, list[str]] | None) -> None:
         """Refuse others than the run began with; checkpoints of before don't say which those were."""

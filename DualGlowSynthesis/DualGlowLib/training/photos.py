@@ -184,6 +184,10 @@ class PhotoPairs:
         """Of the pixels: no place in a head, but the shape that a bundle has to state."""
         return Grid("photos", tuple(self.pet.shape[2:]), (1.0, 1.0), (0.0, 0.0))
 
+    def checksums(self) -> dict[str, str]:
+        """None are known, see ``data.Cohort``."""
+        return {}
+
     def __len__(self) -> int:
         return len(self.cases)
 

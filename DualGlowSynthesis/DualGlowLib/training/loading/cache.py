@@ -18,7 +18,7 @@ from ...devices import computer_memory
 from ...errors import InputError
 from ...files import make_folder, write_whole
 from ...volumes.grid import Grid
-from ..data import T1_SCALE, Cohort, fitting_scale, highest_of
+from ..data import T1_SCALE, Cohort, checksum_of, fitting_scale, highest_of
 from ..pace import size_of
 
 __all__ = ["CachedCohort", "VoxelCache", "belongs_on_disk", "cohort_bytes"]
@@ -113,7 +113,7 @@ class VoxelCache:
             t1, pet = found["t1"], found["pet"]
             if {(image.dtype, image.shape) for image in (t1, pet)} != {(torch.float16, self.grid.shape)}:
                 raise ValueError("its images are of another kind")
-            if about["images"] != _checksum(t1, pet):
+            if about["images"] != checksum_of(t1, pet):
                 raise ValueError("its checksum is wrong")
             return t1, pet, ""
         except (OSError, ValueError, LookupError, SafetensorError) as error:
@@ -139,6 +139,14 @@ class VoxelCache:
         """
         return float(_about(self._path(case))["highest"])
 
+    def checksum(self, case: Case) -> str:
+        """``checksum_of`` a case's images, as its file states it.
+
+        Raises:
+            OSError, ValueError: if there is no such file, or none that can be used.
+        """
+        return _about(self._path(case))["images"]
+
     def write(self, case: Case, t1: Tensor, pet: Tensor) -> None:
         """Make the file of a case from what ``read`` is to give.
 
@@ -147,7 +155,7 @@ class VoxelCache:
         """
         from safetensors.torch import save
 
-        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "images": _checksum(t1, pet)}
+        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "images": checksum_of(t1, pet)}
         about["crc32"] = _seal(about)
         write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
 
@@ -182,13 +190,6 @@ def _seal(about: Mapping[str, str]) -> str:
     return f"{zlib.crc32((about['highest'] + about['images']).encode()):08x}"
 
 
-def _checksum(*images: Tensor) -> str:
-    total = 0
-    for image in images:
-        total = zlib.crc32(image.numpy(), total)
-    return f"{total:08x}"
-
-
 def _anew(case: Case, error: Exception) -> str:
     why = "was not there" if isinstance(error, FileNotFoundError) else f"was damaged ({error})"
     return f"The copy of {case.name} that batches are read from {why}; it was made anew from its scans."
@@ -205,6 +206,7 @@ class CachedCohort(Cohort):
 
     def __init__(self, cases: Sequence[Case], cache: VoxelCache, pet_scale: float) -> None:
         self.cases, self.cache, self.pet_scale = list(cases), cache, pet_scale
+        self._known: dict[str, str] = {}
         self._unsaid: list[str] = []  # what the user should know, which the next batch tells
 
     @classmethod
@@ -224,6 +226,13 @@ class CachedCohort(Cohort):
 
     def subset(self, indices: Sequence[int]) -> CachedCohort:
         return CachedCohort([self.cases[i] for i in indices], self.cache, self.pet_scale)
+
+    def checksums(self) -> dict[str, str]:
+        if not self._known:  # once, since every checkpoint states them
+            for case in self.cases:
+                with suppress(OSError, ValueError):
+                    self._known[case.name] = self.cache.checksum(case)
+        return self._known
 
     def _pets(self) -> Iterator[Tensor]:
         for index in range(len(self)):
