@@ -66,7 +66,17 @@ def test_inspect_says_what_a_model_is(model: Path, capsys) -> None:
     assert about["bytes"] == sum(path.stat().st_size for path in model.iterdir())
     assert main(["bundle", "inspect", str(model)]) == 0
     said = capsys.readouterr().out
-    for words in ("8×8×1", "71.25 ± 6.5", "CN: 5", "2 cases of 1 subject\n", "90 % intervals", "no licence", "none is"):
+    prepared = "bias corrected, SUVR to pons, PETs smoothed to 8 mm\n"
+    for words in (
+        prepared,
+        "8×8×1",
+        "71.25 ± 6.5",
+        "CN: 5",
+        "2 cases of 1 subject\n",
+        "90 % intervals",
+        "no licence",
+        "none is",
+    ):
         assert (words in said) == (words != "no licence"), words
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..files import hash_file
@@ -75,6 +76,19 @@ def _about(calibration) -> dict:
     }
 
 
+def _prepared(how: Mapping) -> str:
+    """``Preparation.to_dict`` in words."""
+    words = [
+        "bias corrected" if how["bias"] else "bias not corrected",
+        f"SUVR to {how['reference']}",
+        f"PETs smoothed to {how['resolution']:g} mm",
+    ]
+    words += ["deformed to the template"] if how.get("deformable") else []
+    if "pet_window" in how:
+        words.append("frames from {:g} to {:g} min".format(*how["pet_window"]))
+    return ", ".join(words)
+
+
 def text_of(about: dict) -> str:
     """``inspect_bundle``'s answer as lines of a title and what it says."""
     training, grid = about["training"], about["grid"]
@@ -92,7 +106,7 @@ def text_of(about: dict) -> str:
         **({"method": about["method"]} if about["method"] else {"preset": about["preset"]}),
         "grid": f"{grid['name']}: {size} voxels of {'×'.join(f'{side:g}' for side in grid['spacing'])} mm",
         "covariates": "; ".join(covariates) or "none",
-        "preparation": ", ".join(f"{key} {value}" for key, value in about["preparation"].items()) or "as by default",
+        "preparation": _prepared(about["preparation"]),
         "trained on": counts_text(training),
     }
     if age := people.get("age"):

@@ -99,7 +99,7 @@ class Covariate:
         if not (math.isfinite(found) and self.minimum - margin <= found <= self.maximum + margin):
             raise InputError(
                 f"{self.name} {found:g} is outside the range {self.minimum:g} to {self.maximum:g} that this model was "
-                "trained on; choose a value inside it or another model."
+                "trained on; for it another model is needed."
             )
         return found
 
