@@ -287,7 +287,7 @@ def test_what_cannot_fit_is_refused_before_any_memory_is_taken(cases: Path, tmp_
 def test_what_would_fit_is_proposed(cases: Path, tmp_path: Path, monkeypatch) -> None:
     """The trial runs out of memory as it is; with less kept for the backward pass it does not."""
 
-    def trial(ahead, *_):
+    def trial(recipe, ahead, *_):
         if ahead.settings.memory == "plain":
             raise RuntimeError(
                 "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
