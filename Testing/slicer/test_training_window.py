@@ -162,8 +162,10 @@ def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Pa
             assert ui.startButton.text == "Resume"
 
 
-def test_a_model_is_used_and_exported(cases: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_model_is_used_and_exported(tmp_path: Path, monkeypatch) -> None:
+    """It is the model that a script and ``torchrun`` train on the same 24 cases, step by step."""
     run, settings = tmp_path / "run", write_settings(tmp_path / "settings.json")
+    cases = make_simulated(tmp_path / "my cases", 24)
     with ended(run), opened() as widget:
         ui = widget.ui
         choose(widget, cases, run, settings)
