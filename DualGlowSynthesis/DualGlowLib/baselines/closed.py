@@ -15,7 +15,7 @@ from ..model import DEFAULT_COVARIATES, Covariate
 from ..preparation.t1 import PreparedT1
 from ..training.data import T1_SCALE, Cohort
 from ..values import bounded
-from .method import Method, MethodConfig, Settings
+from .method import Method, MethodConfig, Settings, evenly
 from .regression import RegressedPET
 
 __all__ = ["LinearMethod", "MeanAgeMethod", "MeanMethod"]
@@ -66,7 +66,7 @@ class LinearMethod(Method):
     def begin(self, cohort: Cohort) -> None:
         super().begin(cohort)
         fitted = RegressedPET.fit(cohort, self.with_tissue, self.config.covariates)
-        kept = np.linspace(0, len(cohort) - 1, min(len(cohort), self.config.settings.residuals)).round().astype(int)
+        kept = evenly(len(cohort), self.config.settings.residuals)
         self.coefficients.copy_(torch.from_numpy(fitted.coefficients))
         self.residuals = torch.from_numpy(fitted.residuals[kept]).to(self.mean.device)
         if fitted.tissue is not None:

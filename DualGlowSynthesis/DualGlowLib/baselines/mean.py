@@ -36,9 +36,10 @@ class MeanPET:
     def of_bundle(cls, bundle: Bundle) -> MeanPET | None:
         """That of the cohort that a model was trained on; None for the kinds of model that do not keep it, and
         for what is no more than this itself."""
+        if isinstance(bundle.model, MeanMethod):
+            return None
         if isinstance(bundle.model, Method):
-            mean = None if isinstance(bundle.model, MeanMethod) else bundle.model.mean[0, 0].cpu().numpy()
-            return None if mean is None else cls(mean * bundle.pet_scale)
+            return cls(bundle.model.mean[0, 0].cpu().numpy() * bundle.pet_scale)
         base = getattr(bundle.model.link, "base_mean", None)
         return None if base is None else cls((base[0, 0].cpu().numpy() + 0.5) * bundle.pet_scale)
 

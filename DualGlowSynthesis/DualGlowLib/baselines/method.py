@@ -18,7 +18,7 @@ from ..preparation.t1 import PreparedT1
 from ..training.data import T1_SCALE, Cohort
 from ..values import check_fields, with_values
 
-__all__ = ["PET_NOISE", "Losses", "Method", "MethodConfig", "Settings", "sample_seed", "seeded"]
+__all__ = ["PET_NOISE", "Losses", "Method", "MethodConfig", "Settings", "evenly", "sample_seed", "seeded"]
 
 PET_NOISE = 0.008
 """Standard deviation of the noise that DUAL-GLOW adds to the PET: densities of it are compared with that in it too."""
@@ -108,6 +108,11 @@ class Losses:
     def parts(self) -> dict[str, Tensor]:
         """What of it is recorded, by its name in the history of a run."""
         return {"loss": self.loss, **self.terms}
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Places of so many of ``count`` cases at most, as far from each other as can be."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def sample_seed(seed: int, number: int) -> int:

@@ -14,7 +14,7 @@ from ...model import encode_covariates
 from ...preparation.t1 import PreparedT1
 from ...training.data import Cohort
 from ...values import bounded, one_of
-from ..method import Losses, Method, MethodConfig, Settings
+from ..method import Losses, Method, MethodConfig, Settings, evenly
 from .monai import need_monai
 from .networks import check_levels, unet, with_maps
 from .residuals import ResidualLaw
@@ -69,7 +69,7 @@ class UNetMethod(Method):
 
     def _residuals(self, cohort: Cohort) -> Tensor:
         """Of cases evenly taken, ``(n, *shape)``."""
-        indices = np.linspace(0, len(cohort) - 1, min(len(cohort), _MOST)).round().astype(int).tolist()
+        indices = evenly(len(cohort), _MOST)
         found = torch.zeros(len(indices), *self.config.shape)
         for row, index in zip(found, indices, strict=True):
             batch = cohort.batch([index])
