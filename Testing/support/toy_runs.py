@@ -64,7 +64,8 @@ def content(run: Path) -> dict[str, str]:
     """What a run has become: hashes of its model's files and its history, but for the time that it took."""
     found = {path.name: path.read_bytes() for path in (run / "bundle").iterdir()}
     config = json.loads(found.pop("config.json"))
-    config["training"].pop("seconds")
+    for about in (config["training"], config["training"].get("adaptation", {})):
+        about.pop("seconds", None)
     if "README.md" in found:  # which has them as minutes
         found["README.md"] = re.sub(
             rb" steps of (\d+) cases, \d+ min on ", rb" steps of \1 cases on ", found["README.md"]
