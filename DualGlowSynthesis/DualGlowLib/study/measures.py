@@ -39,6 +39,7 @@ def measure(
     regions: tuple[Sequence[str], np.ndarray],
     progress: Callable[[int, int], None] | None = None,
     keep: Callable[[Case, str, np.ndarray], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """Region means of what a method makes of held-out cases.
 
@@ -53,6 +54,7 @@ def measure(
         progress: called with the number of cases done and the number to do.
         keep: called with synthetic PETs for pictures, SUVR on the grid: of the first ``SHOWN`` cases of each diagnosis
             the case, ``""`` and the PET, of the first of each also its PETs at other ages, as ``age-70``.
+        clock: seconds that ``seconds`` are differences of.
 
     Returns:
         ``regions`` (names); ``cases``: of each ``case``, ``subject``, its covariates and, region by region, ``truth``
@@ -78,12 +80,12 @@ def measure(
         try:
             t1, pet, mask = read_on_grid(case, grid)
             prepared = PreparedT1(grid, t1, mask)
-            start = time.perf_counter()
+            start = clock()
             predicted = predictor.predict(prepared, hidden)
         except InputError as error:
             left_out.append({"case": case.name, "reason": str(error)})
             continue
-        predictions.append(time.perf_counter() - start)
+        predictions.append(clock() - start)
         if case in shown:
             keep(case, "", predicted)
         law = truth_file(case, "mean")
@@ -102,7 +104,7 @@ def measure(
             number = settings.samples if is_first and isinstance(predictor, SamplingPredictor) else 0
             seen = partial(keep, case) if is_first else None
             sweep.append(
-                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, seen)
+                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, clock, seen)
             )
     if not rows:
         raise none_left(left_out)
@@ -120,6 +122,7 @@ def _sweep(
     seed: int,
     kernels: np.ndarray,
     times: list[float],
+    clock: Callable[[], float],
     seen: Callable[[str, np.ndarray], None] | None,
 ) -> dict:
     """One case at several ages; the seconds of each sample are added to ``times``, PETs go to ``seen``."""
@@ -137,10 +140,10 @@ def _sweep(
         if seen:
             seen(f"age-{age:g}", image)
         if samples > 1:
-            start = time.perf_counter()
+            start = clock()
             images = islice(predictor.sample(prepared, asked, samples, case_seed(seed, case)), samples)
             drawn = np.array([_means(kernels, image) for image in images])
-            times.append((time.perf_counter() - start) / samples)
+            times.append((clock() - start) / samples)
             ends = student_interval(drawn, 0.95)
             low.append(ends[0].tolist())
             high.append(ends[1].tolist())
