@@ -31,7 +31,7 @@ from .monitoring.logs import Logs
 from .monitoring.samples import HeldOutSamples
 from .optim import Average, build_optimizer, learning_rate
 from .pace import Pace, spoken
-from .precision import in_precision, joined_objective, precision_note
+from .precision import has_bfloat16, in_precision, joined_objective, precision_note
 from .settings import TrainingSettings, steps_per_epoch
 from .status import HISTORY, Interrupted
 from .stopping import Best
@@ -622,10 +622,16 @@ class Trainer:
         """The configuration that a checkpoint states; None for one of another kind of model."""
         return None if "method" in values else ModelConfig.from_dict(values)
 
+    @property
+    def _precision(self) -> str:
+        """That which the networks really compute in here."""
+        return self.settings.precision if has_bfloat16(self.device) else "float32"
+
     def _computed(self) -> dict[str, object]:
         """What the last bits of a result depend on, by the words for it."""
         return {
             "device": self.device.type,
+            "precision": self._precision,
             "threads": torch.get_num_threads(),
             "processes": self.ranks.count,
             "torch": torch.__version__,

@@ -50,8 +50,8 @@ class TrainingSettings:
             (their variant of that).
         weight_decay: of ``adamw``: share that the weights of convolutions and linear maps lose a step, times the
             learning rate.
-        precision: ``"float32"``, or ``"bf16"``: on a GPU, the networks in bfloat16; whatever is inverted and all
-            log-determinants stay in float32. Elsewhere it is float32.
+        precision: ``"float32"``, or ``"bf16"``: the networks in bfloat16 where the device has it (``has_bfloat16``),
+            whatever is inverted and all log-determinants in float32. Elsewhere all is float32.
         augment: whether cases are flipped, and their T1's intensities changed a little.
         seed: of the order of cases, augmentation, noise and starting weights.
         validation: share of the subjects kept out of training to watch the loss on.
