@@ -26,9 +26,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "study", study, text)
     text = (
         f"run (CASES OUTPUT), report (OUTPUT), one part of the report alone ({', '.join(_PARTS)}), "
-        "or deficit (OUTPUT), the figure of the manual on erased deficits"
+        "deficit (OUTPUT), the figure of the manual on erased deficits, or photos (OUTPUT), Figs. 8, 15 and 16 on "
+        "scikit-image's own photos"
     )
-    command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS, "deficit"), help=text)
+    command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS, "deficit", "photos"), help=text)
     text = "of run the directory of cases on a grid and the folder of the study, of all others that folder"
     command.add_argument("paths", metavar="PATH", nargs="+", help=text)
     text = "methods to compare with the mean PET, such as standard,grey-matter (default: standard)"
@@ -61,7 +62,7 @@ def study(arguments: argparse.Namespace, console: Console) -> int:
     if len(arguments.paths) != wanted:
         what = "CASES and OUTPUT" if action == "run" else "the folder of the study"
         raise InputError(f"study {action} takes {what}; {len(arguments.paths)} paths are given.")
-    return {"run": _run, "deficit": _deficit}.get(action, _report)(arguments, console)
+    return {"run": _run, "deficit": _deficit, "photos": _photos}.get(action, _report)(arguments, console)
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -112,6 +113,40 @@ def _deficit(arguments: argparse.Namespace, console: Console) -> int:
     make_folder(out)
     part = deficit()
     return _tell(write_part(part, out, "deficit"), part.markdown(), console)
+
+
+def _photos(arguments: argparse.Namespace, console: Console) -> int:
+    from dataclasses import replace
+
+    from ..devices import choose_device
+    from ..files import make_folder, write_whole
+    from ..pictures.page import page_html
+    from ..study.photos import FULL, QUICK, photo_figures
+    from ..study.report import PAGE, part_html, write_part
+    from ..training.loop import Interrupted
+    from .training import tell_interrupted
+
+    folder = Path(arguments.paths[0])
+    size = QUICK if arguments.quick else FULL
+    if arguments.steps is not None:
+        if arguments.steps < 1:
+            raise InputError(f"--steps must be at least 1, not {arguments.steps}.")
+        size = replace(size, steps=arguments.steps)
+    out = folder / "report"
+    make_folder(out)
+    try:
+        with Stop() as stop:
+            parts = photo_figures(
+                folder, size, arguments.seed or 0, choose_device(arguments.device), console.progress,
+                lambda: stop.asked, console.note,
+            )  # fmt: skip
+    except Interrupted as interrupted:
+        return tell_interrupted(console, interrupted)
+    paths = [path for name, part in parts.items() for path in write_part(part, out, name)]
+    said = '<div class="warning"><p>Synthetic photos, made by a model and not taken.</p></div>\n'
+    html = page_html("Sketches and cartoons to photos", "study", said + "".join(map(part_html, parts.values())))
+    paths.append(write_whole(out / PAGE, html))
+    return _tell(paths, "\n\n".join(part.markdown() for part in parts.values() if part.tables), console)
 
 
 def _tell(paths: Sequence[Path], text: str, console: Console) -> int:
