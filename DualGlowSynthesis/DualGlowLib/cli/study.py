@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_device, add_groups, add_scheduler
+from .options import add_atlas, add_command, add_device, add_groups, add_scheduler
 
 __all__ = ["add_commands", "study"]
 
@@ -41,10 +41,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "samples drawn for each case (default: 8; 0: none)"
     command.add_argument("--samples", type=int, metavar="K", help=text)
     command.add_argument("--seed", type=int, help="of folds and samples (default: 0)")
-    text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
-    command.add_argument("--atlas", metavar="LABELS", help=text)
-    text = "names of its labels: columns index and name, or lines of a number and a name"
-    command.add_argument("--atlas-table", metavar="TABLE", help=text)
+    add_atlas(command)
     text = "a few subjects, two folds, tiny models: minutes that show whether all works"
     command.add_argument("--quick", action="store_true", help=text)
     text = "of run: do every N-th run alone, beginning with this one (from 0), as in a job array"
@@ -79,8 +76,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     methods, settings = read_settings(arguments.config, names, arguments.quick, changes)
     source, folder = arguments.paths
     made = begin_study(
-        folder, source, methods, settings, read_groups(arguments.groups), arguments.splits, arguments.quick
-    )
+        folder, source, methods, settings, read_groups(arguments.groups), arguments.splits, arguments.quick,
+        console.note,
+    )  # fmt: skip
     runs = made.runs if arguments.of is None else share_of(made.runs, arguments.index, arguments.of)
     with Stop() as stop:
         failed = run_study(

@@ -89,7 +89,7 @@ def fig14(results: Results) -> Part:
         panels[_spoken(region)] = own = []
         for group, (diagnosis, case) in enumerate(sorted(shown.items())):
             lines = [
-                np.array([math.nan if row is None else row[place] for row in case[key]])
+                np.array([math.nan if row is None else row[place] for row in case[key]], np.float64)
                 for key in ("means", "low", "high")
                 if case.get(key)
             ]
@@ -117,11 +117,14 @@ def _merged(regions: Sequence[str]) -> dict[str, list[int]]:
 def _sides(means: Sequence[Sequence[float] | None], names: dict[str, list[int]]) -> np.ndarray:
     """``(ages, merged regions)``, NaN where there is none."""
     return np.array(
-        [
-            [math.nan if row is None else float(np.mean([row[place] for place in own])) for own in names.values()]
-            for row in means
-        ]
+        [[math.nan if row is None else _mean([row[place] for place in own]) for own in names.values()] for row in means]
     )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """Of both sides; of one where the case lacks the other, NaN where it lacks both."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from ..baselines.regression import grey_matter
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
+from ..evaluation.regions import Weights, kernels_of
 from ..evaluation.tables import case_seed, none_left
 from ..preparation.t1 import PreparedT1
 from ..simulate.cohort import truth_file
@@ -36,7 +38,7 @@ def measure(
     cases: Sequence[Case],
     grid: Grid,
     settings: Settings,
-    regions: tuple[Sequence[str], np.ndarray],
+    regions: tuple[Sequence[str], Weights],
     progress: Callable[[int, int], None] | None = None,
     keep: Callable[[Case, str, np.ndarray], None] | None = None,
 ) -> dict:
@@ -57,16 +59,16 @@ def measure(
     Returns:
         ``regions`` (names); ``cases``: of each ``case``, ``subject``, its covariates and, region by region, ``truth``
         (its PET, SUVR), ``law`` (of a simulated case the mean that its PET was drawn around, else None), ``t1`` (its
-        grey-matter density) and ``predicted`` (SUVR). ``ages`` and ``sweep``: of some cases of each diagnosis
-        ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method can't take, and of the first
-        of each, for a method that draws samples, ``low`` and ``high``: between
-        which a further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
+        grey-matter density) and ``predicted`` (SUVR); None for a region that the case lacks. ``ages`` and ``sweep``: of
+        some cases of each diagnosis ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method
+        can't take, and of the first of each, for a method that draws samples, ``low`` and ``high``: between which a
+        further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
         (None: it draws none). ``left_out``: ``case`` and ``reason`` of each that the method can't take.
 
     Raises:
         InputError: if every case is left out.
     """
-    names, kernels = list(regions[0]), np.asarray(regions[1], np.float64).reshape(len(regions[0]), -1)
+    names, weights = regions
     swept = some_of_each(cases, settings.swept)
     first, shown = some_of_each(cases, 1), some_of_each(cases, SHOWN)
     keep = keep or (lambda case, name, image: None)
@@ -77,7 +79,7 @@ def measure(
         hidden = {key: value for key, value in case.attributes.items() if key != "diagnosis"}
         try:
             t1, pet, mask = read_on_grid(case, grid)
-            prepared = PreparedT1(grid, t1, mask)
+            prepared, kernels = PreparedT1(grid, t1, mask), kernels_of(weights, case)
             start = time.perf_counter()
             predicted = predictor.predict(prepared, hidden)
         except InputError as error:
@@ -107,7 +109,7 @@ def measure(
     if not rows:
         raise none_left(left_out)
     seconds = {"prediction": median(predictions), "sample": median(samples) if samples else None}
-    about = {"regions": names, "ages": list(settings.ages), "seconds": seconds, "left_out": left_out}
+    about = {"regions": list(names), "ages": list(settings.ages), "seconds": seconds, "left_out": left_out}
     return {**about, "cases": rows, "sweep": sweep}
 
 
@@ -139,15 +141,16 @@ def _sweep(
         if samples > 1:
             start = time.perf_counter()
             images = islice(predictor.sample(prepared, asked, samples, case_seed(seed, case)), samples)
-            drawn = np.array([_means(kernels, image) for image in images])
+            drawn = np.array([_means(kernels, image) for image in images], np.float64)
             times.append((time.perf_counter() - start) / samples)
             ends = student_interval(drawn, 0.95)
-            low.append(ends[0].tolist())
-            high.append(ends[1].tolist())
+            for found, end in zip((low, high), ends, strict=True):
+                found.append([value if math.isfinite(value) else None for value in end.tolist()])
     bands = {"low": low, "high": high} if samples > 1 else {}
     stated = {key: case.covariates.get(key, "") for key in _KEPT}
     return {"case": case.name, **stated, "means": means, **bands}
 
 
-def _means(kernels: np.ndarray, image: np.ndarray) -> list[float]:
-    return (kernels @ np.asarray(image, np.float64).ravel()).tolist()
+def _means(kernels: np.ndarray, image: np.ndarray) -> list[float | None]:
+    means = kernels @ np.asarray(image, np.float64).ravel()
+    return [value if math.isfinite(value) else None for value in means.tolist()]
