@@ -15,7 +15,7 @@ from DualGlowLib.__main__ import main
 from DualGlowLib.atlas.regions import REGIONS, weights
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
-from DualGlowLib.cases.segmentations import Segmentations, read_segmentations
+from DualGlowLib.evaluation.segmentations import Segmentations, read_segmentations
 from DualGlowLib.evaluation.tables import evaluate
 from DualGlowLib.preparation.deformable import Warp
 from DualGlowLib.preparation.transforms import read_warped, write_transform

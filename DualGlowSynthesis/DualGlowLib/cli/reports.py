@@ -173,7 +173,7 @@ def _regions(
             raise InputError("--atlas-table names the labels of --atlas; give both, or neither.")
         return None
     from ..atlas.label_maps import read_label_map
-    from ..cases.segmentations import is_pattern, missing_text, read_segmentations
+    from ..evaluation.segmentations import is_pattern, missing_text, read_segmentations
 
     if is_pattern(arguments.atlas):
         own, lacking = read_segmentations(

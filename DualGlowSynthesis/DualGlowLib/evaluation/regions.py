@@ -13,7 +13,7 @@ __all__ = ["Weights", "agreement", "asymmetries", "intraclass_correlation", "ker
 
 Weights = np.ndarray | Callable[[Case], np.ndarray]
 """Of regions' voxels, ``(regions, *grid.shape)``, each summing to 1: the same for all cases, or what gives a case's own
-(``cases.segmentations``), NaN for a region that it lacks."""
+(``segmentations``), NaN for a region that it lacks."""
 
 
 def kernels_of(weights: Weights, case: Case) -> np.ndarray:

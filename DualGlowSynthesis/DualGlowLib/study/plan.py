@@ -13,10 +13,10 @@ from ..cases.case import Case
 from ..cases.groups import in_groups
 from ..cases.layouts import read_cases
 from ..cases.ongrid import grid_of, read_on_grid
-from ..cases.segmentations import Segmentations, is_pattern, missing_text, read_segmentations
 from ..cases.splits import make_splits, read_splits, write_splits
 from ..errors import InputError
 from ..evaluation.regions import Weights
+from ..evaluation.segmentations import Segmentations, is_pattern, missing_text, read_segmentations
 from ..files import json_text, make_folder, write_json
 from ..outputs import STUDY, generated_by, kind_of_file
 from ..sealed import parse_json
@@ -44,7 +44,7 @@ class Settings:
         swept: held-out cases of each diagnosis and fold whose PET is also synthesized at other ages.
         ages: those ages, years.
         atlas: label map in MNI152 space whose regions are taken, or a pattern of one for each case
-            (``cases.segmentations``); empty for DualGlow's own.
+            (``evaluation.segmentations``); empty for DualGlow's own.
         atlas_table: names of its labels, see ``atlas.label_maps``.
 
     Raises:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..atlas.label_maps import name_labels, read_labels, read_names
+from ..cases.case import Case
 from ..errors import InputError
 from ..preparation.transforms import read_warped
 from ..volumes.grid import Grid
 from ..volumes.resampling import resample
-from .case import Case
 
 __all__ = ["Segmentations", "is_pattern", "missing_text", "read_segmentations"]
 
