@@ -9,10 +9,10 @@ import numpy as np
 
 from ..pictures.charts import Curve, boxes, curves
 from .methods import MEAN, title_of
-from .results import TRUTH, Results
+from .results import TRUTH, Found, Results
 from .table import Cell, Part, Table
 
-__all__ = ["fig4", "fig7", "fig14", "main_method"]
+__all__ = ["fig4", "fig7", "fig14", "left_out_ages", "main_method"]
 
 _THREE = ("posterior_cingulate_precuneus", "lateral_temporal", "medial_temporal")
 """Regions of Fig. 7; of pairs the mean of both sides."""
@@ -70,9 +70,8 @@ def fig7(results: Results) -> Part:
     title = f"{method}: regions over age at fixed MRI"
     chart = curves(panels, title, "age asked for, years", "SUVR")
     table = Table("mean SUVR by age", ["region, diagnosis", *(f"{age:g}" for age in ages)], rows)
-    return Part(
-        "Fig. 7: regions over age", [table], {"": chart.png}, {"": chart.svg}, ["Bands: 95 % of the mean over cases."]
-    )
+    notes = ["Bands: 95 % of the mean over cases.", *left_out_ages(ages, _taken(ages, found))]
+    return Part("Fig. 7: regions over age", [table], {"": chart.png}, {"": chart.svg}, notes)
 
 
 def fig14(results: Results) -> Part:
@@ -103,7 +102,26 @@ def fig14(results: Results) -> Part:
         if has_bands
         else "The method drew no samples, so there are no bands."
     )
-    return Part("Fig. 14: every region over age", [table], {"": chart.png}, {"": chart.svg}, [note])
+    notes = [note, *left_out_ages(ages, _taken(ages, results.of(method)[:1]))]
+    return Part("Fig. 14: every region over age", [table], {"": chart.png}, {"": chart.svg}, notes)
+
+
+def left_out_ages(asked: Sequence[float], taken: Sequence[float]) -> list[str]:
+    """What is said of ages that a method was not asked for.
+
+    >>> left_out_ages([50, 100], [50])
+    ['100 years is beyond what the method was trained on.']
+    """
+    beyond = [f"{age:g}" for age in asked if age not in taken]
+    if not beyond:
+        return []
+    return [f"{', '.join(beyond)} years {'is' if len(beyond) == 1 else 'are'} beyond what the method was trained on."]
+
+
+def _taken(ages: Sequence[float], found: Sequence[Found]) -> list[float]:
+    """Ages at which there is a PET of any case."""
+    means = [case["means"] for one in found for case in one.measures["sweep"]]
+    return [age for place, age in enumerate(ages) if any(own[place] is not None for own in means)]
 
 
 def _merged(regions: Sequence[str]) -> dict[str, list[int]]:

@@ -138,7 +138,7 @@ def part_html(part: Part) -> str:
     tables = "".join(f'<div class="wide">{table.html()}</div>\n' for table in part.tables if len(table.rows) <= _LONG)
     long = ["The numbers are in the table beside this page."] if any(len(t.rows) > _LONG for t in part.tables) else []
     figures = "".join(
-        figure_html(", ".join(filter(None, (part.title, which))), png) for which, png in part.pictures.items()
+        figure_html(which, png, ", ".join(filter(None, (part.title, which)))) for which, png in part.pictures.items()
     )
     notes = _list([*part.notes, *long]) if part.notes or long else ""
     return f'<section class="part">\n<h2>{escape(part.title)}</h2>\n{figures}{tables}{notes}</section>\n'
