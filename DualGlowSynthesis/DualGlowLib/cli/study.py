@@ -14,7 +14,7 @@ from .options import add_atlas, add_command, add_device, add_groups, add_schedul
 __all__ = ["add_commands", "study"]
 
 _PARTS = (
-    "table1", "table2", "table3", "fig4", "fig5", "fig6", "fig7", "fig9", "fig12", "fig13", "fig14", "fig17",
+    "table1", "table2", "table3", "regions", "fig4", "fig5", "fig6", "fig7", "fig9", "fig12", "fig13", "fig14", "fig17",
     "leaderboard",
 )  # fmt: skip
 """Of a report; those of ``study.report.PARTS``, which takes long to load."""

@@ -10,8 +10,11 @@ from ..outputs import generator
 __all__ = ["figure_html", "page_html"]
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --faint: #5c5c5c; --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
-@media (prefers-color-scheme: dark) { :root { --faint: #b0b0b0; --good: #4cc26a; --doubtful: #f0a040; --refused: #ff7b72; } }
+:root { color-scheme: light dark; --line: #8884; --faint: #5c5c5c; }
+:root { --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
+@media (prefers-color-scheme: dark) {
+  :root { --faint: #b0b0b0; --good: #4cc26a; --doubtful: #f0a040; --refused: #ff7b72; }
+}
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 1100px; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .6rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 1.1rem 0 .3rem; }

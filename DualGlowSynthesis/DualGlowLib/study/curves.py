@@ -12,7 +12,7 @@ from .methods import MEAN, title_of
 from .results import TRUTH, Found, Results
 from .table import Cell, Part, Table
 
-__all__ = ["fig4", "fig7", "fig14", "left_out_ages", "main_method"]
+__all__ = ["fig4", "fig7", "fig14", "left_out_ages", "main_method", "spoken"]
 
 _THREE = ("posterior_cingulate_precuneus", "lateral_temporal", "medial_temporal")
 """Regions of Fig. 7; of pairs the mean of both sides."""
@@ -58,7 +58,7 @@ def fig7(results: Results) -> Part:
     panels, rows = {}, []
     for region in shown:
         place = list(names).index(region)
-        panels[_spoken(region)] = own = []
+        panels[spoken(region)] = own = []
         for group, (diagnosis, cases) in enumerate(sorted(by_diagnosis.items())):
             values = np.array([means[:, place] for means in cases])
             middle, half = _band(values)
@@ -66,7 +66,7 @@ def fig7(results: Results) -> Part:
                 Curve(f"{diagnosis} (n = {len(cases)})", *_line(ages, middle, middle - half, middle + half), group)
             )
             cells = [Cell(_or_none(m), None, len(cases)) for m in middle]
-            rows.append((f"{_spoken(region)}, {diagnosis}", cells))
+            rows.append((f"{spoken(region)}, {diagnosis}", cells))
     title = f"{method}: regions over age at fixed MRI"
     chart = curves(panels, title, "age asked for, years", "SUVR")
     table = Table("mean SUVR by age", ["region, diagnosis", *(f"{age:g}" for age in ages)], rows)
@@ -85,7 +85,7 @@ def fig14(results: Results) -> Part:
     panels: dict[str, list[Curve]] = {}
     rows = []
     for place, region in enumerate(names[:_MOST]):
-        panels[_spoken(region)] = own = []
+        panels[spoken(region)] = own = []
         for group, (diagnosis, case) in enumerate(sorted(shown.items())):
             lines = [
                 np.array([math.nan if row is None else row[place] for row in case[key]], np.float64)
@@ -93,7 +93,7 @@ def fig14(results: Results) -> Part:
                 if case.get(key)
             ]
             own.append(Curve(f"{case['case']} ({diagnosis})", *_line(ages, *lines), group))
-            rows.append((f"{_spoken(region)}, {case['case']}", [Cell(_or_none(value)) for value in lines[0]]))
+            rows.append((f"{spoken(region)}, {case['case']}", [Cell(_or_none(value)) for value in lines[0]]))
     chart = curves(panels, f"{method}: every region over age", "age asked for, years", "SUVR", 5)
     table = Table("SUVR by age", ["region, case", *(f"{age:g}" for age in ages)], rows)
     has_bands = any(case.get("low") for case in shown.values())
@@ -166,5 +166,6 @@ def _or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _spoken(region: str) -> str:
+def spoken(region: str) -> str:
+    """A region's name as tables and charts have it."""
     return region.replace("_L", " left").replace("_R", " right").replace("_", " ")

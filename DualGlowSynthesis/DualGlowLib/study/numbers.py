@@ -6,15 +6,21 @@ import statistics
 from collections.abc import Mapping
 
 from ..cohorts.demographics import demographics
-from ..evaluation.report import IN_BRAIN, LAW
+from ..evaluation.report import IN_BRAIN, LAW, LAW_OF_REGIONS, WHOLE
 from .methods import title_of
 from .results import TRUTH, Results
 from .table import Cell, Part, Table
 
-__all__ = ["cells_of", "leaderboard", "rows_of", "table1", "table3"]
+__all__ = ["BEST", "cells_of", "leaderboard", "rows_of", "table1", "table3"]
 
-_BEST = "best possible (the law's mean)"
+BEST = "best possible (the law's mean)"
 _SAMPLED = {key: LAW[key] for key in ("crps", "coverage_90", "width_90") if key in LAW}
+_KINDS = {
+    "in the brain mask": IN_BRAIN,
+    "whole volume, mostly air": WHOLE,
+    "law of each voxel of the brain": LAW,
+    "law of region means": LAW_OF_REGIONS,
+}
 _RACED = ("psnr", "ssim", "mae", "correlation")
 
 
@@ -27,13 +33,13 @@ def rows_of(results: Results) -> dict[str, Mapping]:
                 rows[name.replace(method, title_of(method), 1)] = numbers
             elif not best or len(numbers["psnr"]["by_fold"]) > len(best["psnr"]["by_fold"]):
                 best = numbers
-    return rows | ({_BEST: best} if best else {})
+    return rows | ({BEST: best} if best else {})
 
 
 def table1(results: Results) -> Part:
     """Table 1: every method by every image metric, over cases and over folds."""
     rows, tables = rows_of(results), []
-    for title, columns in (("in the brain mask", IN_BRAIN), ("law of each voxel of the brain", LAW)):
+    for title, columns in _KINDS.items():
         columns = {key: value for key, value in columns.items() if any(key in row for row in rows.values())}
         for over in ("cases", "folds") if columns else ():
             named = {name: row for name, row in rows.items() if any(key in row for key in columns)}
@@ -82,8 +88,8 @@ def leaderboard(results: Results) -> Part:
         drawn = next((row for name, row in summaries.items() if name.startswith(f"{title}, mean of ")), {})
         cells = cells_of({**drawn, **summaries[title]}, columns, "cases")
         rows.append((title, [*cells, *_costs(results, method)]))
-    if _BEST in summaries:
-        rows.append((_BEST, [*cells_of(summaries[_BEST], columns, "cases"), *[Cell(None)] * 3]))
+    if BEST in summaries:
+        rows.append((BEST, [*cells_of(summaries[BEST], columns, "cases"), *[Cell(None)] * 3]))
     heads = ["method", *(heading for heading, _ in columns.values()), "training, h", "s a PET", "s a sample"]
     note = "Hours are those of one fold's training, seconds those of one held-out case, each on one processor core."
     return Part("Leaderboard", [Table("mean ± sd over cases", heads, rows)], notes=[note])

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..files import make_folder, write_whole
 from ..outputs import MARKDOWN_MARK
 from ..pictures.page import figure_html, page_html
+from .agreement import regions
 from .classifier import table2
 from .curves import fig4, fig7, fig14
 from .images import fig5, fig6, fig9, fig12, fig13, fig17
@@ -26,6 +27,7 @@ PARTS: dict[str, Callable[[Results], Part]] = {
     "fig4": fig4,
     "table2": table2,
     "table3": table3,
+    "regions": regions,
     "fig5": fig5,
     "fig6": fig6,
     "fig7": fig7,
