@@ -13,7 +13,7 @@ from PIL import Image
 from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
 from DualGlowLib.outputs import kind_of_file
-from DualGlowLib.study.photos import HELD_OUT, LEARNT, crops
+from DualGlowLib.study.figures.photos import HELD_OUT, LEARNT, crops
 from DualGlowLib.training.photos import shipped_photo
 
 pytest.importorskip("skimage", reason="photos need scikit-image")

@@ -14,8 +14,8 @@ from .options import add_atlas, add_command, add_device, add_groups, add_schedul
 __all__ = ["add_commands", "study"]
 
 _PARTS = (
-    "table1", "table2", "table3", "regions", "fig4", "fig5", "fig6", "fig7", "fig9", "fig12", "fig13", "fig14", "fig17",
-    "leaderboard",
+    "table1", "table2", "table3", "regions", "validity", "fig4", "fig5", "fig6", "fig7", "fig9", "fig12", "fig13",
+    "fig14", "fig17", "leaderboard",
 )  # fmt: skip
 """Of a report; those of ``study.report.PARTS``, which takes long to load."""
 
@@ -104,7 +104,7 @@ def _report(arguments: argparse.Namespace, console: Console) -> int:
 
 def _deficit(arguments: argparse.Namespace, console: Console) -> int:
     from ..files import make_folder
-    from ..study.deficit import deficit
+    from ..study.figures.deficit import deficit
     from ..study.report import write_part
 
     out = Path(arguments.paths[0])
@@ -119,7 +119,7 @@ def _photos(arguments: argparse.Namespace, console: Console) -> int:
     from ..devices import choose_device
     from ..files import make_folder, write_whole
     from ..pictures.page import page_html
-    from ..study.photos import FULL, QUICK, photo_figures
+    from ..study.figures.photos import FULL, QUICK, photo_figures
     from ..study.report import PAGE, part_html, write_part
     from ..training.loop import Interrupted
     from .training import tell_interrupted

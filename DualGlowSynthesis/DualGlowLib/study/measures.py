@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from statistics import median
@@ -17,6 +17,7 @@ from ..cases.ongrid import read_on_grid
 from ..errors import InputError
 from ..evaluation.regions import Weights, kernels_of
 from ..evaluation.tables import case_seed, none_left
+from ..metrics.images import smoothness
 from ..preparation.t1 import PreparedT1
 from ..simulate.cohort import truth_file
 from ..synthesis.predictor import Predictor, SamplingPredictor
@@ -59,7 +60,10 @@ def measure(
     Returns:
         ``regions`` (names); ``cases``: of each ``case``, ``subject``, its covariates and, region by region, ``truth``
         (its PET, SUVR), ``law`` (of a simulated case the mean that its PET was drawn around, else None), ``t1`` (its
-        grey-matter density) and ``predicted`` (SUVR); None for a region that the case lacks. ``ages`` and ``sweep``: of
+        grey-matter density) and ``predicted`` (SUVR); None for a region that the case lacks; ``fwhm``
+        (effective resolution of ``truth`` and ``predicted``, mm, see ``metrics.images.smoothness``); and of some cases
+        ``swap``: the PET's root mean squared error in the brain (SUVR) made of its own MRI, and of another subject's
+        with the same covariates. ``ages`` and ``sweep``: of
         some cases of each diagnosis ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method
         can't take, and of the first of each, for a method that draws samples, ``low`` and ``high``: between which a
         further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
@@ -97,8 +101,15 @@ def measure(
                 "law": None if law is None else _means(kernels, read_scan(law).data),
                 "t1": _means(kernels, grey_matter(t1)),
                 "predicted": _means(kernels, predicted),
+                "fwhm": {
+                    key: _number(smoothness(image, mask, grid.spacing))
+                    for key, image in (("truth", pet), ("predicted", predicted))
+                },
             }
         )
+        if case in swept and (other := _another(cases, done)) is not None:
+            errors = predicted, _of_another(predictor, other, grid, hidden)
+            rows[-1]["swap"] = [None if one is None else _rmse(one, pet, mask) for one in errors]
         if case in swept:
             is_first = case in first
             number = settings.samples if is_first and isinstance(predictor, SamplingPredictor) else 0
@@ -145,12 +156,35 @@ def _sweep(
             times.append((time.perf_counter() - start) / samples)
             ends = student_interval(drawn, 0.95)
             for found, end in zip((low, high), ends, strict=True):
-                found.append([value if math.isfinite(value) else None for value in end.tolist()])
+                found.append([_number(value) for value in end.tolist()])
     bands = {"low": low, "high": high} if samples > 1 else {}
     stated = {key: case.covariates.get(key, "") for key in _KEPT}
     return {"case": case.name, **stated, "means": means, **bands}
 
 
+def _another(cases: Sequence[Case], place: int) -> Case | None:
+    """The next case, of another subject."""
+    later = [*cases[place + 1 :], *cases[:place]]
+    return next((case for case in later if case.subject != cases[place].subject), None)
+
+
+def _of_another(predictor: Predictor, case: Case, grid: Grid, covariates: Mapping[str, str]) -> np.ndarray | None:
+    """The PET for another's MRI with covariates that are not its own; None if the method can't take it."""
+    try:
+        t1, _, mask = read_on_grid(case, grid)
+        return predictor.predict(PreparedT1(grid, t1, mask), covariates)
+    except InputError:
+        return None
+
+
+def _rmse(image: np.ndarray, pet: np.ndarray, mask: np.ndarray) -> float:
+    return math.sqrt(float(np.mean(np.square(image[mask].astype(np.float64) - pet[mask]))))
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _means(kernels: np.ndarray, image: np.ndarray) -> list[float | None]:
     means = kernels @ np.asarray(image, np.float64).ravel()
-    return [value if math.isfinite(value) else None for value in means.tolist()]
+    return [_number(value) for value in means.tolist()]

@@ -19,6 +19,7 @@ from .images import fig5, fig6, fig9, fig12, fig13, fig17
 from .numbers import leaderboard, table1, table3
 from .results import Results, read_results
 from .table import Part, csv_text
+from .validity import validity
 
 __all__ = ["PAGE", "PARTS", "part_html", "report", "write_part"]
 
@@ -28,6 +29,7 @@ PARTS: dict[str, Callable[[Results], Part]] = {
     "table2": table2,
     "table3": table3,
     "regions": regions,
+    "validity": validity,
     "fig5": fig5,
     "fig6": fig6,
     "fig7": fig7,

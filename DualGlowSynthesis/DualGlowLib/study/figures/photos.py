@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..metrics.images import image_metrics
-from ..pictures.drawing import LARGE, png_bytes, text_size, write_text
-from ..training.folder import has_run
-from ..training.photo_runs import samples_picture, task_named, train_pairs
-from ..training.photos import PhotoPairs, shipped_photo
-from ..training.settings import TrainingSettings
-from .table import Cell, Part, Table
+from ...metrics.images import image_metrics
+from ...pictures.drawing import LARGE, png_bytes, text_size, write_text
+from ...training.folder import has_run
+from ...training.photo_runs import samples_picture, task_named, train_pairs
+from ...training.photos import PhotoPairs, shipped_photo
+from ...training.settings import TrainingSettings
+from ..table import Cell, Part, Table
 
 __all__ = ["FULL", "HELD_OUT", "LEARNT", "QUICK", "Size", "crops", "photo_figures"]
 
