@@ -42,6 +42,7 @@ def measure(
     regions: tuple[Sequence[str], Weights],
     progress: Callable[[int, int], None] | None = None,
     keep: Callable[[Case, str, np.ndarray], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """Region means of what a method makes of held-out cases.
 
@@ -56,6 +57,7 @@ def measure(
         progress: called with the number of cases done and the number to do.
         keep: called with synthetic PETs for pictures, SUVR on the grid: of the first ``SHOWN`` cases of each diagnosis
             the case, ``""`` and the PET, of the first of each also its PETs at other ages, as ``age-70``.
+        clock: seconds that ``seconds`` are differences of.
 
     Returns:
         ``regions`` (names); ``cases``: of each ``case``, ``subject``, its covariates and, region by region, ``truth``
@@ -84,12 +86,12 @@ def measure(
         try:
             t1, pet, mask = read_on_grid(case, grid)
             prepared, kernels = PreparedT1(grid, t1, mask), kernels_of(weights, case)
-            start = time.perf_counter()
+            start = clock()
             predicted = predictor.predict(prepared, hidden)
         except InputError as error:
             left_out.append({"case": case.name, "reason": str(error)})
             continue
-        predictions.append(time.perf_counter() - start)
+        predictions.append(clock() - start)
         if case in shown:
             keep(case, "", predicted)
         law = truth_file(case, "mean")
@@ -115,7 +117,7 @@ def measure(
             number = settings.samples if is_first and isinstance(predictor, SamplingPredictor) else 0
             seen = partial(keep, case) if is_first else None
             sweep.append(
-                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, seen)
+                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, clock, seen)
             )
     if not rows:
         raise none_left(left_out)
@@ -133,6 +135,7 @@ def _sweep(
     seed: int,
     kernels: np.ndarray,
     times: list[float],
+    clock: Callable[[], float],
     seen: Callable[[str, np.ndarray], None] | None,
 ) -> dict:
     """One case at several ages; the seconds of each sample are added to ``times``, PETs go to ``seen``."""
@@ -150,10 +153,10 @@ def _sweep(
         if seen:
             seen(f"age-{age:g}", image)
         if samples > 1:
-            start = time.perf_counter()
+            start = clock()
             images = islice(predictor.sample(prepared, asked, samples, case_seed(seed, case)), samples)
             drawn = np.array([_means(kernels, image) for image in images], np.float64)
-            times.append((time.perf_counter() - start) / samples)
+            times.append((clock() - start) / samples)
             ends = student_interval(drawn, 0.95)
             for found, end in zip((low, high), ends, strict=True):
                 found.append([_number(value) for value in end.tolist()])
