@@ -67,6 +67,9 @@ def test_table_1_has_each_case_once(quick: Path) -> None:
     every = list(csv.DictReader((quick / "report" / "table1.csv").open()))
     kinds = {row["table"].partition(":")[0] for row in every}
     assert {"in the brain mask", "whole volume, mostly air"} <= kinds
+    fifths = [float(row["value"]) for row in every if row["table"].startswith("rank of region means")]
+    assert len(fifths) == 5
+    assert sum(fifths) == pytest.approx(1)
     rows = [row for row in every if row["table"].startswith("in the brain mask")]
     found = read_results(quick)
     values = [[case["methods"]["mean"]["psnr"] for case in one.evaluation["cases"]] for one in found.of("mean")]

@@ -46,6 +46,7 @@ def table1(results: Results) -> Part:
             made = [(name, cells_of(row, columns, over)) for name, row in named.items()]
             heads = ["method", *(heading for heading, _ in columns.values())]
             tables.append(Table(f"{title}: mean ± sd over {over}", heads, made))
+    tables += _ranks(results)
     counts = [f"{title_of(name)} {len(results.of(name))}" for name in results.methods]
     notes = [
         f"Folds that count, of {results.study.settings.folds}: {', '.join(counts)}.",
@@ -57,6 +58,23 @@ def table1(results: Results) -> Part:
             count = f"{len(left)} {'case' if len(left) == 1 else 'cases'}"
             notes.append(f"{one.run.name}: {count} left out, the first {left[0]['case']}: {left[0]['reason']}")
     return Part("Table 1: methods on images", tables, notes=notes)
+
+
+def _ranks(results: Results) -> list[Table]:
+    """How often the PET's region means lie in each fifth of the samples' ranks."""
+    rows = []
+    for method in results.methods:
+        found = [one.evaluation["rank_fifths"] for one in results.of(method)]
+        for name in dict.fromkeys(name for own in found for name in own):
+            shares = [own[name]["all"] for own in found if name in own]
+            cells = [
+                Cell(statistics.fmean(own), statistics.stdev(own) if len(own) > 1 else None, len(own))
+                for own in zip(*shares, strict=True)
+            ]
+            rows.append((name.replace(method, title_of(method), 1), cells))
+    heads = ["method", "lowest fifth", "second", "third", "fourth", "highest fifth"]
+    title = "rank of region means among samples, 0.2 each if the law is right: mean ± sd over folds"
+    return [Table(title, heads, rows)] if rows else []
 
 
 def cells_of(row: Mapping, columns: Mapping[str, tuple[str, str]], over: str) -> list[Cell]:
