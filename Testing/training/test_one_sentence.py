@@ -18,7 +18,10 @@ import torch
 import DualGlowLib.training.run as run_of
 from DualGlowLib.__main__ import main
 from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.errors import InputError
+from DualGlowLib.files import write_whole
 from DualGlowLib.locks import only_one
+from DualGlowLib.training.folder import writing
 from DualGlowLib.training.loop import Trainer
 from raw_cohort import make_cohort, quick_case
 from tiny_training import make_simulated, write_settings
@@ -178,6 +181,12 @@ def test_a_full_disk(begun: tuple[Path, Path], settings: Path, whole: dict[str, 
     )
     assert train(*begun, *usual) == 0
     assert content(begun[1]) == whole
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")
+def test_a_run_says_to_mend_a_folder_that_can_not_be_written() -> None:
+    with pytest.raises(InputError, match=r"/sys can't be .+; mend that and go on with --resume\.$"), writing("/sys"):
+        write_whole(Path("/sys/history.jsonl"), "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")
