@@ -183,10 +183,18 @@ def test_a_full_disk(begun: tuple[Path, Path], settings: Path, whole: dict[str, 
     assert content(begun[1]) == whole
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")
-def test_a_run_says_to_mend_a_folder_that_can_not_be_written() -> None:
-    with pytest.raises(InputError, match=r"/sys can't be .+; mend that and go on with --resume\.$"), writing("/sys"):
-        write_whole(Path("/sys/history.jsonl"), "")
+@pytest.mark.parametrize("may_write", [True, False])
+def test_a_run_says_to_mend_a_folder_that_can_not_be_written(
+    may_write: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: may_write)
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(InputError) as error, writing(tmp_path):
+        write_whole(tmp_path / "history.jsonl", "")
+    said = str(error.value)
+    assert said.endswith("; mend that and go on with --resume.")
+    assert str(tmp_path) in said
+    assert may_write or "another" not in said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")
