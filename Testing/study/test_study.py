@@ -183,7 +183,7 @@ def test_tasks_of_a_job_array_divide_the_runs(quick: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"methods": {"mine": {"preset": "standard"}}, "fold": 3}', "and nothing else"),
+        ('{"methods": {"mine": {"preset": "standard"}}, "fold": 3}', "'fold' is no part of the settings; there are"),
         ('{"methods": []}', "must be an object of settings by name"),
         ('{"methods": {"Mine": {}}}', "give it small letters"),
         ('{"methods": {"mean": {}}}', "give yours another name"),

@@ -191,8 +191,10 @@ def read_settings(
         except (OSError, ValueError) as error:
             raise InputError(f"The settings file {file} can't be read as JSON ({error}); correct it.") from None
     known = {"methods", *Settings.__annotations__}
-    if not isinstance(said, dict) or set(said) - known:
-        raise InputError(f"{file} must be an object with {', '.join(sorted(known))} and nothing else.")
+    if not isinstance(said, dict):
+        raise InputError(f"{file} must be an object with {', '.join(sorted(known))}.")
+    if unknown := set(said) - known:
+        raise InputError(f"{file}: {min(unknown)!r} is no part of the settings; there are {', '.join(sorted(known))}.")
     own = said.pop("methods", {})
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise InputError(f'{file}: methods must be an object of settings by name, as {{"mine": {{"preset": …}}}}.')

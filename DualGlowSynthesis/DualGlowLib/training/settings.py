@@ -162,8 +162,12 @@ class TrainingSettings:
             raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is no {'TOML' if is_toml else 'JSON'} ({error}).") from error
-        if not isinstance(values, dict) or set(values) - {"method", "preset", "model", "training"}:
-            raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')
+        if not isinstance(values, dict):
+            raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}}.')
+        if unknown := set(values) - {"method", "preset", "model", "training"}:
+            raise InputError(
+                f"{path}: {min(unknown)!r} is no part of the settings; there are preset or method, model, training."
+            )
         for part in ("model", "training"):
             if not isinstance(values.get(part, {}), dict):
                 raise InputError(f"{path}: {part} must be an object of settings, not {values[part]!r}.")

@@ -80,8 +80,9 @@ class VoxelCache:
         need, free = cohort_bytes(missing, self.grid), shutil.disk_usage(self.folder).free
         if missing and need + _SPARE > free:
             raise InputError(
-                f"The cases to train on need {size_of(need)} in {self.folder}, where {size_of(free)} are free; free "
-                'some, or set data to "memory" on a computer with as much of that.'
+                f"The cases to train on need {size_of(need)} in {self.folder}, and {size_of(_SPARE)} beside them, "
+                f'where {size_of(free)} are free; free some, or set data to "memory" on a computer with as much of '
+                "that."
             )
         highest = []
         for done, case in enumerate(cases, 1):
@@ -117,8 +118,8 @@ class VoxelCache:
                 raise ValueError("its checksum is wrong")
             return t1, pet, ""
         except (OSError, ValueError, LookupError, SafetensorError) as error:
-            t1, pet = self._make(case, must_write=False)
-            return t1, pet, _anew(case, error)
+            t1, pet, unwritten = self._make(case, must_write=False)
+            return t1, pet, _anew(case, error, unwritten)
 
     def _path(self, case: Case) -> Path:
         scans = (case.t1, case.pet, case.mask)
@@ -159,15 +160,18 @@ class VoxelCache:
         about["crc32"] = _seal(about)
         write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
 
-    def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor]:
+    def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor, str]:
+        """T1 and PET of a case from its scans, as ``read`` gives them; and why its file couldn't be written."""
+        unwritten = ""
         t1, pet, _ = read_on_grid(case, self.grid)
         t1, pet = (torch.from_numpy(image.copy()).half().contiguous() for image in (t1, pet))
         try:
             self.write(case, t1, pet)
-        except InputError:
+        except InputError as error:
             if must_write:
                 raise
-        return t1, pet
+            unwritten = str(error).rstrip(".")
+        return t1, pet, unwritten
 
 
 def _about(path: Path) -> dict[str, str]:
@@ -190,9 +194,10 @@ def _seal(about: Mapping[str, str]) -> str:
     return f"{zlib.crc32((about['highest'] + about['images']).encode()):08x}"
 
 
-def _anew(case: Case, error: Exception) -> str:
+def _anew(case: Case, error: Exception, unwritten: str = "") -> str:
     why = "was not there" if isinstance(error, FileNotFoundError) else f"was damaged ({error})"
-    return f"The copy of {case.name} that batches are read from {why}; it was made anew from its scans."
+    what = f"{unwritten}, so that its scans are read each time" if unwritten else "it was made anew from its scans"
+    return f"The copy of {case.name} that batches are read from {why}; {what}."
 
 
 class CachedCohort(Cohort):
