@@ -7,7 +7,8 @@ is the ratio of the medians (and of the rounds, the smallest and the largest), e
 and of wall time. Without a CASE, all:
 
 - ``step…``, ``sample…``: a training step (forward, backward, optimiser) and a sample at temperature 1 of models of a
-  preset, by shape, depth and width of every level, and cases in the batch;
+  preset, by shape, depth and width of every level, and cases in the batch; ``…-bf16``, only if named, in mixed
+  precision against the earlier tree's float32, on a processor that has bfloat16;
 - ``synthesize``: the command on a T1 of 1 mm; ``sweep`` the same at three ages;
 - ``prepare``: four T1s of 1 mm with two job processes;
 - ``worker``: from its start until a model can be asked;
@@ -29,8 +30,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from asked import Worker
@@ -49,6 +51,7 @@ class Model:
     depth: int | None = None  # of every level; None: the preset's
     width: int | None = None
     batch: int = 1
+    precision: str = "float32"  # of this tree; the earlier one computes in float32
 
 
 AUTHORS = {
@@ -57,8 +60,9 @@ AUTHORS = {
     "64x96x64-w512": Model("authors", (64, 96, 64), 1, 512),
 }
 STANDARD = {f"medium-b{batch}": Model("standard", (48, 64, 48), batch=batch) for batch in (1, 2)}
+HALVED = {f"{name}-bf16": replace(model, precision="bf16") for name, model in STANDARD.items()}
 CASES: dict[str, Model | None] = {
-    **{f"step-{name}": model for name, model in {**AUTHORS, **STANDARD}.items()},
+    **{f"step-{name}": model for name, model in {**AUTHORS, **STANDARD, **HALVED}.items()},
     **{f"sample-{name}": model for name, model in {**AUTHORS, "medium": STANDARD["medium-b1"]}.items()},
     **dict.fromkeys(("synthesize", "sweep", "prepare", "worker", "exact-age", "preview", "samples-20")),
 }
@@ -111,9 +115,21 @@ def step_of(model: Model) -> Callable[[], object]:
     else:
         optimizer = getattr(optim, "Adam", torch.optim.Adam)(net.parameters(), lr=1e-5)  # torch's in an earlier tree
 
+    mixed = nullcontext
+    if model.precision != "float32":
+        with suppress(ImportError):
+            from DualGlowLib.training.precision import has_bfloat16, in_precision
+
+            cpu = torch.device("cpu")
+            if not has_bfloat16(cpu):
+                raise SystemExit("This processor has no bfloat16 of its own; leave the cases of it out.")
+            mixed = partial(in_precision, model.precision, cpu)
+
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        net(*images, covariates).loss.mean().backward()
+        with mixed():
+            loss = net(*images, covariates).loss.mean()
+        loss.backward()
         optimizer.step()
 
     return step
@@ -321,7 +337,7 @@ def main() -> None:
             titles = [f"{arguments.against}, {what}" for what in ("processor s", "wall s")]
             titles = ["case", titles[0], "now", "ratio", titles[1], "now", "ratio", "memory at its peak"]
             print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
-            for name in arguments.cases or CASES:
+            for name in arguments.cases or [name for name in CASES if not name.endswith("-bf16")]:
                 found: dict[Path, list[dict]] = {earlier: [], ROOT: []}
                 for _ in range(arguments.rounds):
                     for tree, rounds in found.items():
