@@ -110,6 +110,13 @@ def test_a_prepared_case_is_the_head_as_it_is(heads: list[Anatomy]) -> None:
     assert torch.equal(one.mean, expected.mean)
 
 
+def test_a_kind_that_is_not_there_is_an_error(template: Anatomy) -> None:
+    with pytest.raises(ValueError, match="regions-1 has no T1s of the kind 'deformed'"):
+        simulate_case(1, [template], GRID, kind="deformed")
+    with pytest.raises(ValueError, match="mni152 was not kept as prepared on the grid small"):
+        simulate_case(1, [template], GRID, version=FIELD, kind="prepared")
+
+
 def test_a_deformed_case_has_the_noise_of_its_head_alone(heads: list[Anatomy]) -> None:
     """The T1 lies where the law says that the brain is."""
     case = simulate_case(5, heads, GRID, version=FIELD, kind="deformed")

@@ -128,7 +128,12 @@ def simulate_case(
 
     Returns:
         The case. Its images lie on the anatomies' device.
+
+    Raises:
+        ValueError: for a kind that the version or the anatomy doesn't have.
     """
+    if kind not in KINDS or (kind != "photograph" and not version.is_evened):
+        raise ValueError(f"The law {version.name} has no T1s of the kind {kind!r}.")
     device = anatomies[0].t1.device
     generator = torch.Generator(device=device).manual_seed(seed)
     drawn, choice = draw_covariates(generator), float(torch.rand((), generator=generator, device=device))
@@ -151,6 +156,8 @@ def _picture(
         return *photograph(generator, tissue[0], tissue[1], grid), atrophy_index(tissue[2], tissue[1])
     atrophy = atrophy_index(*shape.place(torch.stack([shape.csf, person.mask])))
     if kind == "prepared":
+        if person.prepared is None or tuple(person.prepared.shape[1:]) != tuple(grid.shape):
+            raise ValueError(f"The anatomy {person.name} was not kept as prepared on the grid {grid.name}.")
         image, mask = person.prepared[0], person.prepared[1] > 0.5
         return sharpened(generator, image, mask, kind), mask, atrophy
     t1 = blend_t1(generator, shape) if kind == "photograph" else thinned_t1(shape)

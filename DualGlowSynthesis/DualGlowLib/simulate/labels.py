@@ -203,8 +203,10 @@ def load_anatomy(
     image = ((image - dark) / (white - dark)).clamp(0, 2) * mask
     gm, wm, csf = (tissue * mask for tissue in _partial_volumes(image, gm, wm, (1 - gm - wm).clamp(0, 1)))
     half = np.linalg.inv(prepared.to_template) @ half_affine()
-    shown = None
+    shown, own = None, None
     if version.is_evened:
+        if grid is not None:
+            own = torch.from_numpy(np.stack([prepared.t1, prepared.mask.astype(np.float32)]))
         image, shown = _as_shown(data, scan, prepared, target)
         image = ((image - dark) / (white - dark)).clamp(0, 2) * (shown > 0.5)
     return Anatomy(
@@ -220,7 +222,7 @@ def load_anatomy(
         sex=sex,
         meta={"quality": prepared.quality, "to_template": prepared.to_template},
         shown=shown,
-        prepared=None if grid is None else torch.from_numpy(np.stack([prepared.t1, prepared.mask.astype(np.float32)])),
+        prepared=own,
     )
 
 
