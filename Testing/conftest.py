@@ -20,7 +20,7 @@ sys.dont_write_bytecode = False
 SLOW = (
     "slicer/test_training_window", "cohorts/test_cohort", "house/test_benchmarks", "adaptation/test_adapt",
     "baselines/test_methods", "training/test_distributed", "training/test_run", "preparation/test_pet",
-    "synthesis/test_session", "study/test_study",
+    "synthesis/test_session", "study/test_study", "study/test_own_parts", "study/test_photo_figures",
     "slicer/test_end_to_end", "evaluation/test_evaluation", "cohorts/test_cluster", "simulate/test_simulated_cohort",
     "preparation/test_quality", "slicer/test_modules", "preparation/test_verdicts", "volumes/test_dicom_reading",
     "slicer/test_window", "training/test_cache", "training/test_training", "training/test_runs",

@@ -83,11 +83,13 @@ def hand_out(
 def _connect(scheduler: str) -> Client:
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise InputError(
             "--scheduler needs the Python package distributed (Dask); install it with: pip install distributed"
         ) from None
     try:
+        get_address_host_port(scheduler)  # first, since a client that can't even begin writes a traceback at its end
         return Client(scheduler, timeout=_TO_ANSWER, set_as_default=False, name="DualGlow")
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         why = "doesn't answer" if isinstance(error, OSError) else f"is none ({error})"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from .errors import InputError
 
-__all__ = ["Holder", "holder_of", "only_one", "try_lock"]
+__all__ = ["Holder", "holder_of", "is_suspended", "only_one", "try_lock"]
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
 _BEGINNING = b'{"host": "'  # of what is written into the file
@@ -206,7 +206,18 @@ def _is_alive(pid: int) -> bool:
         return False
     except OSError:
         pass
-    try:  # on Linux: one that has ended and whose parent has not asked for its end counts as dead
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    # On Linux: one that has ended and whose parent has not asked for its end counts as dead.
+    return _process_state(pid) != "Z"
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether a process of this computer was stopped by a signal (Ctrl-Z, SIGSTOP); only Linux tells."""
+    return _process_state(pid) == "T"
+
+
+def _process_state(pid: int) -> str:
+    """Its letter in Linux's ``/proc`` (proc(5)); empty elsewhere, or if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return True
+        return ""

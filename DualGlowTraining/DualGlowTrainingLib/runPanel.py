@@ -155,6 +155,8 @@ class RunPanel:
             "done": _("Done: {steps} steps.").format(steps=status.steps),
         }
         text = texts.get(status.state, status.message)
+        if status.is_running and status.message:
+            return f"{text.rstrip(' .…')}. {status.message}"
         return f"{text}, {left}." if left and status.state in ("preparing", "training") else text
 
     def _numbers(self) -> str:

@@ -194,7 +194,12 @@ def test_other_versions_and_other_folders_are_refused(cluster, tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     ("address", "sentence"),
-    [("tcp://127.0.0.1:9", "doesn't answer"), ("node7", "is none"), ("ftp://node7:1", "is none")],
+    [
+        ("tcp://127.0.0.1:9", "doesn't answer"),
+        ("node7", "is none"),
+        ("node7:x", "is none"),
+        ("ftp://node7:1", "is none"),
+    ],
 )
 def test_an_address_without_a_scheduler_is_one_sentence(cases, tmp_path, capfd, address, sentence) -> None:
     assert main(["prepare", str(cases), str(tmp_path / "out"), "--scheduler", address]) == 2

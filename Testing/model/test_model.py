@@ -329,7 +329,8 @@ def test_changes_of_a_preset() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"kernel": 3}, "'kernel' is no setting"), ({"link": {"kernal": 3}}, "model, link: 'kernal' is no setting"),
+    [({"covariates": ["sexx"]}, "age, sex, diagnosis, not 'sexx'"),
+     ({"kernel": 3}, "'kernel' is no setting"), ({"link": {"kernal": 3}}, "model, link: 'kernal' is no setting"),
      ({"mri_weight": "high"}, "model: mri_weight must be a number, not 'high'"),
      ({"link": 3}, "link must"), ({"shape": [8, 8, 8]}, "not set here"),
      ({"mri": {"depths": [1]}}, "depth and a width per level"), ({"covariates": ["apoe"]}, "must be"),

@@ -146,6 +146,11 @@ def test_a_cohort_is_trained_from_the_window_closed_killed_and_resumed(cases: Pa
             assert ui.runLabel.text == "Paused, and saved."
             gestures.click(ui.pauseButton)
             wait(lambda: widget.window.run.status.state == "training")
+            if sys.platform == "linux":
+                os.kill(pid, signal.SIGSTOP)
+                wait(lambda: f"of {STEPS}. The run's process {pid} is suspended; kill -CONT" in ui.runLabel.text)
+                os.kill(pid, signal.SIGCONT)
+                wait(lambda: "suspended" not in ui.runLabel.text)
             os.kill(pid, signal.SIGKILL)
             wait(lambda: widget.window.run.status.state == "dead")
             assert f"process {pid}" in ui.runLabel.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from DualGlowLib.study.deficit import deficit
+from DualGlowLib.study.figures.deficit import deficit
 from DualGlowLib.volumes.grid import GRIDS
 
 pytest.importorskip("matplotlib")

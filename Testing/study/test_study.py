@@ -64,7 +64,13 @@ def test_every_run_has_a_folder_of_its_own(quick: Path) -> None:
 
 def test_table_1_has_each_case_once(quick: Path) -> None:
     """Mean ± sd over cases and over folds, of the numbers of the evaluations; the law's mean is the best row."""
-    rows = list(csv.DictReader((quick / "report" / "table1.csv").open()))
+    every = list(csv.DictReader((quick / "report" / "table1.csv").open()))
+    kinds = {row["table"].partition(":")[0] for row in every}
+    assert {"in the brain mask", "whole volume, mostly air"} <= kinds
+    fifths = [float(row["value"]) for row in every if row["table"].startswith("rank of region means")]
+    assert len(fifths) == 5
+    assert sum(fifths) == pytest.approx(1)
+    rows = [row for row in every if row["table"].startswith("in the brain mask")]
     found = read_results(quick)
     values = [[case["methods"]["mean"]["psnr"] for case in one.evaluation["cases"]] for one in found.of("mean")]
     for over, expected in (("cases", list(chain(*values))), ("folds", [fmean(own) for own in values])):
@@ -79,6 +85,24 @@ def test_table_1_has_each_case_once(quick: Path) -> None:
                   if row["column"] == "PSNR dB" and row["table"].endswith("over cases")}  # fmt: skip
     assert list(over_cases) == ["mean PET", "standard", "standard, mean of 3", "best possible (the law's mean)"]
     assert max(over_cases.values()) == over_cases["best possible (the law's mean)"]
+
+
+def test_regions_agree_as_bland_and_altman_say(quick: Path) -> None:
+    """Of all held-out cases together; the law's mean is among the methods."""
+    people = read_results(quick).people("mean")
+    names = json.loads((quick / "runs" / "mean" / "fold-0" / "regions.json").read_text())["regions"]
+    place = names.index("lateral_temporal_L")
+    errors = [row["predicted"][place] - row["truth"][place] for row in people]
+    rows = {
+        (row["table"].partition(":")[0], row["row"], row["column"]): row
+        for row in csv.DictReader((quick / "report" / "regions.csv").open())
+    }
+    one = rows["synthetic minus simulated PET, SUVR", "lateral temporal left", "mean PET"]
+    assert float(one["value"]) == pytest.approx(fmean(errors))
+    assert float(one["sd"]) == pytest.approx(stdev(errors))
+    icc = {key[2]: float(row["value"]) for key, row in rows.items() if key[:2] == ("agreement, ICC(A,1)", "occipital")}
+    assert max(icc, key=icc.get) == "best possible (the law's mean)"
+    assert any(key[0].startswith("asymmetry index") and key[1] == "insula" for key in rows)
 
 
 def test_the_report_has_every_part_and_is_ours(quick: Path) -> None:
@@ -159,7 +183,7 @@ def test_tasks_of_a_job_array_divide_the_runs(quick: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"methods": {"mine": {"preset": "standard"}}, "fold": 3}', "and nothing else"),
+        ('{"methods": {"mine": {"preset": "standard"}}, "fold": 3}', "'fold' is no part of the settings; there are"),
         ('{"methods": []}', "must be an object of settings by name"),
         ('{"methods": {"Mine": {}}}', "give it small letters"),
         ('{"methods": {"mean": {}}}', "give yours another name"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -269,6 +270,24 @@ def test_the_run_says_that_a_file_was_damaged_and_goes_on(cases: list[Case], cac
     assert curve(tmp_path / "damaged") == curve(tmp_path / "sound")
 
 
+def test_a_copy_that_can_not_be_written_anew_is_said_once_and_the_run_goes_on(
+    cases: list[Case], cache: VoxelCache, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    cached = CachedCohort.open(cases, cache)
+    trainer(tmp_path / "sound", cached, workers=0).run()
+    path = cache._path(cases[0])
+    path.unlink()
+    path.mkdir()
+    said: list[str] = []
+    run = trainer(tmp_path / "unwritten", cached, workers=0)
+    run.note = said.append
+    run.run()
+    (sentence,) = [one for one in said if "The copy of" in one]
+    assert re.search(rf"of {cases[0].name} .+ it is a folder.+, so that its scans are read each time\.$", sentence)
+    assert curve(tmp_path / "unwritten") == curve(tmp_path / "sound")
+
+
 def test_what_can_not_be_made_anew_is_one_sentence(folder: Path, cache: VoxelCache, tmp_path: Path) -> None:
     """The scans have gone meanwhile: said by the run itself, though another process found it."""
     copy = tmp_path / "copy"
@@ -301,7 +320,7 @@ def test_a_disk_without_room_is_said_before(
 ) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda place: usage._replace(free=1 << 20))
-    with pytest.raises(InputError, match=r"need \d+ MiB in .*voxels, where 1 MiB are free"):
+    with pytest.raises(InputError, match=r"need \d+ MiB in .*voxels, and 64 MiB beside them, where 1 MiB are"):
         cache.fill(cases)
     assert not files(cache)
 

@@ -18,7 +18,7 @@ from DualGlowLib.model import Covariate, DualGlow, ModelConfig, preset
 from DualGlowLib.training.checkpoints import Checkpoints
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.optim import build_optimizer, learning_rate
-from DualGlowLib.training.precision import in_precision, precision_note
+from DualGlowLib.training.precision import has_bfloat16, in_precision, precision_note
 from DualGlowLib.training.run import Plan, train
 from DualGlowLib.training.settings import PRESET_TRAINING, TrainingSettings
 from DualGlowLib.training.status import Interrupted
@@ -150,7 +150,10 @@ def test_cases_stay_as_they_are_without_augmentation(tmp_path: Path) -> None:
     assert set(asked) == {None}
 
 
-def test_half_precision_is_for_gpus(tmp_path: Path) -> None:
+def test_without_bfloat16_of_its_own_a_processor_computes_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": False}, raising=False)
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert "computes in float32" in precision_note("bf16", cpu)
     assert not precision_note("bf16", gpu)
@@ -166,6 +169,35 @@ def test_half_precision_is_for_gpus(tmp_path: Path) -> None:
     assert [event["loss"] for event in history(tmp_path / "float32/run")] == [
         event["loss"] for event in history(tmp_path / "bf16/run")
     ]
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="this processor has no bfloat16 of its own")
+def test_a_processor_with_bfloat16_comes_close_to_float32(tmp_path: Path) -> None:
+    said: list[str] = []
+    toy_trainer(tmp_path / "float32").run()
+    half = toy_trainer(tmp_path / "bf16", precision="bf16")
+    half.note = said.append
+    half.run()
+    assert not said
+    losses, halved = ([event["loss"] for event in history(tmp_path / name / "run")] for name in ("float32", "bf16"))
+    assert halved == pytest.approx(losses, rel=0.02)
+    assert halved != losses
+    assert all(parameter.dtype == torch.float32 for parameter in half.model.parameters())
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    begun = toy_trainer(tmp_path, precision="bf16")
+    begun.report, begun.stop = lambda event: steps.append(event["step"]), lambda: len(steps) >= 2
+    monkeypatch.setattr(Trainer, "_precision", "bf16")
+    with pytest.raises(Interrupted):
+        begun.run()
+    monkeypatch.setattr(Trainer, "_precision", "float32")
+    said: list[str] = []
+    resumed = toy_trainer(tmp_path, precision="bf16")
+    resumed.note = said.append
+    resumed.run(resume=True)
+    assert any("precision float32 in place of bf16" in sentence for sentence in said)
 
 
 def test_epochs_stand_for_steps(tmp_path: Path) -> None:

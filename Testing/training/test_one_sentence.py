@@ -18,7 +18,10 @@ import torch
 import DualGlowLib.training.run as run_of
 from DualGlowLib.__main__ import main
 from DualGlowLib.cohorts.cohort import prepare_cohort
+from DualGlowLib.errors import InputError
+from DualGlowLib.files import write_whole
 from DualGlowLib.locks import only_one
+from DualGlowLib.training.folder import writing
 from DualGlowLib.training.loop import Trainer
 from raw_cohort import make_cohort, quick_case
 from tiny_training import make_simulated, write_settings
@@ -178,6 +181,20 @@ def test_a_full_disk(begun: tuple[Path, Path], settings: Path, whole: dict[str, 
     )
     assert train(*begun, *usual) == 0
     assert content(begun[1]) == whole
+
+
+@pytest.mark.parametrize("may_write", [True, False])
+def test_a_run_says_to_mend_a_folder_that_can_not_be_written(
+    may_write: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: may_write)
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(InputError) as error, writing(tmp_path):
+        write_whole(tmp_path / "history.jsonl", "")
+    said = str(error.value)
+    assert said.endswith("; mend that and go on with --resume.")
+    assert str(tmp_path) in said
+    assert may_write or "another" not in said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can write to")

@@ -88,6 +88,12 @@ def test_a_run_is_followed_paused_killed_and_said_to_be_dead(cases: Path, tmp_pa
         assert (run / f"checkpoint-{waits}.json").exists()
         ask(run, "")
         until(lambda: lines(tmp_path) > waits, process)
+        if sys.platform == "linux":
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: "is suspended; kill -CONT" in read_status(run).message, process)
+            assert read_status(run).is_running
+            process.send_signal(signal.SIGCONT)
+            until(lambda: not read_status(run).message, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         found = read_status(run)
@@ -280,6 +286,7 @@ def test_what_cannot_fit_is_refused_before_any_memory_is_taken(cases: Path, tmp_
     found = estimates.estimate(Plan(cases, tmp_path / "run", "paper"))
     assert found.memory > 10 << 30
     assert "choose another preset, such as standard" in found.refusal
+    assert "Time" not in found.to_text()  # no step was taken
     assert "\n" not in found.refusal
     assert not found.proposal
 

@@ -188,8 +188,9 @@ def test_sessions_of_a_subject_stay_on_one_side() -> None:
     ("text", "says"),
     [
         ("{", "is no JSON"),
-        ('{"trainning": {}}', "must hold"),
+        ('{"trainning": {}}', "'trainning' is no part of the settings"),
         ('{"training": {"step": 3}}', "'step' is no setting"),
+        ("[]", "must hold"),
         ('{"training": {"steps": "many"}}', "steps must be a whole number, not 'many'"),
         ('{"model": "paper"}', "model must be an object of settings, not 'paper'"),
         ('{"training": {"learning_rate": NaN}}', "NaN is no finite number"),

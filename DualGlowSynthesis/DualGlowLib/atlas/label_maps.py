@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from ..errors import InputError
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.resampling import resample
+from ..volumes.scan import Scan
 
-__all__ = ["LabelMap", "read_label_map", "read_names"]
+__all__ = ["LabelMap", "name_labels", "read_label_map", "read_labels", "read_names"]
 
 _MOST_LABELS = 1000
 _ROW = re.compile(r"""\s*"?([0-9]{1,9})"?\s*[\t,; ]\s*"?([^"\t,;]+?)"?\s*(?:[\t,;].*|(?:\s+\d+){3,4}\s*)?$""")
@@ -47,6 +49,29 @@ def read_label_map(path: Path | str, grid: Grid, table: Path | str | None = None
     Raises:
         InputError: if the file is no label map, lies elsewhere than the grid, or a table can't be read.
     """
+    scan, values = read_labels(path)
+    named = {} if table is None else read_names(table)
+    if table is not None and not named.keys() & set(values):
+        raise InputError(
+            f"{table} names none of the labels of {path} ({values[0]} to {values[-1]}); give its own table."
+        )
+    found = np.rint(resample(scan.data, scan.affine, grid.shape, grid.affine, order=0))
+    wanted = {value: named.get(value, f"label {value}") for value in sorted({*values, *(named.keys() - {0})})}
+    there = {value: found == value for value in wanted}
+    kept = [value for value in wanted if there[value].any()]
+    if not kept:
+        raise InputError(f"{path} has no label where the grid {grid.name!r} lies; give one in MNI152 space.")
+    weights = np.array([there[value] / np.count_nonzero(there[value]) for value in kept], np.float32)
+    names = list(name_labels(kept, named).values())
+    return LabelMap(names, weights, [name for value, name in wanted.items() if value not in kept])
+
+
+def read_labels(path: Path | str) -> tuple[Scan, list[int]]:
+    """A label map, and its labels in order without 0.
+
+    Raises:
+        InputError: if the file is no label map.
+    """
     scan = read_scan(path)
     whole = np.rint(scan.data)
     if not np.allclose(scan.data, whole, atol=1e-3) or whole.min() < 0:
@@ -54,20 +79,19 @@ def read_label_map(path: Path | str, grid: Grid, table: Path | str | None = None
     values = [int(value) for value in np.unique(whole) if value > 0]
     if not values or len(values) > _MOST_LABELS:
         raise InputError(f"{path} holds {len(values)} labels, a label map 1 to {_MOST_LABELS}; give a label map.")
-    named = {} if table is None else read_names(table)
-    if table is not None and not named.keys() & set(values):
-        raise InputError(
-            f"{table} names none of the labels of {path} ({values[0]} to {values[-1]}); give its own table."
-        )
-    found = np.rint(resample(whole.astype(np.float32), scan.affine, grid.shape, grid.affine, order=0))
-    wanted = {value: named.get(value, f"label {value}") for value in sorted({*values, *(named.keys() - {0})})}
-    there = {value: found == value for value in wanted}
-    kept = [value for value in wanted if there[value].any()]
-    if not kept:
-        raise InputError(f"{path} has no label where the grid {grid.name!r} lies; give one in MNI152 space.")
-    weights = np.array([there[value] / np.count_nonzero(there[value]) for value in kept], np.float32)
-    names = _distinct([wanted[value] for value in kept], kept)
-    return LabelMap(names, weights, [name for value, name in wanted.items() if value not in kept])
+    return replace(scan, data=whole.astype(np.float32)), values
+
+
+def name_labels(labels: Sequence[int], named: Mapping[int, str]) -> dict[int, str]:
+    """Names of labels, each its own: ``label 12`` for one that has none, its number behind a name of several.
+
+    >>> name_labels([3, 5, 8], {3: "cortex", 5: "cortex"})
+    {3: 'cortex (3)', 5: 'cortex (5)', 8: 'label 8'}
+    """
+    names = [named.get(label, f"label {label}") for label in labels]
+    return {
+        label: f"{name} ({label})" if names.count(name) > 1 else name for label, name in zip(labels, names, strict=True)
+    }
 
 
 def read_names(path: Path | str) -> dict[int, str]:
@@ -115,8 +139,3 @@ def _cells(line: str, separator: str) -> list[str]:
         return next(csv.reader([line], delimiter=separator))
     except csv.Error:  # longer than any cell
         return line.split(separator)
-
-
-def _distinct(names: list[str], values: list[int]) -> list[str]:
-    """Names of which several labels have the same get the label's number."""
-    return [f"{name} ({value})" if names.count(name) > 1 else name for name, value in zip(names, values, strict=True)]

@@ -15,6 +15,7 @@ from .console import Console
 from .interruption import Stop
 
 __all__ = [
+    "add_atlas",
     "add_command",
     "add_device",
     "add_groups",
@@ -31,6 +32,17 @@ _FORCE = (
     "also replace files that DualGlow did not write, but never an input, nor the JSON file of somebody else's image "
     "(without it, only what DualGlow wrote before is replaced)"
 )
+
+
+def add_atlas(command: argparse.ArgumentParser) -> None:
+    """Declare ``--atlas`` and ``--atlas-table``."""
+    text = (
+        "label map in MNI152 space, or a name with {case}, {subject} or {session} of each case's own in the space of "
+        "its T1, for the tables of regions (default: DualGlow's own regions)"
+    )
+    command.add_argument("--atlas", metavar="LABELS", help=text)
+    text = "names of its labels: columns index and name, or lines of a number and a name"
+    command.add_argument("--atlas-table", metavar="TABLE", help=text)
 
 
 def add_command(

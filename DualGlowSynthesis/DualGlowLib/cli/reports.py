@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import Console
-from .options import add_command, add_device, add_groups, add_scheduler, add_splits, handing_out
+from .options import add_atlas, add_command, add_device, add_groups, add_scheduler, add_splits, handing_out
 from .protection import case_inputs, check
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..bundle.bundle import Bundle
     from ..cases.case import Case
+    from ..evaluation.regions import Weights
     from ..model import Covariate
     from ..synthesis.predictor import Predictor
     from ..volumes.grid import Grid
@@ -39,10 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--baselines", metavar="CASES", help=text)
     text = "also look whether samples repeat PETs of these cases, those that the model was trained on"
     command.add_argument("--memorisation", metavar="CASES", help=text)
-    text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
-    command.add_argument("--atlas", metavar="LABELS", help=text)
-    text = "names of its labels: columns index and name, or lines of a number and a name"
-    command.add_argument("--atlas-table", metavar="TABLE", help=text)
+    add_atlas(command)
     text = "also probe what the MRI's latents still tell of the covariates"
     command.add_argument("--leakage", action="store_true", help=text)
     command.add_argument("--seed", type=int, default=0, help="of the samples")
@@ -89,8 +85,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> int:
     cases = in_groups(read_cases(arguments.cases), groups)
     if sides := sides_of(arguments.splits, arguments.fold, cases):
         cases = sides[1]
-    regions = _regions(arguments, bundle.grid, console)
     cases, left_out = _taken(bundle.config.covariates, cases, console)
+    regions = _regions(arguments, cases, bundle.grid, console)
     probed = {}
     if arguments.leakage and _method(bundle) != "dual-glow":
         raise InputError(
@@ -168,14 +164,25 @@ def _training(arguments: argparse.Namespace, folder: str, groups: dict[str, str]
     return sides[0] if sides else cases
 
 
-def _regions(arguments: argparse.Namespace, grid: Grid, console: Console) -> tuple[list[str], np.ndarray] | None:
-    """The regions of the label map that was given."""
+def _regions(
+    arguments: argparse.Namespace, cases: Sequence[Case], grid: Grid, console: Console
+) -> tuple[list[str], Weights] | None:
+    """The regions of the label map that was given, or of each case's own."""
     if arguments.atlas is None:
         if arguments.atlas_table is not None:
             raise InputError("--atlas-table names the labels of --atlas; give both, or neither.")
         return None
     from ..atlas.label_maps import read_label_map
+    from ..evaluation.segmentations import is_pattern, missing_text, read_segmentations
 
+    if is_pattern(arguments.atlas):
+        own, lacking = read_segmentations(
+            str(Path(arguments.atlas).resolve()), cases, grid, arguments.atlas_table,
+            lambda done, total: console.progress("label maps", done / total),
+        )  # fmt: skip
+        if lacking:
+            console.note(missing_text(lacking, len(cases)))
+        return own.names, own.weights
     found = read_label_map(arguments.atlas, grid, arguments.atlas_table)
     if found.missing:
         console.note(f"regions of {arguments.atlas} without a voxel on the grid: {', '.join(found.missing)}")

@@ -9,13 +9,13 @@ from pathlib import Path
 from ..errors import InputError
 from .console import Console
 from .interruption import Stop
-from .options import add_command, add_device, add_groups, add_scheduler
+from .options import add_atlas, add_command, add_device, add_groups, add_scheduler
 
 __all__ = ["add_commands", "study"]
 
 _PARTS = (
-    "table1", "table2", "table3", "fig4", "fig5", "fig6", "fig7", "fig9", "fig12", "fig13", "fig14", "fig17",
-    "leaderboard",
+    "table1", "table2", "table3", "regions", "validity", "fig4", "fig5", "fig6", "fig7", "fig9", "fig12", "fig13",
+    "fig14", "fig17", "leaderboard",
 )  # fmt: skip
 """Of a report; those of ``study.report.PARTS``, which takes long to load."""
 
@@ -26,9 +26,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command = add_command(commands, "study", study, text)
     text = (
         f"run (CASES OUTPUT), report (OUTPUT), one part of the report alone ({', '.join(_PARTS)}), "
-        "or deficit (OUTPUT), the figure of the manual on erased deficits"
+        "deficit (OUTPUT), the figure of the manual on erased deficits, or photos (OUTPUT), Figs. 8, 15 and 16 on "
+        "scikit-image's own photos"
     )
-    command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS, "deficit"), help=text)
+    command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS, "deficit", "photos"), help=text)
     text = "of run the directory of cases on a grid and the folder of the study, of all others that folder"
     command.add_argument("paths", metavar="PATH", nargs="+", help=text)
     text = "methods to compare with the mean PET, such as standard,grey-matter (default: standard)"
@@ -40,10 +41,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "samples drawn for each case (default: 8; 0: none)"
     command.add_argument("--samples", type=int, metavar="K", help=text)
     command.add_argument("--seed", type=int, help="of folds and samples (default: 0)")
-    text = "label map in MNI152 space for the tables of regions (default: DualGlow's own regions)"
-    command.add_argument("--atlas", metavar="LABELS", help=text)
-    text = "names of its labels: columns index and name, or lines of a number and a name"
-    command.add_argument("--atlas-table", metavar="TABLE", help=text)
+    add_atlas(command)
     text = "a few subjects, two folds, tiny models: minutes that show whether all works"
     command.add_argument("--quick", action="store_true", help=text)
     text = "of run: do every N-th run alone, beginning with this one (from 0), as in a job array"
@@ -61,7 +59,7 @@ def study(arguments: argparse.Namespace, console: Console) -> int:
     if len(arguments.paths) != wanted:
         what = "CASES and OUTPUT" if action == "run" else "the folder of the study"
         raise InputError(f"study {action} takes {what}; {len(arguments.paths)} paths are given.")
-    return {"run": _run, "deficit": _deficit}.get(action, _report)(arguments, console)
+    return {"run": _run, "deficit": _deficit, "photos": _photos}.get(action, _report)(arguments, console)
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -78,8 +76,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     methods, settings = read_settings(arguments.config, names, arguments.quick, changes)
     source, folder = arguments.paths
     made = begin_study(
-        folder, source, methods, settings, read_groups(arguments.groups), arguments.splits, arguments.quick
-    )
+        folder, source, methods, settings, read_groups(arguments.groups), arguments.splits, arguments.quick,
+        console.note,
+    )  # fmt: skip
     runs = made.runs if arguments.of is None else share_of(made.runs, arguments.index, arguments.of)
     with Stop() as stop:
         failed = run_study(
@@ -105,13 +104,47 @@ def _report(arguments: argparse.Namespace, console: Console) -> int:
 
 def _deficit(arguments: argparse.Namespace, console: Console) -> int:
     from ..files import make_folder
-    from ..study.deficit import deficit
+    from ..study.figures.deficit import deficit
     from ..study.report import write_part
 
     out = Path(arguments.paths[0])
     make_folder(out)
     part = deficit()
     return _tell(write_part(part, out, "deficit"), part.markdown(), console)
+
+
+def _photos(arguments: argparse.Namespace, console: Console) -> int:
+    from dataclasses import replace
+
+    from ..devices import choose_device
+    from ..files import make_folder, write_whole
+    from ..pictures.page import page_html
+    from ..study.figures.photos import FULL, QUICK, photo_figures
+    from ..study.report import PAGE, part_html, write_part
+    from ..training.loop import Interrupted
+    from .training import tell_interrupted
+
+    folder = Path(arguments.paths[0])
+    size = QUICK if arguments.quick else FULL
+    if arguments.steps is not None:
+        if arguments.steps < 1:
+            raise InputError(f"--steps must be at least 1, not {arguments.steps}.")
+        size = replace(size, steps=arguments.steps)
+    out = folder / "report"
+    make_folder(out)
+    try:
+        with Stop() as stop:
+            parts = photo_figures(
+                folder, size, arguments.seed or 0, choose_device(arguments.device), console.progress,
+                lambda: stop.asked, console.note,
+            )  # fmt: skip
+    except Interrupted as interrupted:
+        return tell_interrupted(console, interrupted)
+    paths = [path for name, part in parts.items() for path in write_part(part, out, name)]
+    said = '<div class="warning"><p>Synthetic photos, made by a model and not taken.</p></div>\n'
+    html = page_html("Sketches and cartoons to photos", "study", said + "".join(map(part_html, parts.values())))
+    paths.append(write_whole(out / PAGE, html))
+    return _tell(paths, "\n\n".join(part.markdown() for part in parts.values() if part.tables), console)
 
 
 def _tell(paths: Sequence[Path], text: str, console: Console) -> int:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ["agreement", "asymmetries", "intraclass_correlation"]
+from ..cases.case import Case
+
+__all__ = ["Weights", "agreement", "asymmetries", "intraclass_correlation", "kernels_of"]
+
+Weights = np.ndarray | Callable[[Case], np.ndarray]
+"""Of regions' voxels, ``(regions, *grid.shape)``, each summing to 1: the same for all cases, or what gives a case's own
+(``segmentations``), NaN for a region that it lacks."""
+
+
+def kernels_of(weights: Weights, case: Case) -> np.ndarray:
+    """The weights for a case, float64 ``(regions, voxels)``.
+
+    Raises:
+        InputError: if the case's own can't be had.
+    """
+    own = weights(case) if callable(weights) else weights
+    return np.asarray(own, np.float64).reshape(len(own), -1)
 
 
 def agreement(names: Sequence[str], predicted: np.ndarray, truth: np.ndarray) -> list[dict]:

@@ -14,6 +14,7 @@ __all__ = [
     "IN_BRAIN",
     "LAW",
     "LAW_OF_REGIONS",
+    "WHOLE",
     "cell_text",
     "markdown_table",
     "report_output",
@@ -26,7 +27,7 @@ IN_BRAIN = {
     "psnr": ("PSNR dB", ".2f"), "ssim": ("SSIM", ".4f"), "mae": ("MAE SUVR", ".4f"), "rmse": ("RMSE SUVR", ".4f"),
     "nmse": ("NMSE", ".4f"), "correlation": ("Pearson r", ".4f"), "nll_bits": ("NLL bits/voxel", ".3f"),
 }  # fmt: skip
-_WHOLE = {"psnr_whole": ("PSNR dB", ".2f"), "ssim_whole": ("SSIM", ".4f"), "ssim_padded": ("SSIM, zeros beyond", ".4f")}
+WHOLE = {"psnr_whole": ("PSNR dB", ".2f"), "ssim_whole": ("SSIM", ".4f"), "ssim_padded": ("SSIM, zeros beyond", ".4f")}
 _PERCENT = [f"{100 * level:g}" for level in LEVELS]
 LAW = {"crps": ("CRPS SUVR", ".4f")}
 LAW |= {f"coverage_{level}": (f"inside {level} %", ".3f") for level in _PERCENT} | {"width_90": ("width 90 %", ".3f")}
@@ -63,7 +64,7 @@ def summary_table(result: dict) -> str:
     """Tables in Markdown: in the brain, of whole volumes, of samples and of regions; mean ± sd over cases."""
     parts = [markdown_table(result, "in the brain mask", IN_BRAIN)]
     parts.append(f"{len(result['cases'])} cases, data range {result['data_range_suvr']:g} SUVR.")
-    parts.append(markdown_table(result, "whole volume, mostly air: not to be compared between grids", _WHOLE))
+    parts.append(markdown_table(result, "whole volume, mostly air: not to be compared between grids", WHOLE))
     parts.append(markdown_table(result, "law of each voxel of the brain", LAW))
     parts.append(markdown_table(result, "law of region means", LAW_OF_REGIONS))
     for name, shares in result["rank_fifths"].items():

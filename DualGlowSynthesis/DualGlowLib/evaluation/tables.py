@@ -22,7 +22,7 @@ from ..simulate.cohort import truth_file
 from ..synthesis.predictor import DensityPredictor, Predictor, SamplingPredictor
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
-from .regions import agreement, asymmetries
+from .regions import Weights, agreement, asymmetries, kernels_of
 
 __all__ = ["case_seed", "draw", "evaluate", "none_left"]
 
@@ -38,7 +38,7 @@ def evaluate(
     samples: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    regions: tuple[Sequence[str], np.ndarray] | None = None,
+    regions: tuple[Sequence[str], Weights] | None = None,
     handed_out: Callable[..., Iterator[tuple[int, dict]]] | None = None,
 ) -> dict:
     """Compare what methods predict with the PETs of cases that lie on a grid.
@@ -57,7 +57,7 @@ def evaluate(
             a bias of the method.
         seed: of the samples, see ``case_seed``.
         progress: called with the number done and the number to do.
-        regions: names and weights ``(regions, *grid.shape)`` that sum to 1; by default ``atlas.regions``'.
+        regions: names, and weights or what gives those of a case (``regions.Weights``); by default ``atlas.regions``'.
         handed_out: how cases and what is done with each are handed to other processes: ``cluster.hand_out`` but for
             these two arguments. The methods are pickled then. By default one case after the other, in this process.
 
@@ -78,7 +78,8 @@ def evaluate(
     if samples < 0 or samples == 1:
         raise InputError(f"samples is {samples}; give at least 2, or 0 to draw none.")
     names, kernels = (REGIONS, weights(grid)) if regions is None else regions
-    kernels = np.asarray(kernels, np.float64).reshape(len(names), -1)
+    if not callable(kernels):
+        kernels = np.asarray(kernels, np.float64)
     measure = _Measure(predictors, grid, data_range, samples, seed, kernels)
     outcomes = (
         ((i, measure(case)) for i, case in enumerate(cases)) if handed_out is None else handed_out(cases, measure)
@@ -117,8 +118,9 @@ def evaluate(
         result["asymmetry"][name] = agreement(pairs, asymmetries(names, predicted)[1], true_asymmetries)
         if answers[0].ranks is not None:
             placed = np.array([one.ranks for one in answers])
-            by_region = {region: rank_fifths(column, samples) for region, column in zip(names, placed.T, strict=True)}
-            result["rank_fifths"][name] = {"all": rank_fifths(placed, samples), **by_region}
+            columns = {"all": placed, **dict(zip(names, placed.T, strict=True))}
+            known = {key: values[np.isfinite(values)] for key, values in columns.items()}
+            result["rank_fifths"][name] = {key: rank_fifths(own, samples) for key, own in known.items() if len(own)}
     rows = [{"case": one.name, "methods": {key: each.numbers for key, each in one.answers.items()}} for one in found]
     return result | {"cases": rows, "left_out": left_out}
 
@@ -131,9 +133,10 @@ class _Measure:
 
     def __call__(self, case: Case, report: Callable[[str, float], None] | None = None) -> dict:
         """``found``, or the ``reasons`` why the case is left out, or the ``fault`` of a method."""
-        samples, seed, kernels = self._how
+        samples, seed, weights = self._how
         try:
             t1, pet, mask = read_on_grid(case, self._grid)
+            kernels = kernels_of(weights, case)
             asked = _Asked(PreparedT1(self._grid, t1, mask), case, samples, case_seed(seed, case))
             means = kernels @ pet.ravel()
             answers = list(_answers(self._predictors, asked, pet, means, kernels, self._data_range))
@@ -173,7 +176,8 @@ class _Asked:
 
 @dataclass
 class _Answer:
-    """A row of the report for one case: numbers, region means, and of samples the ranks of the true region means."""
+    """A row of the report for one case: numbers, region means, and of samples the ranks of the true region means; NaN
+    for a region that the case lacks."""
 
     name: str
     numbers: dict[str, float]
@@ -226,9 +230,13 @@ def _answers(
             mean, voxels, means = draw(predictor, asked.prepared, asked.case, asked.samples, asked.seed, kernels)
             made = answer(f"{predictor.name}, mean of {asked.samples}", mean)
             made.numbers |= distribution_metrics(voxels, pet[mask])
-            made.numbers |= {f"region_{key}": value for key, value in distribution_metrics(means, truth).items()}
-            made.numbers["region_energy"] = energy_score(means, truth)
-            made.ranks = ranks(means, truth)
+            known = np.isfinite(truth)
+            drawn = means[:, known]
+            of_regions = distribution_metrics(drawn, truth[known])
+            made.numbers |= {f"region_{key}": value for key, value in of_regions.items()}
+            made.numbers["region_energy"] = energy_score(drawn, truth[known])
+            made.ranks = np.full(len(truth), np.nan)
+            made.ranks[known] = ranks(drawn, truth[known])
             yield made
     truth_of_case = truth_file(asked.case, "mean")
     if truth_of_case is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ImageMetrics", "image_metrics", "structural_similarity", "whole_volume_metrics"]
+__all__ = ["ImageMetrics", "image_metrics", "smoothness", "structural_similarity", "whole_volume_metrics"]
 
 _SIGMA, _RADIUS = 1.5, 5  # voxels: window of the structural similarity, cut at 3.5 sigma
 
@@ -91,6 +92,32 @@ def whole_volume_metrics(image: np.ndarray, truth: np.ndarray, data_range: float
         "ssim_whole": float(structural_similarity(image, truth, data_range).mean()),
         "ssim_padded": float(structural_similarity(image, truth, data_range, is_padded=True).mean()),
     }
+
+
+def smoothness(image: np.ndarray, mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Effective resolution: FWHM of the Gaussian whose blur of white noise is as smooth as the image in the mask.
+
+    From the variance of the differences between neighbours over that of the values (Forman et al., Magn Reson Med 33,
+    1995), the geometric mean over axes. What is in an image makes it smooth too, so it says how sharp images of the
+    same brains are beside each other, not how sharp a scanner is.
+
+    Args:
+        image: of any unit.
+        mask: bool, where to look.
+        spacing: of voxels along each axis, mm.
+
+    Returns:
+        Millimetres; NaN for a flat image, or one that is rougher than white noise.
+    """
+    values = image.astype(np.float64)
+    variance = float(values[mask].var())
+    widths = []
+    for axis, step in enumerate(spacing):
+        both = np.logical_and(*(np.take(mask, range(k, mask.shape[axis] - 1 + k), axis) for k in (0, 1)))
+        differences = np.diff(values, axis=axis)[both]
+        share = 1 - float(np.mean(differences**2)) / (2 * variance) if variance > 0 and differences.size else math.nan
+        widths.append(step * math.sqrt(-2 * math.log(2) / math.log(share)) if 0 < share < 1 else math.nan)
+    return float(np.exp(np.mean(np.log(widths))))
 
 
 def _psnr(mse: float, data_range: float) -> float:

@@ -261,7 +261,9 @@ def given_covariates(given: object, where: str) -> tuple[Covariate, ...]:
             own = with_values(Covariate("", "numeric"), entry, f"{where}, covariates")
             found.append(replace(own, name=own.name.strip().lower()))  # as the columns of tables are read
         else:
-            raise InputError(f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}.')
+            raise InputError(
+                f'{where}: each of covariates must be {{"name": …, "kind": …}} or {", ".join(usual)}, not {entry!r}.'
+            )
     return tuple(found)
 
 

@@ -10,8 +10,11 @@ from ..outputs import generator
 __all__ = ["figure_html", "page_html"]
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
-@media (prefers-color-scheme: dark) { :root { --good: #4cc26a; --doubtful: #f0a040; --refused: #ff7b72; } }
+:root { color-scheme: light dark; --line: #8884; --faint: #5c5c5c; }
+:root { --good: #1a7f37; --doubtful: #b35900; --refused: #c62828; }
+@media (prefers-color-scheme: dark) {
+  :root { --faint: #b0b0b0; --good: #4cc26a; --doubtful: #f0a040; --refused: #ff7b72; }
+}
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 1100px; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .6rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 1.1rem 0 .3rem; }
@@ -21,20 +24,27 @@ h2 { font-size: 1.05rem; margin: 1.1rem 0 .3rem; }
 .status { font-weight: 600; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 0 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: normal; opacity: .75; padding: 0 1rem 0 0; vertical-align: top; }
+th { text-align: left; font-weight: normal; color: var(--faint); padding: 0 1rem 0 0; vertical-align: top; }
 td { overflow-wrap: anywhere; padding: 0 1rem 0 0; }
-.rows td + td, .rows th + th { text-align: right; }
-figure { margin: .8rem 0; } figcaption { font-size: .85rem; opacity: .75; }
-img { max-width: 100%; background: #000; border-radius: 3px; }
+.rows td + td, .rows th + th { text-align: right; white-space: nowrap; }
+.rows { font-size: .83rem; }
+.rows tr > :not(:last-child) { padding-right: .7rem; }
+.rows tr > :last-child { padding-right: 0; }
+figure { margin: .8rem 0; } figcaption { font-size: .85rem; color: var(--faint); }
+img { max-width: 100%; }
 h3 { font-size: .95rem; margin: .8rem 0 .2rem; }
 .wide { overflow-x: auto; }
+.rows td:first-child { overflow-wrap: normal; min-width: 7em; }
 @media print {
-  body { margin: 0; max-width: none; font-size: 11px; }
-  img { max-height: 11cm; }
+  html { font-size: 12px; }
+  body { margin: 0; max-width: none; font-size: 11px; padding: 0; }
+  img { max-height: 17cm; }
+  figure + figure img, figure:has(+ figure) img { max-height: 11.5cm; }
   .wide { overflow: visible; }
-  .part { break-before: page; }
-  .part h2, h3 { break-after: avoid; }
+  .rows { font-size: 8.5px; }
+  h2, h3 { break-after: avoid; }
   figure, tr { break-inside: avoid; }
+  thead { display: table-header-group; }
 }
 """
 
@@ -54,11 +64,15 @@ def page_html(title: str, kind: str, body: str) -> str:
     )
 
 
-def figure_html(caption: str, png: bytes) -> str:
-    """A picture with its caption; ``png`` is the content of the file."""
+def figure_html(caption: str, png: bytes, alternative: str = "") -> str:
+    """A picture.
+
+    Args:
+        caption: below it; none if empty.
+        png: the content of the file.
+        alternative: what it is, for those who can't see it; by default the caption.
+    """
     code = base64.b64encode(png).decode("ascii")
-    alternative = escape(caption, quote=True)
-    return (
-        f'<figure><img src="data:image/png;base64,{code}" alt="{alternative}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
-    )
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    text = escape(alternative or caption, quote=True)
+    return f'<figure><img src="data:image/png;base64,{code}" alt="{text}">{below}</figure>\n'

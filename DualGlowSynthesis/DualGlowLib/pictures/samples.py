@@ -13,7 +13,7 @@ from .montage import AXIAL, slice_lattice
 
 __all__ = ["rows_picture", "samples_picture"]
 
-_TOP, _MARGIN = 52, 6  # pixels
+_TOP, _BELOW, _MARGIN = 52, 20, 6  # pixels
 _WHAT, _USE = "SYNTHETIC FDG-PET", "research use only"
 _TITLE_COLOUR = (255, 220, 90)
 
@@ -64,8 +64,9 @@ def rows_picture(
         high = max(float(np.percentile(pets[0][t1 > 0], 99.5)) if (t1 > 0).any() else 0.0, 0.1)
         cuts = [_cut(image, grid, level) for image in (t1, *pets)]
         strip = np.concatenate([grey(cuts[0], 0, 1.2), *(heat(cut, high) for cut in cuts[1:])], axis=1)
-        write_text(strip, f"{name}, SUVR 0 to {high:.1f}", strip.shape[0] - 18, _MARGIN, SMALL)
-        strips.append(strip)
+        below = np.zeros((_BELOW, *strip.shape[1:]))
+        write_text(below, f"{name}, SUVR 0 to {high:.1f}", 1, _MARGIN, SMALL)
+        strips += [strip, below]
     picture = np.concatenate([np.zeros((_TOP, strips[0].shape[1], 3)), *strips])
     title = ", ".join(filter(None, (what, _USE, caption)))
     fits = text_size(title)[1] < picture.shape[1] - 2 * _MARGIN

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .deformable import Warp
     from .t1 import Prepared
 
-__all__ = ["read_transform", "to_itk", "transform_output", "write_transform"]
+__all__ = ["read_transform", "read_warped", "to_itk", "transform_output", "write_transform"]
 
 _SUFFIXES = (".h5", ".tfm")
 
@@ -126,6 +126,37 @@ def read_transform(path: str | Path) -> np.ndarray:
         InputError: if the file is missing, is no transform, lacks its numbers, or holds one that is not linear or
             can't be inverted.
     """
+    return _matrix_of(_read(path), path)
+
+
+def read_warped(path: str | Path) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """Read all of what ``write_transform`` wrote, a deformation too.
+
+    Returns:
+        The 4×4 of ``read_transform``, and the deformation's displacements with the 4×4 of their lattice, as
+        ``volumes.resampling.resample`` takes them; None without one.
+
+    Raises:
+        InputError: as ``read_transform``; also for a transform of other parts than these.
+    """
+    import SimpleITK as sitk
+
+    transform = _read(path)
+    if transform.IsLinear():
+        return _matrix_of(transform, path), None
+    whole = transform.Downcast()
+    parts = []
+    if isinstance(whole, sitk.CompositeTransform):
+        parts = [whole.GetNthTransform(number).Downcast() for number in range(whole.GetNumberOfTransforms())]
+    if len(parts) != 2 or not parts[0].IsLinear() or not isinstance(parts[1], sitk.DisplacementFieldTransform):
+        raise InputError(f"{path} holds another transform than an affine and a deformation; prepare the case again.")
+    image = parts[1].GetDisplacementField()
+    turn = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    field = np.swapaxes(sitk.GetArrayFromImage(image), 0, 2) * np.diag(LPS)[:3]
+    return _matrix_of(parts[0], path), (field, LPS @ from_matvec(turn, np.array(image.GetOrigin())))
+
+
+def _read(path: str | Path) -> sitk.Transform:
     import SimpleITK as sitk
 
     path = Path(path)
@@ -133,9 +164,13 @@ def read_transform(path: str | Path) -> np.ndarray:
         raise InputError(f"{path} does not exist; check the name.")
     _check_whole(path)
     try:
-        transform = sitk.ReadTransform(str(path))
+        return sitk.ReadTransform(str(path))
     except RuntimeError:
         raise InputError(f"{path} is not a transform that ITK can read; give a .h5 or .tfm file.") from None
+
+
+def _matrix_of(transform: sitk.Transform, path: str | Path) -> np.ndarray:
+    """Of a linear transform, from patient to template."""
     if transform.GetDimension() != 3 or not transform.IsLinear():
         raise InputError(f"{path} holds a transform that is not linear in 3-D; give the affine to the template.")
     # The points themselves say what any kind of linear transform does, whatever its parameters are.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..cases.groups import read_groups
+from ..cases.layouts import is_simulated
 from ..errors import InputError
 from ..spellings import number
 from .methods import title_of
@@ -83,7 +84,8 @@ def _rows(
     truth = features(people, "truth") if people else None
     if not people or not _is_enough(people, side, names):
         return [], f"too few subjects of a group in the folds that are done (at least {_LEAST} to learn from)"
-    sources = {"acquired PET → acquired PET": (truth, truth), "T1 alone (grey matter)": (features(people, "t1"),) * 2}
+    given = "simulated PET" if is_simulated(results.study.source) else "acquired PET"
+    sources = {f"{given} → {given}": (truth, truth), "T1 alone (grey matter)": (features(people, "t1"),) * 2}
     sources["age and sex alone"] = (_covariates(people),) * 2
     if all(row["law"] is not None for row in people):
         sources["best possible synthesis: the law's mean → itself"] = (features(people, "law"),) * 2
@@ -98,7 +100,7 @@ def _rows(
         real, synthetic = features(own, "truth"), features(own, "predicted")
         label = title_of(method)
         rows.append((f"{label} → {label}", _scores(own, synthetic, synthetic, side, names, tuned, seed)))
-        rows.append((f"acquired PET → {label}", _scores(own, real, synthetic, side, names, tuned, seed)))
+        rows.append((f"{given} → {label}", _scores(own, real, synthetic, side, names, tuned, seed)))
     return rows, f"too few folds of {', '.join(skipped)}" if skipped else ""
 
 

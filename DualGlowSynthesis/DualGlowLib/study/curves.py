@@ -9,10 +9,10 @@ import numpy as np
 
 from ..pictures.charts import Curve, boxes, curves
 from .methods import MEAN, title_of
-from .results import TRUTH, Results
+from .results import TRUTH, Found, Results
 from .table import Cell, Part, Table
 
-__all__ = ["fig4", "fig7", "fig14", "main_method"]
+__all__ = ["fig4", "fig7", "fig14", "left_out_ages", "main_method", "spoken"]
 
 _THREE = ("posterior_cingulate_precuneus", "lateral_temporal", "medial_temporal")
 """Regions of Fig. 7; of pairs the mean of both sides."""
@@ -58,7 +58,7 @@ def fig7(results: Results) -> Part:
     panels, rows = {}, []
     for region in shown:
         place = list(names).index(region)
-        panels[_spoken(region)] = own = []
+        panels[spoken(region)] = own = []
         for group, (diagnosis, cases) in enumerate(sorted(by_diagnosis.items())):
             values = np.array([means[:, place] for means in cases])
             middle, half = _band(values)
@@ -66,13 +66,12 @@ def fig7(results: Results) -> Part:
                 Curve(f"{diagnosis} (n = {len(cases)})", *_line(ages, middle, middle - half, middle + half), group)
             )
             cells = [Cell(_or_none(m), None, len(cases)) for m in middle]
-            rows.append((f"{_spoken(region)}, {diagnosis}", cells))
+            rows.append((f"{spoken(region)}, {diagnosis}", cells))
     title = f"{method}: regions over age at fixed MRI"
     chart = curves(panels, title, "age asked for, years", "SUVR")
     table = Table("mean SUVR by age", ["region, diagnosis", *(f"{age:g}" for age in ages)], rows)
-    return Part(
-        "Fig. 7: regions over age", [table], {"": chart.png}, {"": chart.svg}, ["Bands: 95 % of the mean over cases."]
-    )
+    notes = ["Bands: 95 % of the mean over cases.", *left_out_ages(ages, _taken(ages, found))]
+    return Part("Fig. 7: regions over age", [table], {"": chart.png}, {"": chart.svg}, notes)
 
 
 def fig14(results: Results) -> Part:
@@ -86,15 +85,15 @@ def fig14(results: Results) -> Part:
     panels: dict[str, list[Curve]] = {}
     rows = []
     for place, region in enumerate(names[:_MOST]):
-        panels[_spoken(region)] = own = []
+        panels[spoken(region)] = own = []
         for group, (diagnosis, case) in enumerate(sorted(shown.items())):
             lines = [
-                np.array([math.nan if row is None else row[place] for row in case[key]])
+                np.array([math.nan if row is None else row[place] for row in case[key]], np.float64)
                 for key in ("means", "low", "high")
                 if case.get(key)
             ]
             own.append(Curve(f"{case['case']} ({diagnosis})", *_line(ages, *lines), group))
-            rows.append((f"{_spoken(region)}, {case['case']}", [Cell(_or_none(value)) for value in lines[0]]))
+            rows.append((f"{spoken(region)}, {case['case']}", [Cell(_or_none(value)) for value in lines[0]]))
     chart = curves(panels, f"{method}: every region over age", "age asked for, years", "SUVR", 5)
     table = Table("SUVR by age", ["region, case", *(f"{age:g}" for age in ages)], rows)
     has_bands = any(case.get("low") for case in shown.values())
@@ -103,7 +102,26 @@ def fig14(results: Results) -> Part:
         if has_bands
         else "The method drew no samples, so there are no bands."
     )
-    return Part("Fig. 14: every region over age", [table], {"": chart.png}, {"": chart.svg}, [note])
+    notes = [note, *left_out_ages(ages, _taken(ages, results.of(method)[:1]))]
+    return Part("Fig. 14: every region over age", [table], {"": chart.png}, {"": chart.svg}, notes)
+
+
+def left_out_ages(asked: Sequence[float], taken: Sequence[float]) -> list[str]:
+    """What is said of ages that a method was not asked for.
+
+    >>> left_out_ages([50, 100], [50])
+    ['100 years is beyond what the method was trained on.']
+    """
+    beyond = [f"{age:g}" for age in asked if age not in taken]
+    if not beyond:
+        return []
+    return [f"{', '.join(beyond)} years {'is' if len(beyond) == 1 else 'are'} beyond what the method was trained on."]
+
+
+def _taken(ages: Sequence[float], found: Sequence[Found]) -> list[float]:
+    """Ages at which there is a PET of any case."""
+    means = [case["means"] for one in found for case in one.measures["sweep"]]
+    return [age for place, age in enumerate(ages) if any(own[place] is not None for own in means)]
 
 
 def _merged(regions: Sequence[str]) -> dict[str, list[int]]:
@@ -117,11 +135,14 @@ def _merged(regions: Sequence[str]) -> dict[str, list[int]]:
 def _sides(means: Sequence[Sequence[float] | None], names: dict[str, list[int]]) -> np.ndarray:
     """``(ages, merged regions)``, NaN where there is none."""
     return np.array(
-        [
-            [math.nan if row is None else float(np.mean([row[place] for place in own])) for own in names.values()]
-            for row in means
-        ]
+        [[math.nan if row is None else _mean([row[place] for place in own]) for own in names.values()] for row in means]
     )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """Of both sides; of one where the case lacks the other, NaN where it lacks both."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,5 +166,6 @@ def _or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _spoken(region: str) -> str:
+def spoken(region: str) -> str:
+    """A region's name as tables and charts have it."""
     return region.replace("_L", " left").replace("_R", " right").replace("_", " ")

@@ -18,7 +18,7 @@ from ..pictures.samples import rows_picture
 from ..preparation.t1 import PreparedT1
 from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
-from .curves import main_method
+from .curves import left_out_ages, main_method
 from .measures import SHOWN
 from .methods import title_of
 from .numbers import cells_of, rows_of
@@ -87,7 +87,8 @@ def fig6(results: Results) -> Part:
         rows.append([one.t1, *(_example(results, method, one.case, f"age-{age:g}", grid) for age in ages)])
         names.append(one.name)
     picture = png_bytes(rows_picture(rows, names, ["T1", *(f"{age:g} years" for age in ages)], grid, method))
-    return Part("Fig. 6: the same MRI at other ages", pictures={"": picture}, notes=_notes(results))
+    notes = [*_notes(results), *left_out_ages(results.study.settings.ages, ages)]
+    return Part("Fig. 6: the same MRI at other ages", pictures={"": picture}, notes=notes)
 
 
 def fig13(results: Results) -> Part:
@@ -99,7 +100,9 @@ def fig13(results: Results) -> Part:
         prepared = PreparedT1(grid, one.t1, one.mask)
         picture = montage(prepared, pets, [f"{age:g} y" for age in ages], changes=True)
         pictures[one.diagnosis or "unknown"] = png_bytes(picture)
-    return Part("Fig. 13: the same MRI at other ages, in three planes", pictures=pictures, notes=_notes(results))
+    shown = ", ".join(one.name for one in _cases(results, 1))
+    notes = [f"{method}: {shown}.", *_notes(results), *left_out_ages(results.study.settings.ages, ages)]
+    return Part("Fig. 13: the same MRI at other ages, in three planes", pictures=pictures, notes=notes)
 
 
 def fig17(results: Results) -> Part:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from statistics import median
@@ -14,7 +15,9 @@ from ..baselines.regression import grey_matter
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
+from ..evaluation.regions import Weights, kernels_of
 from ..evaluation.tables import case_seed, none_left
+from ..metrics.images import smoothness
 from ..preparation.t1 import PreparedT1
 from ..simulate.cohort import truth_file
 from ..synthesis.predictor import Predictor, SamplingPredictor
@@ -36,9 +39,10 @@ def measure(
     cases: Sequence[Case],
     grid: Grid,
     settings: Settings,
-    regions: tuple[Sequence[str], np.ndarray],
+    regions: tuple[Sequence[str], Weights],
     progress: Callable[[int, int], None] | None = None,
     keep: Callable[[Case, str, np.ndarray], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """Region means of what a method makes of held-out cases.
 
@@ -53,20 +57,24 @@ def measure(
         progress: called with the number of cases done and the number to do.
         keep: called with synthetic PETs for pictures, SUVR on the grid: of the first ``SHOWN`` cases of each diagnosis
             the case, ``""`` and the PET, of the first of each also its PETs at other ages, as ``age-70``.
+        clock: seconds that ``seconds`` are differences of.
 
     Returns:
         ``regions`` (names); ``cases``: of each ``case``, ``subject``, its covariates and, region by region, ``truth``
         (its PET, SUVR), ``law`` (of a simulated case the mean that its PET was drawn around, else None), ``t1`` (its
-        grey-matter density) and ``predicted`` (SUVR). ``ages`` and ``sweep``: of some cases of each diagnosis
-        ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method can't take, and of the first
-        of each, for a method that draws samples, ``low`` and ``high``: between
-        which a further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
+        grey-matter density) and ``predicted`` (SUVR); None for a region that the case lacks; ``fwhm``
+        (effective resolution of ``truth`` and ``predicted``, mm, see ``metrics.images.smoothness``); and of some cases
+        ``swap``: the PET's root mean squared error in the brain (SUVR) made of its own MRI, and of another subject's
+        with the same covariates. ``ages`` and ``sweep``: of
+        some cases of each diagnosis ``means`` ``(ages, regions)`` of PETs at these ages, None for one that the method
+        can't take, and of the first of each, for a method that draws samples, ``low`` and ``high``: between which a
+        further sample lies with probability 0.95. ``seconds``: medians of a ``prediction`` and of a ``sample``
         (None: it draws none). ``left_out``: ``case`` and ``reason`` of each that the method can't take.
 
     Raises:
         InputError: if every case is left out.
     """
-    names, kernels = list(regions[0]), np.asarray(regions[1], np.float64).reshape(len(regions[0]), -1)
+    names, weights = regions
     swept = some_of_each(cases, settings.swept)
     first, shown = some_of_each(cases, 1), some_of_each(cases, SHOWN)
     keep = keep or (lambda case, name, image: None)
@@ -77,13 +85,13 @@ def measure(
         hidden = {key: value for key, value in case.attributes.items() if key != "diagnosis"}
         try:
             t1, pet, mask = read_on_grid(case, grid)
-            prepared = PreparedT1(grid, t1, mask)
-            start = time.perf_counter()
+            prepared, kernels = PreparedT1(grid, t1, mask), kernels_of(weights, case)
+            start = clock()
             predicted = predictor.predict(prepared, hidden)
         except InputError as error:
             left_out.append({"case": case.name, "reason": str(error)})
             continue
-        predictions.append(time.perf_counter() - start)
+        predictions.append(clock() - start)
         if case in shown:
             keep(case, "", predicted)
         law = truth_file(case, "mean")
@@ -95,19 +103,26 @@ def measure(
                 "law": None if law is None else _means(kernels, read_scan(law).data),
                 "t1": _means(kernels, grey_matter(t1)),
                 "predicted": _means(kernels, predicted),
+                "fwhm": {
+                    key: _number(smoothness(image, mask, grid.spacing))
+                    for key, image in (("truth", pet), ("predicted", predicted))
+                },
             }
         )
+        if case in swept and (other := _another(cases, done)) is not None:
+            errors = predicted, _of_another(predictor, other, grid, hidden)
+            rows[-1]["swap"] = [None if one is None else _rmse(one, pet, mask) for one in errors]
         if case in swept:
             is_first = case in first
             number = settings.samples if is_first and isinstance(predictor, SamplingPredictor) else 0
             seen = partial(keep, case) if is_first else None
             sweep.append(
-                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, seen)
+                _sweep(predictor, prepared, case, settings.ages, number, settings.seed, kernels, samples, clock, seen)
             )
     if not rows:
         raise none_left(left_out)
     seconds = {"prediction": median(predictions), "sample": median(samples) if samples else None}
-    about = {"regions": names, "ages": list(settings.ages), "seconds": seconds, "left_out": left_out}
+    about = {"regions": list(names), "ages": list(settings.ages), "seconds": seconds, "left_out": left_out}
     return {**about, "cases": rows, "sweep": sweep}
 
 
@@ -120,6 +135,7 @@ def _sweep(
     seed: int,
     kernels: np.ndarray,
     times: list[float],
+    clock: Callable[[], float],
     seen: Callable[[str, np.ndarray], None] | None,
 ) -> dict:
     """One case at several ages; the seconds of each sample are added to ``times``, PETs go to ``seen``."""
@@ -137,17 +153,41 @@ def _sweep(
         if seen:
             seen(f"age-{age:g}", image)
         if samples > 1:
-            start = time.perf_counter()
+            start = clock()
             images = islice(predictor.sample(prepared, asked, samples, case_seed(seed, case)), samples)
-            drawn = np.array([_means(kernels, image) for image in images])
-            times.append((time.perf_counter() - start) / samples)
+            drawn = np.array([_means(kernels, image) for image in images], np.float64)
+            times.append((clock() - start) / samples)
             ends = student_interval(drawn, 0.95)
-            low.append(ends[0].tolist())
-            high.append(ends[1].tolist())
+            for found, end in zip((low, high), ends, strict=True):
+                found.append([_number(value) for value in end.tolist()])
     bands = {"low": low, "high": high} if samples > 1 else {}
     stated = {key: case.covariates.get(key, "") for key in _KEPT}
     return {"case": case.name, **stated, "means": means, **bands}
 
 
-def _means(kernels: np.ndarray, image: np.ndarray) -> list[float]:
-    return (kernels @ np.asarray(image, np.float64).ravel()).tolist()
+def _another(cases: Sequence[Case], place: int) -> Case | None:
+    """The next case, of another subject."""
+    later = [*cases[place + 1 :], *cases[:place]]
+    return next((case for case in later if case.subject != cases[place].subject), None)
+
+
+def _of_another(predictor: Predictor, case: Case, grid: Grid, covariates: Mapping[str, str]) -> np.ndarray | None:
+    """The PET for another's MRI with covariates that are not its own; None if the method can't take it."""
+    try:
+        t1, _, mask = read_on_grid(case, grid)
+        return predictor.predict(PreparedT1(grid, t1, mask), covariates)
+    except InputError:
+        return None
+
+
+def _rmse(image: np.ndarray, pet: np.ndarray, mask: np.ndarray) -> float:
+    return math.sqrt(float(np.mean(np.square(image[mask].astype(np.float64) - pet[mask]))))
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _means(kernels: np.ndarray, image: np.ndarray) -> list[float | None]:
+    means = kernels @ np.asarray(image, np.float64).ravel()
+    return [_number(value) for value in means.tolist()]

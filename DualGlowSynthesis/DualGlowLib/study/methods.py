@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..baselines.methods import METHODS
 from ..baselines.methods import method_named as baseline
+from ..baselines.methods import method_names
 from ..baselines.recipe import recipe
 from ..baselines.saved import load_method
 from ..errors import InputError
@@ -83,7 +83,7 @@ def method_named(name: str, settings: Mapping[str, object] | None = None) -> Met
         if kind is not None:
             baseline(kind)
         return Method(name, dict(settings))
-    if name in METHODS:
+    if name in method_names():
         return Method(name, {"method": name})
     if name in PRESETS:
         return Method(name, {"preset": name})
@@ -93,7 +93,7 @@ def method_named(name: str, settings: Mapping[str, object] | None = None) -> Met
         except ValueError:
             raise InputError(f"{name} is no method: after {LAMBDA} comes a number, as in {LAMBDA}0.001.") from None
         return Method(name, {"preset": STANDARD, "model": {"mri_weight": weight}})
-    known = ", ".join([*METHODS, *PRESETS, f"{LAMBDA}0.001"])
+    known = ", ".join([*method_names(), *PRESETS, f"{LAMBDA}0.001"])
     raise InputError(f"There is no method {name!r}; there are {known}, and those of the settings file.")
 
 

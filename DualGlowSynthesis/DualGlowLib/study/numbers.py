@@ -6,15 +6,21 @@ import statistics
 from collections.abc import Mapping
 
 from ..cohorts.demographics import demographics
-from ..evaluation.report import IN_BRAIN, LAW
+from ..evaluation.report import IN_BRAIN, LAW, LAW_OF_REGIONS, WHOLE
 from .methods import title_of
 from .results import TRUTH, Results
 from .table import Cell, Part, Table
 
-__all__ = ["cells_of", "leaderboard", "rows_of", "table1", "table3"]
+__all__ = ["BEST", "cells_of", "leaderboard", "rows_of", "table1", "table3"]
 
-_BEST = "best possible (the law's mean)"
+BEST = "best possible (the law's mean)"
 _SAMPLED = {key: LAW[key] for key in ("crps", "coverage_90", "width_90") if key in LAW}
+_KINDS = {
+    "in the brain mask": IN_BRAIN,
+    "whole volume, mostly air": WHOLE,
+    "law of each voxel of the brain": LAW,
+    "law of region means": LAW_OF_REGIONS,
+}
 _RACED = ("psnr", "ssim", "mae", "correlation")
 
 
@@ -27,19 +33,20 @@ def rows_of(results: Results) -> dict[str, Mapping]:
                 rows[name.replace(method, title_of(method), 1)] = numbers
             elif not best or len(numbers["psnr"]["by_fold"]) > len(best["psnr"]["by_fold"]):
                 best = numbers
-    return rows | ({_BEST: best} if best else {})
+    return rows | ({BEST: best} if best else {})
 
 
 def table1(results: Results) -> Part:
     """Table 1: every method by every image metric, over cases and over folds."""
     rows, tables = rows_of(results), []
-    for title, columns in (("in the brain mask", IN_BRAIN), ("law of each voxel of the brain", LAW)):
+    for title, columns in _KINDS.items():
         columns = {key: value for key, value in columns.items() if any(key in row for row in rows.values())}
         for over in ("cases", "folds") if columns else ():
             named = {name: row for name, row in rows.items() if any(key in row for key in columns)}
             made = [(name, cells_of(row, columns, over)) for name, row in named.items()]
             heads = ["method", *(heading for heading, _ in columns.values())]
             tables.append(Table(f"{title}: mean ± sd over {over}", heads, made))
+    tables += _ranks(results)
     counts = [f"{title_of(name)} {len(results.of(name))}" for name in results.methods]
     notes = [
         f"Folds that count, of {results.study.settings.folds}: {', '.join(counts)}.",
@@ -51,6 +58,23 @@ def table1(results: Results) -> Part:
             count = f"{len(left)} {'case' if len(left) == 1 else 'cases'}"
             notes.append(f"{one.run.name}: {count} left out, the first {left[0]['case']}: {left[0]['reason']}")
     return Part("Table 1: methods on images", tables, notes=notes)
+
+
+def _ranks(results: Results) -> list[Table]:
+    """How often the PET's region means lie in each fifth of the samples' ranks."""
+    rows = []
+    for method in results.methods:
+        found = [one.evaluation["rank_fifths"] for one in results.of(method)]
+        for name in dict.fromkeys(name for own in found for name in own):
+            shares = [own[name]["all"] for own in found if name in own]
+            cells = [
+                Cell(statistics.fmean(own), statistics.stdev(own) if len(own) > 1 else None, len(own))
+                for own in zip(*shares, strict=True)
+            ]
+            rows.append((name.replace(method, title_of(method), 1), cells))
+    heads = ["method", "lowest fifth", "second", "third", "fourth", "highest fifth"]
+    title = "rank of region means among samples, 0.2 each if the law is right: mean ± sd over folds"
+    return [Table(title, heads, rows)] if rows else []
 
 
 def cells_of(row: Mapping, columns: Mapping[str, tuple[str, str]], over: str) -> list[Cell]:
@@ -82,8 +106,8 @@ def leaderboard(results: Results) -> Part:
         drawn = next((row for name, row in summaries.items() if name.startswith(f"{title}, mean of ")), {})
         cells = cells_of({**drawn, **summaries[title]}, columns, "cases")
         rows.append((title, [*cells, *_costs(results, method)]))
-    if _BEST in summaries:
-        rows.append((_BEST, [*cells_of(summaries[_BEST], columns, "cases"), *[Cell(None)] * 3]))
+    if BEST in summaries:
+        rows.append((BEST, [*cells_of(summaries[BEST], columns, "cases"), *[Cell(None)] * 3]))
     heads = ["method", *(heading for heading, _ in columns.values()), "training, h", "s a PET", "s a sample"]
     note = "Hours are those of one fold's training, seconds those of one held-out case, each on one processor core."
     return Part("Leaderboard", [Table("mean ± sd over cases", heads, rows)], notes=[note])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
 
 from ..atlas.label_maps import read_label_map
 from ..atlas.regions import REGIONS, weights
@@ -17,6 +15,8 @@ from ..cases.layouts import read_cases
 from ..cases.ongrid import grid_of, read_on_grid
 from ..cases.splits import make_splits, read_splits, write_splits
 from ..errors import InputError
+from ..evaluation.regions import Weights
+from ..evaluation.segmentations import Segmentations, is_pattern, missing_text, read_segmentations
 from ..files import json_text, make_folder, write_json
 from ..outputs import STUDY, generated_by, kind_of_file
 from ..sealed import parse_json
@@ -43,7 +43,8 @@ class Settings:
         tested: held-out cases of each diagnosis and fold that methods are tested on; 0: all.
         swept: held-out cases of each diagnosis and fold whose PET is also synthesized at other ages.
         ages: those ages, years.
-        atlas: label map in MNI152 space whose regions are taken; empty for DualGlow's own.
+        atlas: label map in MNI152 space whose regions are taken, or a pattern of one for each case
+            (``evaluation.segmentations``); empty for DualGlow's own.
         atlas_table: names of its labels, see ``atlas.label_maps``.
 
     Raises:
@@ -99,6 +100,7 @@ class Study:
         settings: see ``Settings``.
         groups: diagnoses taken together, by diagnosis.
         data_range: of PSNR and SSIM, SUVR: one for all methods and folds.
+        labels: names by label, where each case has a label map of its own.
     """
 
     folder: Path
@@ -107,6 +109,7 @@ class Study:
     settings: Settings
     groups: Mapping[str, str] = field(default_factory=dict)
     data_range: float = 0.0
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def splits(self) -> Path:
@@ -151,15 +154,18 @@ class Study:
             )
         return grid
 
-    def regions(self, grid: Grid) -> tuple[list[str], np.ndarray]:
-        """Names of the regions, and weights ``(regions, *grid.shape)`` that sum to 1.
+    def regions(self, grid: Grid) -> tuple[list[str], Weights]:
+        """Names of the regions, and weights ``(regions, *grid.shape)`` that sum to 1, or what gives those of a case.
 
         Raises:
             InputError: if the label map can't be read.
         """
         if not self.settings.atlas:
             return list(REGIONS), weights(grid)
-        found = read_label_map(self.settings.atlas, grid, self.settings.atlas_table or None)
+        if is_pattern(self.settings.atlas):
+            found = Segmentations(self.settings.atlas, grid, self.labels)
+        else:
+            found = read_label_map(self.settings.atlas, grid, self.settings.atlas_table or None)
         return list(found.names), found.weights
 
 
@@ -185,8 +191,10 @@ def read_settings(
         except (OSError, ValueError) as error:
             raise InputError(f"The settings file {file} can't be read as JSON ({error}); correct it.") from None
     known = {"methods", *Settings.__annotations__}
-    if not isinstance(said, dict) or set(said) - known:
-        raise InputError(f"{file} must be an object with {', '.join(sorted(known))} and nothing else.")
+    if not isinstance(said, dict):
+        raise InputError(f"{file} must be an object with {', '.join(sorted(known))}.")
+    if unknown := set(said) - known:
+        raise InputError(f"{file}: {min(unknown)!r} is no part of the settings; there are {', '.join(sorted(known))}.")
     own = said.pop("methods", {})
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise InputError(f'{file}: methods must be an object of settings by name, as {{"mine": {{"preset": …}}}}.')
@@ -205,6 +213,7 @@ def begin_study(
     groups: Mapping[str, str] | None = None,
     splits: Path | str | None = None,
     is_quick: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> Study:
     """Write a study's settings and folds into its folder; one that is there must have the same, but may get methods.
 
@@ -215,6 +224,7 @@ def begin_study(
         groups: diagnoses taken together.
         splits: file of folds; by default they are drawn.
         is_quick: make models tiny.
+        note: called with the regions that some cases lack.
 
     Raises:
         InputError: if cases can't be used, or the folder holds another study.
@@ -229,7 +239,13 @@ def begin_study(
     study = Study(folder, source, {}, settings, dict(groups or {}))
     cases = study.cases()
     grid = study.grid()
-    study.regions(grid)
+    if is_pattern(settings.atlas):
+        found, lacking = read_segmentations(settings.atlas, cases, grid, settings.atlas_table or None)
+        study = replace(study, labels=found.labels)
+        if lacking and note:
+            note(missing_text(lacking, len(cases)))
+    else:
+        study.regions(grid)
     if splits is not None:
         found = read_splits(splits, cases)
         study = replace(study, settings=replace(settings, folds=found.folds))
@@ -263,7 +279,8 @@ def read_study(folder: Path | str) -> Study:
         said = json.loads(path.read_text(encoding="utf-8"))
         methods = {name: Method(name, own) for name, own in said["methods"].items()}
         settings = Settings(**said["settings"])
-        return Study(folder, Path(said["cases"]), methods, settings, said["groups"], said["data_range_suvr"])
+        labels = {int(label): name for label, name in said.get("labels", {}).items()}
+        return Study(folder, Path(said["cases"]), methods, settings, said["groups"], said["data_range_suvr"], labels)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} can't be understood ({error}); begin the study anew in another folder.") from None
 
@@ -277,6 +294,7 @@ def _values_of(study: Study) -> dict:
         "groups": dict(study.groups),
         "settings": vars(study.settings),
         "methods": {name: dict(method.settings) for name, method in study.methods.items()},
+        "labels": {str(label): name for label, name in study.labels.items()},
     }
 
 

@@ -12,20 +12,24 @@ from ..errors import InputError
 from ..files import make_folder, write_whole
 from ..outputs import MARKDOWN_MARK
 from ..pictures.page import figure_html, page_html
+from .agreement import regions
 from .classifier import table2
 from .curves import fig4, fig7, fig14
 from .images import fig5, fig6, fig9, fig12, fig13, fig17
 from .numbers import leaderboard, table1, table3
 from .results import Results, read_results
 from .table import Part, csv_text
+from .validity import validity
 
-__all__ = ["PARTS", "report", "write_part"]
+__all__ = ["PAGE", "PARTS", "part_html", "report", "write_part"]
 
 PARTS: dict[str, Callable[[Results], Part]] = {
     "table1": table1,
     "fig4": fig4,
     "table2": table2,
     "table3": table3,
+    "regions": regions,
+    "validity": validity,
     "fig5": fig5,
     "fig6": fig6,
     "fig7": fig7,
@@ -38,7 +42,8 @@ PARTS: dict[str, Callable[[Results], Part]] = {
 }
 """By the names that the command line has for them; fig9 is all of Figs. 9 to 11."""
 
-_PAGE = "index.html"
+PAGE = "index.html"
+_LONG = 60  # rows of a table that a page leaves out
 
 
 def report(
@@ -83,7 +88,7 @@ def report(
     paths = [path for name, part in made.items() for path in write_part(part, out, name)]
     if set(parts) == set(PARTS):
         html = page_html(f"Study of {results.study.source.name}", "study", _body(results, made, left_out))
-        paths.append(write_whole(out / _PAGE, html))
+        paths.append(write_whole(out / PAGE, html))
     if progress:
         progress("report", 1.0, "")
     missing = "".join(f"\n- {one}" for one in results.missing)
@@ -129,15 +134,18 @@ def _body(results: Results, made: dict[str, Part], left_out: dict[str, str]) -> 
     absent = [*results.missing, *(f"{name}: {reason}" for name, reason in left_out.items())]
     if absent:
         parts.append("<h2>What is missing</h2>\n" + _list(absent))
-    for part in made.values():
-        tables = "".join(f'<div class="wide">{table.html()}</div>\n' for table in part.tables if len(table.rows) <= 60)
-        long = ["The numbers are in the table beside this page."] if any(len(t.rows) > 60 for t in part.tables) else []
-        figures = "".join(
-            figure_html(", ".join(filter(None, (part.title, which))), png) for which, png in part.pictures.items()
-        )
-        notes = _list([*part.notes, *long]) if part.notes or long else ""
-        parts.append(f'<section class="part">\n<h2>{escape(part.title)}</h2>\n{figures}{tables}{notes}</section>\n')
-    return "".join(parts)
+    return "".join([*parts, *map(part_html, made.values())])
+
+
+def part_html(part: Part) -> str:
+    """A part as a section of a page."""
+    tables = "".join(f'<div class="wide">{table.html()}</div>\n' for table in part.tables if len(table.rows) <= _LONG)
+    long = ["The numbers are in the table beside this page."] if any(len(t.rows) > _LONG for t in part.tables) else []
+    figures = "".join(
+        figure_html(which, png, ", ".join(filter(None, (part.title, which)))) for which, png in part.pictures.items()
+    )
+    notes = _list([*part.notes, *long]) if part.notes or long else ""
+    return f'<section class="part">\n<h2>{escape(part.title)}</h2>\n{figures}{tables}{notes}</section>\n'
 
 
 def _list(sentences: Sequence[str]) -> str:

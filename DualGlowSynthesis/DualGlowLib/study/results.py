@@ -123,5 +123,15 @@ def _read(path: Path, kind: str) -> dict:
 
 
 def features(rows: Sequence[dict], key: str) -> np.ndarray:
-    """A value of region means of all rows, ``(cases, regions)``."""
-    return np.array([row[key] for row in rows], np.float64)
+    """A value of region means of all rows, ``(cases, regions)``, of the regions that no case lacks.
+
+    Raises:
+        InputError: if there is no such region.
+    """
+    values = np.array([row[key] for row in rows], np.float64)
+    kept = values[:, np.isfinite(values).all(0)]
+    if not kept.shape[1]:
+        raise InputError(
+            "No region of the label maps is there in every case, so that cases can't be told apart by them."
+        )
+    return kept

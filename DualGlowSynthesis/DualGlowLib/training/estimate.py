@@ -81,8 +81,9 @@ class Estimate:
             f"Memory     {size_of(self.memory)}"
             + ("" if self.free is None else f" of {size_of(self.free)} that are free"),
             f"Disk       {size_of(self.disk)} of {size_of(self.disk_free)} that are free",
-            f"Time       about {spoken(self.seconds)} for {self.steps} steps ({pace})",
         ]
+        if self.pace.joint:  # what was refused before a step was taken has none
+            lines.append(f"Time       about {spoken(self.seconds)} for {self.steps} steps ({pace})")
         return "\n".join(lines)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from ..bundle.bundle import check_bundle_folder
 from ..errors import InputError
-from ..files import make_folder, write_whole
+from ..files import make_folder, unusable, write_whole
 from ..locks import only_one
 from .checkpoints import OLD, Checkpoints
 from .monitoring.logs import TABLE, is_table
 from .status import HISTORY, LOCK
 
-__all__ = ["BUNDLE", "begin_run", "check_free", "check_run", "has_checkpoint", "has_run", "hold_run"]
+__all__ = ["BUNDLE", "begin_run", "check_free", "check_run", "has_checkpoint", "has_run", "hold_run", "writing"]
 
 BUNDLE = "bundle"
 _FIRST = b'{"step": '  # of each line of a history
@@ -99,3 +102,21 @@ def begin_run(folder: Path | str) -> None:
     make_folder(Path(folder))
     if not (history := Path(folder) / HISTORY).exists():
         write_whole(history, "", force=True)
+
+
+@contextmanager
+def writing(folder: Path | str) -> Iterator[None]:
+    """While a run writes into its folder: what goes wrong is told with what to do, which is to mend the folder.
+
+    Raises:
+        InputError: if the folder can't be written or the disk is full.
+    """
+    remedy = "mend that and go on with --resume."
+    try:
+        if not os.access(folder, os.W_OK):  # else the writer would ask for another folder, to which a run can't move
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        yield
+    except OSError as error:
+        raise InputError(f"{unusable(error, folder)}; {remedy}") from None
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}; {remedy}") from None

@@ -18,20 +18,20 @@ from ..bundle.bundle import Bundle, save_bundle, unsound_tensor
 from ..bundle.card import model_card
 from ..devices import fault_of_device
 from ..errors import InputError
-from ..files import make_folder, remove_temporary, unusable, write_whole
+from ..files import make_folder, remove_temporary, write_whole
 from ..flow import set_memory
 from ..model import DualGlow, ModelConfig, Objective, encode_covariates, hide_covariates
 from ..volumes.grid import Grid
 from .checkpoints import OLD, Checkpoints, changes, optimizer_parts, read_old, restore_optimizer
 from .data import T1_SCALE, Batch, Cohort, step_generator
 from .distributed import Ranks, one_number
-from .folder import BUNDLE, check_run, has_checkpoint, hold_run
+from .folder import BUNDLE, check_run, has_checkpoint, hold_run, writing
 from .loading.feed import Feed
 from .monitoring.logs import Logs
 from .monitoring.samples import HeldOutSamples
 from .optim import Average, build_optimizer, learning_rate
 from .pace import Pace, spoken
-from .precision import in_precision, joined_objective, precision_note
+from .precision import has_bfloat16, in_precision, joined_objective, precision_note
 from .settings import TrainingSettings, steps_per_epoch
 from .status import HISTORY, Interrupted
 from .stopping import Best
@@ -131,6 +131,7 @@ class Trainer:
             )
         self._batch = batch
         self.feed = Feed(train, settings, self.ranks.share(batch), self.device, self._say)
+        self._told: set[str] = set()
         self._is_sharded = settings.sharding == "full" and self.ranks.count > 1
         torch.manual_seed(settings.seed)
         self.model = self._placed(self.build())
@@ -188,7 +189,9 @@ class Trainer:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """PETs, MRIs and covariates of a batch, which has those rows of ``count`` cases that noise is drawn for."""
         for sentence in batch.notes:
-            self.note(sentence)
+            if sentence not in self._told:  # a copy that can't be mended is found damaged again and again
+                self._told.add(sentence)
+                self.note(sentence)
         pet, mri = self.model.add_noise(batch.pet, batch.mri, self._generator(step, 2), (count, rows))
         covariates = encode_covariates(self.config.covariates, batch.covariates)
         return tuple(tensor.to(self.device, non_blocking=True) for tensor in (pet, mri, covariates))
@@ -391,9 +394,13 @@ class Trainer:
             return {}
         if self.best.see(loss):
             tensors = self.ranks.whole(self.average.model.state_dict())
-            self.ranks.first(lambda: self.best.write(self.step, tensors))
+            self.ranks.first(lambda: self._write_best(tensors))
             self.best.step = self.step
         return {"best_step": self.best.step}
+
+    def _write_best(self, tensors: dict[str, torch.Tensor]) -> None:
+        with writing(self.folder):
+            self.best.write(self.step, tensors)
 
     def _is_patience_over(self) -> bool:
         return 0 < self.settings.patience <= self.best.waited
@@ -486,13 +493,8 @@ class Trainer:
         if not self.ranks.is_first:
             return
         history = self.folder / HISTORY
-        try:
-            with history.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
-        except OSError as error:
-            raise InputError(
-                f"{history} can't be written: {error.strerror or error}; mend that and go on with --resume."
-            ) from None
+        with writing(self.folder), history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
         self.logs.record(event)
         self.report({**event, "steps": self.settings.steps})
 
@@ -535,15 +537,10 @@ class Trainer:
             "preparation": self.about.get("preparation"),
             "computed": self._computed(),
         }
-        try:
+        with writing(self.folder):
             with (self.folder / HISTORY).open("ab") as file:
                 os.fsync(file.fileno())  # no checkpoint without the history that leads to it
-        except OSError as error:
-            raise InputError(f"{unusable(error, self.folder)}; mend that and go on with --resume.") from None
-        try:
             self._checkpoints.write(values, tensors)
-        except InputError as error:
-            raise InputError(f"{str(error).rstrip('.')}; mend that and go on with --resume.") from None
         return True
 
     def _load(self) -> None:
@@ -624,10 +621,16 @@ class Trainer:
         """The configuration that a checkpoint states; None for one of another kind of model."""
         return None if "method" in values else ModelConfig.from_dict(values)
 
+    @property
+    def _precision(self) -> str:
+        """That which the networks really compute in here."""
+        return self.settings.precision if has_bfloat16(self.device) else "float32"
+
     def _computed(self) -> dict[str, object]:
         """What the last bits of a result depend on, by the words for it."""
         return {
             "device": self.device.type,
+            "precision": self._precision,
             "threads": torch.get_num_threads(),
             "processes": self.ranks.count,
             "torch": torch.__version__,
@@ -672,7 +675,8 @@ class Trainer:
             if last["step"] < step <= self.step:
                 kept.append(line + "\n")
                 last = event
-        write_whole(history, "".join(kept), force=True)
+        with writing(self.folder):
+            write_whole(history, "".join(kept), force=True)
         return reached, last if last["step"] == self.step else {}
 
     def _bundle(self) -> Bundle:
@@ -698,5 +702,9 @@ class Trainer:
             **self.about,
         }
         bundle = Bundle(model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training)
-        self.ranks.first(lambda: save_bundle(bundle, self.folder / BUNDLE, model_card(bundle)))
+        self.ranks.first(lambda: self._write_bundle(bundle))
         return bundle
+
+    def _write_bundle(self, bundle: Bundle) -> None:
+        with writing(self.folder):
+            save_bundle(bundle, self.folder / BUNDLE, model_card(bundle))

@@ -22,7 +22,16 @@ from .loop import Trainer
 from .photos import PHOTO_TASKS, PhotoPairs, PhotoTask, read_photo
 from .settings import TrainingSettings
 
-__all__ = ["holds_pairs", "photo_of", "read_pairs", "samples_picture", "train_photos", "write_pairs"]
+__all__ = [
+    "holds_pairs",
+    "photo_of",
+    "read_pairs",
+    "samples_picture",
+    "task_named",
+    "train_pairs",
+    "train_photos",
+    "write_pairs",
+]
 
 _FILE, _CONDITION, _PHOTO, _SAMPLES = "photos.json", "condition", "photo", "samples.png"
 _SHOWN, _TEMPERATURE = 4, 0.7  # held-out pairs in the picture of a run, and that of its samples
@@ -136,17 +145,47 @@ def train_photos(
     if rest.get("preset", task.name) != task.name:
         raise InputError(f"{settings_file} has the preset {rest['preset']!r}, but {folder} is {task.name} to photo.")
     settings = settings.updated(dict(changes or {}), "command line")
-    side = pairs.pet.shape[-1]
-    config = _fitting(task, side).updated(rest.get("model", {}))
     kept, held_out = split_subjects(pairs.cases, max(settings.validation, 1 / len(pairs)), settings.seed)
     train, shown = pairs.subset(kept), pairs.subset(held_out)
-    about = {"task": f"{task.name} to photo"}
-    trainer = Trainer(
-        Path(run), config, settings, pairs.grid, train, shown, device, report=report, stop=stop, about=about, note=note
-    )
-    bundle = trainer.run(resume)
+    how = (device, resume, report, stop, note)
+    bundle = train_pairs(train, shown, task, run, settings, rest.get("model", {}), *how)
     write_png(samples_picture(bundle.model.cpu(), shown.subset(range(min(_SHOWN, len(shown))))), Path(run) / _SAMPLES)
     return bundle
+
+
+def train_pairs(
+    train: PhotoPairs,
+    shown: PhotoPairs,
+    task: PhotoTask,
+    run: Path | str,
+    settings: TrainingSettings,
+    model: Mapping[str, object],
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    report: Callable[[dict], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Bundle:
+    """Train the model of the paper's Table 4 on pairs in memory.
+
+    Args:
+        train: to learn from.
+        shown: held out.
+        task: of both.
+        run: folder of the run.
+        settings: of the training.
+        model: what differs from the paper's, as ``ModelConfig.updated`` takes it.
+        device, resume, report, stop, note: as of ``Trainer``.
+
+    Raises:
+        InputError: as ``Trainer.run``.
+        Interrupted: if ``stop`` said so.
+    """
+    config = _fitting(task, train.pet.shape[-1]).updated(dict(model))
+    about = {"task": f"{task.name} to photo"}
+    return Trainer(
+        Path(run), config, settings, train.grid, train, shown, device, report=report, stop=stop, about=about, note=note
+    ).run(resume)
 
 
 def _fitting(task: PhotoTask, side: int) -> ModelConfig:

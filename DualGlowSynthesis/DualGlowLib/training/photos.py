@@ -22,7 +22,7 @@ from ..model import LinkConfig, ModelConfig
 from ..volumes.grid import Grid
 from .data import Batch
 
-__all__ = ["PHOTO_TASKS", "PhotoPairs", "PhotoTask", "cartoon", "read_photo", "sketch"]
+__all__ = ["PHOTO_TASKS", "PhotoPairs", "PhotoTask", "cartoon", "read_photo", "shipped_photo", "sketch"]
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -56,6 +56,25 @@ def read_photo(path: Path | str, side: int) -> np.ndarray:
     top, left = ((length - width) // 2 for length in photo.shape[:2])
     square = photo[top : top + width, left : left + width]
     return np.clip(skimage.transform.resize(square, (side, side), anti_aliasing=True), 0, 1).astype(np.float32)
+
+
+def shipped_photo(name: str) -> np.ndarray:
+    """One of scikit-image's own colour photos, ``(H, W, 3)`` in 0..1, float32; of a stereo pair the left one.
+
+    Args:
+        name: of a function of ``skimage.data``.
+
+    Raises:
+        InputError: if scikit-image is missing, or this version has to fetch that photo and can't.
+    """
+    skimage = _skimage()
+    try:
+        photo = getattr(skimage.data, name)()
+    except Exception as error:  # of pooch, of the network, of the file
+        raise InputError(
+            f"scikit-image {skimage.__version__} gives no photo {name!r} ({error}); install 0.24 or newer."
+        ) from error
+    return skimage.util.img_as_float32(photo[0] if isinstance(photo, tuple) else photo)
 
 
 def sketch(photo: np.ndarray) -> np.ndarray:

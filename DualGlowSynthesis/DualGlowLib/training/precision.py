@@ -11,24 +11,37 @@ from torch import Tensor
 
 from ..model import Objective
 
-__all__ = ["in_precision", "joined_objective", "precision_note"]
+__all__ = ["has_bfloat16", "in_precision", "joined_objective", "precision_note"]
 
 
 def in_precision(name: str, device: torch.device) -> AbstractContextManager:
-    """Where networks compute in ``name``: on a GPU, torch's automatic mixed precision for "bf16".
+    """Where networks compute in ``name``: for "bf16" torch's automatic mixed precision, on devices that have it.
 
     Invertible layers, log-determinants and the densities see to float32 themselves (``flow.in_float32``); weights,
     gradients and moments are float32 throughout, and bfloat16 has the exponents of float32, so that no loss has to be
     scaled.
     """
-    return torch.autocast("cuda", dtype=torch.bfloat16) if name == "bf16" and device.type == "cuda" else nullcontext()
+    if name != "bf16" or not has_bfloat16(device):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def precision_note(name: str, device: torch.device) -> str:
     """What a user should know of the precision on this device; empty if all is as asked for."""
-    if name == "bf16" and device.type != "cuda":
-        return f"precision bf16 is for GPUs of NVIDIA; on {device.type} the run computes in float32."
-    return ""
+    if name != "bf16" or has_bfloat16(device):
+        return ""
+    return (
+        "precision bf16 is for GPUs of NVIDIA and processors that multiply bfloat16 themselves (avx512_bf16, "
+        f"amx_bf16); on this {device.type} the run computes in float32."
+    )
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it multiplies in bfloat16 itself: a processor that imitates it takes up to 60 times as long."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch can't tell
+    return any(known.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def joined_objective(pieces: Sequence[Objective]) -> Objective:

@@ -50,8 +50,8 @@ class TrainingSettings:
             (their variant of that).
         weight_decay: of ``adamw``: share that the weights of convolutions and linear maps lose a step, times the
             learning rate.
-        precision: ``"float32"``, or ``"bf16"``: on a GPU, the networks in bfloat16; whatever is inverted and all
-            log-determinants stay in float32. Elsewhere it is float32.
+        precision: ``"float32"``, or ``"bf16"``: the networks in bfloat16 where the device has it (``has_bfloat16``),
+            whatever is inverted and all log-determinants in float32. Elsewhere all is float32.
         augment: whether cases are flipped, and their T1's intensities changed a little.
         seed: of the order of cases, augmentation, noise and starting weights.
         validation: share of the subjects kept out of training to watch the loss on.
@@ -166,8 +166,12 @@ class TrainingSettings:
             raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is no {'TOML' if is_toml else 'JSON'} ({error}).") from error
-        if not isinstance(values, dict) or set(values) - {"method", "preset", "model", "training"}:
-            raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}} and nothing else.')
+        if not isinstance(values, dict):
+            raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}}.')
+        if unknown := set(values) - {"method", "preset", "model", "training"}:
+            raise InputError(
+                f"{path}: {min(unknown)!r} is no part of the settings; there are preset or method, model, training."
+            )
         for part in ("model", "training"):
             if not isinstance(values.get(part, {}), dict):
                 raise InputError(f"{path}: {part} must be an object of settings, not {values[part]!r}.")

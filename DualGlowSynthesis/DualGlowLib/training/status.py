@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import InputError, one_line
 from ..files import json_text, write_whole
-from ..locks import Holder, holder_of
+from ..locks import Holder, holder_of, is_suspended
 from ..outputs import generated_by
 from ..progress import Clock
 
@@ -57,7 +57,7 @@ class Status:
         holder: the process that trains, or died.
         fraction: of the stage that is done, 0 to 1.
         detail: what of the stage.
-        message: why it failed or stopped, and what to do.
+        message: why it failed or stopped or does nothing, and what to do.
         step, steps: of the training.
         seconds_left: of the stage; None if unknown.
         arguments: of ``train`` on the command line.
@@ -101,6 +101,8 @@ def read_status(folder: Path | str) -> Status:
         state, said["message"] = "dead", "The run's process is gone; resume it: it goes on from its last checkpoint."
     elif holder is not None and state in ("none", "done", "stopped", "failed"):
         state, said = "reading", {}  # it has just begun, and not said anything yet
+    elif holder is not None and is_suspended(holder.pid):
+        said["message"] = f"The run's process {holder.pid} is suspended; kill -CONT {holder.pid} lets it go on."
     return Status(state, holder, **said)
 
 

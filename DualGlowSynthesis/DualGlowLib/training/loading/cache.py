@@ -81,17 +81,18 @@ class VoxelCache:
         need, free = cohort_bytes(missing, self.grid, self.known_mean), shutil.disk_usage(self.folder).free
         if missing and need + _SPARE > free:
             raise InputError(
-                f"The cases to train on need {size_of(need)} in {self.folder}, where {size_of(free)} are free; free "
-                'some, or set data to "memory" on a computer with as much of that.'
+                f"The cases to train on need {size_of(need)} in {self.folder}, and {size_of(_SPARE)} beside them, "
+                f'where {size_of(free)} are free; free some, or set data to "memory" on a computer with as much of '
+                "that."
             )
         highest = []
         for done, case in enumerate(cases, 1):
             try:
                 highest.append(self._highest(case))
             except FileNotFoundError:
-                highest.append(highest_of(self._make(case)[1]))
+                highest.append(highest_of(self._make(case)[0][1]))
             except (OSError, ValueError) as error:
-                highest.append(highest_of(self._make(case)[1]))
+                highest.append(highest_of(self._make(case)[0][1]))
                 if note:
                     note(_anew(case, error))
             if progress:
@@ -118,7 +119,8 @@ class VoxelCache:
                 raise ValueError("its checksum is wrong")
             return images, ""
         except (OSError, ValueError, LookupError, SafetensorError) as error:
-            return self._make(case, must_write=False), _anew(case, error)
+            images, unwritten = self._make(case, must_write=False)
+            return images, _anew(case, error, unwritten)
 
     def _path(self, case: Case) -> Path:
         scans = (case.t1, case.pet, case.mask, *([mean_file(case)] if self.known_mean else []))
@@ -159,14 +161,16 @@ class VoxelCache:
         about["crc32"] = _seal(about)
         write_whole(self._path(case), save(dict(zip(self._kinds, images, strict=True)), about), force=True)
 
-    def _make(self, case: Case, must_write: bool = True) -> list[Tensor]:
-        images = read_images(case, self.grid, self.known_mean)
+    def _make(self, case: Case, must_write: bool = True) -> tuple[list[Tensor], str]:
+        """The images of a case from its scans, as ``read`` gives them; and why its file couldn't be written."""
+        unwritten, images = "", read_images(case, self.grid, self.known_mean)
         try:
             self.write(case, *images)
-        except InputError:
+        except InputError as error:
             if must_write:
                 raise
-        return images
+            unwritten = str(error).rstrip(".")
+        return images, unwritten
 
 
 def _about(path: Path) -> dict[str, str]:
@@ -189,9 +193,10 @@ def _seal(about: Mapping[str, str]) -> str:
     return f"{zlib.crc32((about['highest'] + about['images']).encode()):08x}"
 
 
-def _anew(case: Case, error: Exception) -> str:
+def _anew(case: Case, error: Exception, unwritten: str = "") -> str:
     why = "was not there" if isinstance(error, FileNotFoundError) else f"was damaged ({error})"
-    return f"The copy of {case.name} that batches are read from {why}; it was made anew from its scans."
+    what = f"{unwritten}, so that its scans are read each time" if unwritten else "it was made anew from its scans"
+    return f"The copy of {case.name} that batches are read from {why}; {what}."
 
 
 class CachedCohort(Cohort):

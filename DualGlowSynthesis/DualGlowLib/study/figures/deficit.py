@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..atlas.regions import REGIONS, weights
-from ..metrics.images import image_metrics, whole_volume_metrics
-from ..pictures.charts import Chart, Curve, curves
-from ..pictures.drawing import png_bytes
-from ..pictures.samples import rows_picture
-from ..simulate.anatomy import template_anatomy
-from ..simulate.case import simulate_case
-from ..volumes.grid import GRIDS, Grid
-from .table import Cell, Part, Table
+from ...atlas.regions import REGIONS, weights
+from ...metrics.images import image_metrics, whole_volume_metrics
+from ...pictures.charts import Chart, Curve, curves
+from ...pictures.drawing import png_bytes
+from ...pictures.samples import rows_picture
+from ...simulate.anatomy import template_anatomy
+from ...simulate.case import simulate_case
+from ...volumes.grid import GRIDS, Grid
+from ..table import Cell, Part, Table
 
 __all__ = ["deficit"]
 

@@ -1,0 +1,1 @@
+"""Figures that need no cohort: an erased deficit, and the tasks in two dimensions."""
