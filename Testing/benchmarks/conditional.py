@@ -32,6 +32,7 @@ from DualGlowLib.model import ModelConfig, encode_covariates, fit_covariates, pr
 from DualGlowLib.simulate.anatomy import template_anatomy
 from DualGlowLib.simulate.case import simulate_case
 from DualGlowLib.simulate.cohort import truth_file
+from DualGlowLib.simulate.versions import USUAL, law_named
 from DualGlowLib.training.data import Cohort, split_subjects
 from DualGlowLib.training.loop import Trainer
 from DualGlowLib.training.settings import TrainingSettings
@@ -78,12 +79,12 @@ def whole_effect(cases: list[Case], grid: Grid, path: Path) -> np.ndarray:
             known = truth(case)
             if known["anatomy"] != anatomies[0].name:
                 continue
-            made = simulate_case(known["seed"], anatomies, grid, anatomy=0)
+            version = law_named(known.get("law", USUAL.name))
+            made = simulate_case(known["seed"], anatomies, grid, anatomy=0, version=version)
             pair = []
             for age in (YOUNG, OLD):
-                aged = simulate_case(
-                    known["seed"], anatomies, grid, anatomy=0, covariates=replace(made.covariates, age=age)
-                )
+                person = replace(made.covariates, age=age)
+                aged = simulate_case(known["seed"], anatomies, grid, anatomy=0, covariates=person, version=version)
                 pair.append(aged.law.region_law()[0].numpy())
             rows.append(relative(*pair).tolist())
         path.write_text(json.dumps(rows))

@@ -110,6 +110,11 @@ def test_objective_is_equation_12(model: DualGlow) -> None:
         error = torch.distributions.Normal(image.mean, 0.3).log_prob(flat).sum(1)  # 0.3: set_base, above
         expected = expected + (8 - image.log_prob(flat) / per_dim)
         expected = expected + model.config.link.image_weight * (8 - error / per_dim)
+        known = model(pet, mri, covariates, known_mean=0.9 * pet)  # the mean alone learns from it
+        wanted = torch.distributions.Normal(image.mean, 0.3).log_prob(flat - 0.1 * pet.flatten(1)).sum(1)
+        gained = model.config.link.image_weight * (error - wanted) / per_dim
+        torch.testing.assert_close(known.loss - objective.loss, gained, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(known.pet_bits, objective.pet_bits)
         alone = model(pet, mri, covariates, image_only=True)
         torch.testing.assert_close(alone.pet_bits, 8 - image.log_prob(flat) / per_dim)
         torch.testing.assert_close(alone.mri_bits, objective.mri_bits)

@@ -18,16 +18,17 @@ from DualGlowLib import InputError
 from DualGlowLib.cases.case import Case
 from DualGlowLib.cases.layouts import read_cases
 from DualGlowLib.model import preset
-from DualGlowLib.simulate.cohort import simulate_cohort
+from DualGlowLib.simulate.cohort import simulate_cohort, truth_file
 from DualGlowLib.training.data import Batch, Cohort
 from DualGlowLib.training.loading import cache as module
 from DualGlowLib.training.loading.cache import CachedCohort, VoxelCache, belongs_on_disk, cohort_bytes
 from DualGlowLib.training.loading.feed import Feed
 from DualGlowLib.training.loop import Trainer
-from DualGlowLib.training.run import Plan, cache_folder, train
+from DualGlowLib.training.run import Plan, cache_folder, prospect, train
 from DualGlowLib.training.settings import TrainingSettings
 from DualGlowLib.training.status import Interrupted
 from DualGlowLib.volumes.grid import GRIDS
+from DualGlowLib.volumes.reading import read_scan
 
 GRID = GRIDS["small"]
 FLOW = {"depths": [1, 1, 1], "widths": [8, 8, 8]}
@@ -115,6 +116,47 @@ def test_what_is_read_from_disk_is_what_is_in_memory(cases: list[Case], cache: V
     assert cached.subset([]).batch([]).pet.shape == (0, 1, *GRID.shape)
 
 
+def test_known_means_are_those_of_the_truth_from_memory_and_from_disk(
+    cases: list[Case], cache: VoxelCache, tmp_path: Path
+) -> None:
+    """They are flipped with their PETs; a cache without them in the same folder is another."""
+    CachedCohort.open(cases, cache)
+    known = VoxelCache(cache.folder, GRID, known_mean=True)
+    whole, cached = Cohort.load(cases, GRID, known_mean=True), CachedCohort.open(cases, known)
+    assert len(files(cache)) == 8
+    assert cached.checksums() == whole.checksums()
+    truth = torch.from_numpy(read_scan(truth_file(cases[2], "mean")).data) / whole.pet_scale
+    assert torch.allclose(whole.batch([2]).mean[0, 0], truth, atol=2e-3)
+    assert Cohort.load(cases, GRID).batch([2]).mean is None
+    for seed in range(4):
+        one, other = (cohort.batch([2, 0], torch.Generator().manual_seed(seed)) for cohort in (whole, cached))
+        assert torch.equal(one.mean, other.mean)
+        assert torch.equal(one.pet, other.pet)
+        assert float(torch.corrcoef(torch.stack([one.mean[0].flatten(), one.pet[0].flatten()]))[0, 1]) > 0.97
+    assert torch.equal(whole.subset([3, 1]).batch([1]).mean, cached.subset([3, 1]).batch([1]).mean)
+
+    runs = (("memory", whole, {}), ("disk", cached, {"workers": 1}), ("pets", Cohort.load(cases, GRID), {}))
+    for name, cohort, changes in runs:
+        trainer(tmp_path / name, cohort, known_mean=name != "pets", **changes).run()
+    curves = {name: curve(tmp_path / name) for name, _, _ in runs}
+    assert curves["memory"] == curves["disk"]
+    assert curves["memory"][0]["pet_bits"] == curves["pets"][0]["pet_bits"]
+    assert curves["memory"][0]["loss"] != curves["pets"][0]["loss"]
+
+
+def test_a_mean_that_is_not_known_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    """Found before anything is read; so is a model whose link has no mean of the image."""
+    plan = Plan(folder, tmp_path / "run", changes={"known_mean": True})
+    with pytest.raises(InputError, match="known_mean is for models whose link has an image law"):
+        prospect(replace(plan, preset="paper"))
+    assert prospect(plan).settings.known_mean
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "truth" / "sub-0003_mean.nii.gz").unlink()
+    with pytest.raises(InputError, match="of sub-0003 was drawn around isn't known; take known_mean"):
+        prospect(replace(plan, cases=copy))
+
+
 def test_processes_read_the_steps_in_order(cases: list[Case], cache: VoxelCache) -> None:
     """Also when a step is asked for again, or another than the next one."""
     feeds = [
@@ -192,12 +234,12 @@ def test_no_byte_of_a_file_s_head_can_be_another_unnoticed(cases: list[Case], ca
     """The scale of all PETs, and what kind of numbers there are, depend on it: each place; and F16 as I16."""
     highest = cache.fill(cases[:1])
     path = cache._path(cases[0])
-    content, whole = path.read_bytes(), cache.read(cases[0])[:2]
+    content, whole = path.read_bytes(), cache.read(cases[0])[0]
     for place in range(8 + int.from_bytes(content[:8], "little")):
         for bits in (1, ord("F") ^ ord("I")):
             path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
             assert cache.fill(cases[:1]) == highest, (place, bits)
-            for image, expected in zip(cache.read(cases[0]), whole, strict=False):
+            for image, expected in zip(cache.read(cases[0])[0], whole, strict=True):
                 assert image.dtype == expected.dtype, (place, bits)
                 assert torch.equal(image, expected), (place, bits)
 

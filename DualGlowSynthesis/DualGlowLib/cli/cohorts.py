@@ -48,6 +48,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--independent-anatomy", action="store_true", help="age and diagnosis act on uptake alone, not on anatomy"
     )
+    text = "that PETs are drawn from: regions-1, that of the model that ships (default), or field-1, nearer to real FDG"
+    command.add_argument("--law", metavar="NAME", help=text)
+    text = "half the cases heads of --anatomy as prepare gives them, a quarter those deformed; folds keep heads apart"
+    command.add_argument("--mixed", action="store_true", help=text)
     command.add_argument("--jobs", type=int, default=1, help="processes")
 
     text = "say which cases of a directory can be used, and why others can't"
@@ -81,6 +85,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def simulate(arguments: argparse.Namespace, console: Console) -> int:
     from ..simulate.cohort import simulate_cohort
+    from ..simulate.versions import USUAL
     from ..volumes.grid import grid_named
 
     if arguments.photos is not None:
@@ -100,6 +105,8 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
         jobs=arguments.jobs,
         progress=console.progress,
         independent_anatomy=arguments.independent_anatomy,
+        law=arguments.law or USUAL.name,
+        mixed=arguments.mixed,
     )
     console.result(arguments.output, event="done", output=str(arguments.output), cases=arguments.cases)
     return 0
@@ -107,11 +114,10 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
 
 def _refuse(arguments: argparse.Namespace, with_: str) -> None:
     """Refuse what says otherwise of a cohort than the option that says all."""
-    for name in ("recipe", "cases", "grid", "seed", "anatomy"):
-        if name != with_ and getattr(arguments, name) is not None:
-            raise InputError(f"--{with_} and --{name} don't go together; leave one of them out.")
-    if arguments.independent_anatomy:
-        raise InputError(f"--{with_} and --independent-anatomy don't go together; leave one of them out.")
+    for name in ("recipe", "cases", "grid", "seed", "anatomy", "law", "independent_anatomy", "mixed"):
+        if name != with_ and getattr(arguments, name) not in (None, False):
+            option = name.replace("_", "-")
+            raise InputError(f"--{with_} and --{option} don't go together; leave one of them out.")
 
 
 def _photos(arguments: argparse.Namespace, console: Console) -> int:

@@ -189,6 +189,7 @@ class DualGlow(nn.Module):
         targets: Tensor | None = None,
         progress: float = 1.0,
         image_only: bool = False,
+        known_mean: Tensor | None = None,
     ) -> Objective:
         """Eq. 12 (16, with covariates) in bits per dimension, −(log p(z_p|z_m, c) + log|det| + λ log p(x_m)).
 
@@ -208,6 +209,8 @@ class DualGlow(nn.Module):
             progress: share of the training done, 0 to 1, for the schedule of the gradient reversal.
             image_only: leave the PET's flow and the discriminators out: the link's image law is the law of the PET
                 (``pet_bits`` are its bits).
+            known_mean: what the PET was drawn around, in its units; the mean of the link's image law learns from it in
+                place of the PET.
 
         Raises:
             ValueError: for ``image_only`` with a link that has no image law.
@@ -222,7 +225,8 @@ class DualGlow(nn.Module):
             x, log_det = self.standardised(pet, law.image._replace(mean=law.image.mean.detach(), density=None))
             zero = x.new_zeros(1)
             joint = log_det + gaussian_log_prob(x, zero, zero)
-            error = gaussian_log_prob(pet - 0.5, law.image.mean, self.link.typical_log_sd())
+            wanted = pet if known_mean is None else known_mean
+            error = gaussian_log_prob(wanted - 0.5, law.image.mean, self.link.typical_log_sd())
             image_loss = self._bits(joint, channels) + self.config.link.image_weight * self._bits(error, channels)
         if image_only:
             pet_log_prob = joint.detach()

@@ -35,6 +35,9 @@ class Anatomy:
         ventricles: the cerebral ventricles' part of ``csf``, 0..1.
         regions: shares of the regions of ``PARTITION`` at 4 mm, ``[len(PARTITION), 40, 48, 40]``; sum 1.
         age, sex: the person's own, where known.
+        shown: the brain mask that a T1 shows, as ``brain_mask`` finds it; None for ``mask``.
+        prepared: T1 and mask of the head itself as ``prepare`` gives them, ``[2, *grid.shape]``; None where no grid was
+            asked for.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Anatomy:
     age: float = 65.0
     sex: str = ""
     meta: dict = field(default_factory=dict)
+    shown: Tensor | None = None
+    prepared: Tensor | None = None
 
     def values(self) -> dict:
         """What the anatomy was made of, without what has been computed from it since."""
@@ -56,6 +61,11 @@ class Anatomy:
     def to(self, device: torch.device | str) -> Anatomy:
         """The same anatomy on another device."""
         return Anatomy(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.values().items()})
+
+    @property
+    def visible(self) -> Tensor:
+        """The brain mask that a T1 shows, 0..1."""
+        return self.mask if self.shown is None else self.shown
 
     def regional(self, values: Sequence) -> Tensor:
         """A map that takes each region's value, ``[80, 96, 80]``; several lists of values give several maps."""

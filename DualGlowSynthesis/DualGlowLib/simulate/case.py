@@ -14,12 +14,26 @@ from ..atlas.regions import PARTITION, REGIONS, pons
 from ..volumes.grid import Grid
 from ..volumes.separable import WORK, apply_axes, blur_axes
 from .anatomy import Anatomy
+from .field import uptake_field
 from .law import PSF_FWHM, Law, make_law
-from .shape import Covariates, Shape, blend_t1, draw_shape, photograph, signature
+from .shape import (
+    Covariates,
+    Shape,
+    as_it_is,
+    blend_t1,
+    draw_shape,
+    photograph,
+    photograph_once,
+    sharpened,
+    signature,
+    thinned_t1,
+)
 from .uptake import DIAGNOSES, REFERENCE_AGE, SEX_EFFECT, SEXES, WHITE_SLOPE, factor_loadings, region_table, severity
+from .versions import USUAL, LawVersion
 
-__all__ = ["SimulatedCase", "simulate_case"]
+__all__ = ["KINDS", "SimulatedCase", "simulate_case"]
 
+KINDS = ("photograph", "deformed", "prepared")
 AGES = (40.0, 100.0)
 _SHARES = (0.5, 0.25, 0.25)  # of CN, MCI, AD
 
@@ -95,6 +109,8 @@ def simulate_case(
     anatomy: int | None = None,
     covariates: Covariates | None = None,
     anatomy_covariates: Covariates | None = None,
+    version: LawVersion = USUAL,
+    kind: str = "photograph",
 ) -> SimulatedCase:
     """Draw one case; the same arguments give the same case.
 
@@ -106,22 +122,46 @@ def simulate_case(
         covariates: instead of drawn ones; they also set how atrophied the anatomy is.
         anatomy_covariates: instead of the person's, for the anatomy alone. Cases that differ in covariates but not in
             these differ by what the covariates do at fixed anatomy.
+        version: which law the PET is drawn from.
+        kind: by an evened version, one of ``KINDS``: ``"photograph"``; ``"deformed"``, the head's own T1, deformed; or
+            ``"prepared"``, the head as ``prepare`` gives it, neither deformed nor atrophied (``Anatomy.prepared``).
 
     Returns:
         The case. Its images lie on the anatomies' device.
+
+    Raises:
+        ValueError: for a kind that the version or the anatomy doesn't have.
     """
+    if kind not in KINDS or (kind != "photograph" and not version.is_evened):
+        raise ValueError(f"The law {version.name} has no T1s of the kind {kind!r}.")
     device = anatomies[0].t1.device
     generator = torch.Generator(device=device).manual_seed(seed)
     drawn, choice = draw_covariates(generator), float(torch.rand((), generator=generator, device=device))
     covariates = covariates or drawn
     person = anatomies[int(choice * len(anatomies)) if anatomy is None else anatomy]
-    shape = draw_shape(generator, person, anatomy_covariates or covariates)
-    t1 = blend_t1(generator, shape)
-    tissue = shape.place(torch.stack([t1, person.mask, shape.csf]))
-    t1, mask = photograph(generator, tissue[0], tissue[1], grid)
-    atrophy = atrophy_index(tissue[2], tissue[1])
-    law = law_of(shape, covariates, atrophy, grid)
+    shape = as_it_is(person) if kind == "prepared" else draw_shape(generator, person, anatomy_covariates or covariates)
+    t1, mask, atrophy = _picture(generator, shape, grid, version, kind)
+    law = law_of(shape, covariates, atrophy, grid, version)
     return SimulatedCase(seed, grid, covariates, person.name, t1, mask, law.sample(generator), law, atrophy)
+
+
+def _picture(
+    generator: torch.Generator, shape: Shape, grid: Grid, version: LawVersion, kind: str
+) -> tuple[Tensor, Tensor, float]:
+    """T1 and mask of a case on a grid, and its atrophy index."""
+    person = shape.anatomy
+    if not version.is_evened:
+        t1 = blend_t1(generator, shape)
+        tissue = shape.place(torch.stack([t1, person.mask, shape.csf]))
+        return *photograph(generator, tissue[0], tissue[1], grid), atrophy_index(tissue[2], tissue[1])
+    atrophy = atrophy_index(*shape.place(torch.stack([shape.csf, person.mask])))
+    if kind == "prepared":
+        if person.prepared is None or tuple(person.prepared.shape[1:]) != tuple(grid.shape):
+            raise ValueError(f"The anatomy {person.name} was not kept as prepared on the grid {grid.name}.")
+        image, mask = person.prepared[0], person.prepared[1] > 0.5
+        return sharpened(generator, image, mask, kind), mask, atrophy
+    t1 = blend_t1(generator, shape) if kind == "photograph" else thinned_t1(shape)
+    return *photograph_once(generator, shape, t1, grid, kind), atrophy
 
 
 def atrophy_index(csf: Tensor, mask: Tensor) -> float:
@@ -131,7 +171,7 @@ def atrophy_index(csf: Tensor, mask: Tensor) -> float:
     return 2 * math.tanh((share - _FLUID_MEAN) / (2 * _FLUID_SD))
 
 
-def law_of(shape: Shape, covariates: Covariates, atrophy: float, grid: Grid) -> Law:
+def law_of(shape: Shape, covariates: Covariates, atrophy: float, grid: Grid, version: LawVersion = USUAL) -> Law:
     """The law of the PET of a brain, given its shape and the person's covariates."""
     person = shape.anatomy
     decades = (covariates.age - REFERENCE_AGE) / 10
@@ -153,6 +193,9 @@ def law_of(shape: Shape, covariates: Covariates, atrophy: float, grid: Grid) -> 
             )
         )
     maps = person.regional(list(zip(*columns, strict=True)))
+    if version.field:
+        grey, white = uptake_field(version.field).to(maps)
+        maps = maps * torch.stack([grey, grey, grey, white, white])
     activity = shape.gm * maps[0] + shape.wm * maps[3]
     slope = shape.gm * maps[1] + shape.wm * maps[4]
     deficit = shape.gm * maps[2]

@@ -19,6 +19,8 @@ import torch
 from ..atlas.regions import PONS, REGIONS
 from ..atlas.template import REFERENCE
 from ..cases.case import Case
+from ..cases.layouts import read_cases
+from ..cases.splits import Splits, write_splits
 from ..errors import InputError
 from ..files import TEMPORARY, json_text, remove_temporary, write_json, write_whole
 from ..locks import only_one
@@ -33,12 +35,15 @@ from .labels import find_pairs, load_anatomies
 from .law import NOISE_FWHM, NOISE_SD, PSF_FWHM
 from .shape import Covariates
 from .uptake import DIAGNOSES, FACTORS
+from .versions import USUAL, LawVersion, law_named
 
 __all__ = ["case_seed", "simulate_cohort", "truth_file"]
 
 Progress = Callable[[str, float], None]
 
 _LOCK = "lock"  # in truth/
+_MIX = ("prepared", "prepared", "deformed", "photograph")  # of every four cases of a mixed cohort
+HEAD_FOLDS = 3  # that the heads of a mixed cohort are divided into
 
 
 def case_seed(seed: int, index: int) -> int:
@@ -56,6 +61,8 @@ def simulate_cohort(
     progress: Progress | None = None,
     *,
     independent_anatomy: bool = False,
+    law: str = USUAL.name,
+    mixed: bool = False,
 ) -> Path:
     """Write a cohort of simulated T1/PET pairs whose conditional law is known.
 
@@ -79,6 +86,11 @@ def simulate_cohort(
         jobs: processes to work in. More than 1 starts new Python processes: a script that does so needs the usual
             ``if __name__ == "__main__"``.
         progress: called with a message and how much of the whole is done.
+        law: name of the law that PETs are drawn from, see ``versions.LAWS``.
+        mixed: half of the cases are heads of ``anatomy`` as ``prepare`` gives them, neither atrophied nor deformed, a
+            quarter the same T1s deformed, a quarter photographs, all without the template; for models that are to see
+            T1s as users have them. ``truth/folds.json`` then divides the heads into ``HEAD_FOLDS`` folds, so that none
+            is on both sides. Needs an evened law.
         independent_anatomy: atrophy goes with an age and a diagnosis that are drawn for the anatomy alone. Those of the
             person then act on uptake only: the law of a PET given its anatomy and covariates is the same, but neither
             can stand for the other, as in a randomised trial, and the slopes of ``truth/`` are all that age does.
@@ -96,13 +108,29 @@ def simulate_cohort(
         raise InputError(f"The number of cases must be at least 1, not {cases}.")
     if seed < 0:
         raise InputError(f"The seed must be 0 or more, not {seed}.")
+    version = law_named(law)
     heads = [name for name, _, _ in find_pairs(anatomy)] if anatomy is not None else []
+    if mixed and not version.is_evened:
+        raise InputError(f"A mixed cohort needs a law of evened heads, not {law}; choose the law field-1.")
+    if mixed and len(heads) < HEAD_FOLDS:
+        raise InputError(
+            f"A mixed cohort needs {HEAD_FOLDS} labelled heads or more, not {len(heads)}; give an anatomy folder."
+        )
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     _check_folder(out, names)
-    settings = {"grid": grid.to_dict(), "seed": seed, "anatomies": [TEMPLATE_NAME, *heads]}
+    settings = {
+        "grid": grid.to_dict(),
+        "seed": seed,
+        "anatomies": heads if mixed else [TEMPLATE_NAME, *heads],
+        "independent_anatomy": independent_anatomy,
+        "law": version.name,
+        "mixed": mixed,
+    }
     with only_one(out / "truth" / _LOCK, f"simulating into {out}"):
-        _begin(out, {**settings, "independent_anatomy": independent_anatomy})
-        _fill(out, grid, cases, seed, anatomy, jobs, report, independent_anatomy)
+        _begin(out, settings)
+        _fill(out, grid, cases, seed, anatomy, jobs, report, independent_anatomy, version, mixed)
+        if mixed:
+            _divide(out, heads, seed)
     return out
 
 
@@ -115,15 +143,20 @@ def _fill(
     jobs: int,
     report: Progress,
     independent_anatomy: bool,
+    version: LawVersion,
+    mixed: bool,
 ) -> None:
     """Make the cases that are missing, and the tables over all."""
     names = [f"sub-{i + 1:04d}" for i in range(cases)]
     seeds = {name: case_seed(seed, i) for i, name in enumerate(names) if not _is_complete(out, name)}
     body = _covariates_of_anatomy if independent_anatomy else lambda seed: None
-    missing = [_Job(out, grid, name, one, body(one)) for name, one in seeds.items()]
-    anatomies = [template_anatomy()]
+    kinds = {name: _MIX[i % len(_MIX)] if mixed else "photograph" for i, name in enumerate(names)}
+    missing = [_Job(out, grid, name, one, body(one), version, kinds[name]) for name, one in seeds.items()]
+    anatomies = [] if mixed else [template_anatomy()]
     if missing and anatomy is not None:
-        anatomies += load_anatomies(anatomy, lambda message, fraction: report(message, 0.1 * fraction))
+        anatomies += load_anatomies(
+            anatomy, lambda message, fraction: report(message, 0.1 * fraction), version, grid if mixed else None
+        )
     done = cases - len(missing)
     start = 0.1 if anatomy is not None else 0.0
     with closing(_work(missing, anatomies, jobs)) as made:
@@ -131,6 +164,16 @@ def _fill(
             done += 1
             report(name, start + (1 - start) * done / cases)
     _summarise(out, names)
+
+
+def _divide(out: Path, heads: list[str], seed: int) -> None:
+    """Write the folds of a mixed cohort: all cases of a head belong to one, whatever the number of cases."""
+    order = np.random.default_rng(seed).permutation(len(heads)).tolist()
+    fold = {heads[head]: place % HEAD_FOLDS for place, head in enumerate(order)}
+    cases = read_cases(out)
+    head = {case.subject: json.loads(truth_file(case, "law").read_text(encoding="utf-8"))["anatomy"] for case in cases}
+    assignment = {subject: fold[name] for subject, name in head.items()}
+    write_splits(Splits(tuple(cases), HEAD_FOLDS, assignment, head, seed), out / _FOLDS)
 
 
 def _grid(grid: Grid | str) -> Grid:
@@ -149,7 +192,7 @@ def _check_folder(out: Path, names: list[str]) -> None:
     if out.is_dir() and set(there) - {out / "truth" / _LOCK}:
         _settings_of(out)
         refuse_links(out)
-        paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES)]
+        paths = [out / name for name in (_PARTICIPANTS, _REGIONS, _SLOPES, _FOLDS)]
         for name in names:
             if not _is_complete(out, name):
                 volumes = [out / path for path in _volumes(name).values()]
@@ -182,7 +225,7 @@ def _settings_of(out: Path) -> dict:
     try:
         before = json.loads((out / "truth" / "cohort.json").read_text(encoding="utf-8"))
         if before.keys() >= {"grid", "seed", "anatomies", "model"}:
-            return {"independent_anatomy": False, **before}
+            return {"independent_anatomy": False, "law": USUAL.name, "mixed": False, **before}
     except (OSError, ValueError, AttributeError):
         pass
     raise InputError(f"{out} is not empty and holds no simulated cohort; choose another folder.")
@@ -282,6 +325,8 @@ class _Job:
     name: str
     seed: int
     body: Covariates | None = None
+    version: LawVersion = USUAL
+    kind: str = "photograph"
     anatomies: Path | None = None  # where another process finds them
 
 
@@ -334,8 +379,9 @@ def _loaded(kept: Path) -> list[Anatomy]:
 
 
 def _make_case(job: _Job, anatomies: list[Anatomy]) -> None:
-    case = simulate_case(job.seed, anatomies, job.grid, anatomy_covariates=job.body)
+    case = simulate_case(job.seed, anatomies, job.grid, anatomy_covariates=job.body, version=job.version, kind=job.kind)
     about = {} if job.body is None else {"anatomy_age": job.body.age, "anatomy_diagnosis": job.body.diagnosis}
+    about |= {"law": job.version.name, "kind": job.kind}
     _write_case(job.out, job.name, case, about)
 
 
@@ -418,6 +464,7 @@ def _summarise(out: Path, names: list[str]) -> None:
 
 
 _PARTICIPANTS, _REGIONS, _SLOPES = "participants.tsv", "truth/regions.tsv", "truth/slopes.json"
+_FOLDS = "truth/folds.json"
 _COLUMNS = {
     "age": {"Description": "Age", "Units": "years"},
     "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},

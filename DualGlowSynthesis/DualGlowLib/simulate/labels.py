@@ -18,15 +18,18 @@ from ..atlas.regions import PARTITION
 from ..cases.people import first
 from ..cases.tables import read_table
 from ..errors import InputError
-from ..preparation.t1 import prepare
+from ..preparation.bias import correct_bias, darkest
+from ..preparation.t1 import Prepared, prepare
 from ..spellings import is_missing, number, parse_sex
+from ..volumes.grid import Grid
 from ..volumes.reading import read_scan
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 from ..volumes.separable import HALF, WORK, apply_axes, blur_axes, half_affine, lines, sample_axes
 from .anatomy import Anatomy
+from .versions import USUAL, LawVersion
 
-__all__ = ["find_pairs", "load_anatomies", "load_anatomy"]
+__all__ = ["closed_labels", "find_pairs", "load_anatomies", "load_anatomy"]
 
 _VENTRICLES = (4, 11, 49, 50, 51, 52)
 _CEREBRAL_VENTRICLES = (4, 49, 50, 51, 52)
@@ -108,12 +111,15 @@ def find_pairs(folders: Path | str | Sequence[Path | str]) -> list[tuple[str, Pa
 
 
 def load_anatomies(
-    folders: Path | str | Sequence[Path | str], progress: Callable[[str, float], None] | None = None
+    folders: Path | str | Sequence[Path | str],
+    progress: Callable[[str, float], None] | None = None,
+    version: LawVersion = USUAL,
+    grid: Grid | None = None,
 ) -> list[Anatomy]:
     """All anatomies of a folder (see ``find_pairs``), registered to the template: some seconds each.
 
     Ages and sexes are read from ``participants.csv`` or ``participants.tsv`` (columns subject or participant_id, age,
-    sex), if a folder has one.
+    sex), if a folder has one. ``version`` and ``grid`` are those of ``load_anatomy``.
 
     Raises:
         InputError: as ``find_pairs`` and ``load_anatomy`` do.
@@ -126,7 +132,7 @@ def load_anatomies(
     for done, (name, t1, labels) in enumerate(pairs):
         if progress:
             progress(f"anatomy {name}", done / len(pairs))
-        result.append(load_anatomy(t1, labels, name, **persons.get(name, {})))
+        result.append(load_anatomy(t1, labels, name, **persons.get(name, {}), version=version, grid=grid))
     if progress:
         progress("anatomies", 1.0)
     return result
@@ -145,8 +151,23 @@ def _participants(folder: Path) -> dict[str, dict]:
     return persons
 
 
-def load_anatomy(t1: Path, labels: Path, name: str = "", age: float = 65.0, sex: str = "") -> Anatomy:
+def load_anatomy(
+    t1: Path,
+    labels: Path,
+    name: str = "",
+    age: float = 65.0,
+    sex: str = "",
+    version: LawVersion = USUAL,
+    grid: Grid | None = None,
+) -> Anatomy:
     """One anatomy from a T1 and its MUSE labels.
+
+    Args:
+        t1, labels: the files.
+        name, age, sex: of the person.
+        version: of the law that cases are to be drawn from. By one that is evened, the head is brought to the template
+            as ``prepare`` does it without labels, evened as there, and the T1 shows the mask that is found there.
+        grid: also keep the T1 on this grid as ``prepare`` gives it (``Anatomy.prepared``), by an evened version.
 
     Raises:
         InputError: if the labels aren't MUSE's, or either file can't be used.
@@ -157,25 +178,37 @@ def load_anatomy(t1: Path, labels: Path, name: str = "", age: float = 65.0, sex:
     if unknown or not (codes > 0).any():
         what = f"code {unknown[0]}" if unknown else "no label on the T1"
         raise InputError(f"{labels} has {what}, so it isn't a MUSE label map of {t1}; give DLMUSE or MUSE labels.")
-    brain = _closed(codes > 0, scan)
-    prepared = prepare(scan, WORK, mask=brain)
+    brain = closed_labels(codes > 0, scan)
+    if version.is_evened:
+        prepared = prepare(scan, grid or WORK)
+        data = correct_bias(scan, prepared.patient_mask, darkest(scan)).data
+    else:
+        prepared, data = prepare(scan, WORK, mask=brain), scan.data
     target = np.linalg.inv(prepared.to_template) @ WORK.affine
 
     def place(selection: np.ndarray, shape: tuple = WORK.shape, affine: np.ndarray = target) -> torch.Tensor:
         return torch.from_numpy(resample(selection.astype(np.float32), scan.affine, shape, affine)).clamp(0, 1)
 
-    mask = torch.from_numpy(prepared.mask.astype(np.float32))
+    whole = place(brain)
+    mask = (whole > 0.5).float() if version.is_evened else torch.from_numpy(prepared.mask.astype(np.float32))
     wm = place(np.isin(codes, _WHITE))
     ventricles = place(np.isin(codes, _CEREBRAL_VENTRICLES))
     fluid = place(np.isin(codes, (*_VENTRICLES, *_OTHER_CSF)))
     gm = (place(codes > 0) - wm - fluid).clamp(0, 1)
     # As in ``prepare``, but not cut at its highest value, for the case's own shading and scale are still to come.
-    image = torch.from_numpy(resample(np.where(brain, scan.data, 0), scan.affine, WORK.shape, target)) / place(brain)
+    image = torch.from_numpy(resample(np.where(brain, data, 0), scan.affine, WORK.shape, target)) / whole
     image = torch.where(mask > 0, image, 0)
     dark = float(np.percentile(image[mask > 0].numpy(), 1))
-    image = ((image - dark) / (float(image[wm > 0.95].median()) - dark)).clamp(0, 2) * mask
+    white = float(image[wm > 0.95].median())
+    image = ((image - dark) / (white - dark)).clamp(0, 2) * mask
     gm, wm, csf = (tissue * mask for tissue in _partial_volumes(image, gm, wm, (1 - gm - wm).clamp(0, 1)))
     half = np.linalg.inv(prepared.to_template) @ half_affine()
+    shown, own = None, None
+    if version.is_evened:
+        if grid is not None:
+            own = torch.from_numpy(np.stack([prepared.t1, prepared.mask.astype(np.float32)]))
+        image, shown = _as_shown(data, scan, prepared, target)
+        image = ((image - dark) / (white - dark)).clamp(0, 2) * (shown > 0.5)
     return Anatomy(
         name or t1.name.split(".nii")[0],
         image,
@@ -187,11 +220,27 @@ def load_anatomy(t1: Path, labels: Path, name: str = "", age: float = 65.0, sex:
         _spread(torch.stack([place(np.isin(codes, _codes_of(region)), HALF, half) for region in PARTITION])),
         age=age,
         sex=sex,
-        meta={"quality": prepared.quality},
+        meta={"quality": prepared.quality, "to_template": prepared.to_template},
+        shown=shown,
+        prepared=own,
     )
 
 
-def _closed(inside: np.ndarray, scan: Scan) -> np.ndarray:
+def _as_shown(
+    data: np.ndarray, scan: Scan, prepared: Prepared, target: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The evened T1 in the mask that was found, and that mask, on ``WORK``.
+
+    By splines, which keep it sharp; linearly at the mask's edge, and from its voxels alone, as ``prepare`` does it.
+    """
+    seen = prepared.patient_mask
+    share = resample(seen, scan.affine, WORK.shape, target)
+    edge = resample(np.where(seen, data, 0), scan.affine, WORK.shape, target) / np.maximum(share, 1e-3)
+    inside = resample(data, scan.affine, WORK.shape, target, order=3)
+    return torch.from_numpy(np.where(share > 0.99, inside, edge)), torch.from_numpy(share)
+
+
+def closed_labels(inside: np.ndarray, scan: Scan) -> np.ndarray:
     """Labels closed over the sulci (4 mm) and without holes."""
     import SimpleITK as sitk
 

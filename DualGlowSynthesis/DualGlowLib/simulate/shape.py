@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,9 @@ from ..volumes.separable import (
     HALF,
     WORK,
     Axes,
+    Line,
     apply_axes,
+    at_places,
     half_affine,
     lines,
     sample_axes,
@@ -27,8 +30,10 @@ from ..volumes.separable import (
 from .anatomy import Anatomy
 from .uptake import region_table
 
-__all__ = ["Covariates", "Shape", "draw_shape", "photograph"]
+__all__ = ["Covariates", "Shape", "as_it_is", "draw_shape", "photograph"]
 
+# What is added of a T1's detail, at least and at most: such that simulated T1s are as sharp as prepared real ones.
+_SHARPNESS = {"photograph": (0.0, 0.7), "deformed": (-0.1, 0.4), "prepared": (-0.2, 0.2)}
 _STAGE = {"CN": 0.0, "MCI": 0.5, "AD": 1.0}
 
 
@@ -132,6 +137,12 @@ def _posed(generator: torch.Generator, displacement: Tensor) -> Tensor:
     return (whole + shift[:, None, None, None]).permute(1, 2, 3, 0)
 
 
+def as_it_is(anatomy: Anatomy) -> Shape:
+    """The anatomy in its own position, with no atrophy but its own."""
+    still = torch.zeros(*WORK.shape, 3, device=anatomy.t1.device)
+    return Shape(anatomy, anatomy.gm, anatomy.wm, anatomy.csf, still, False)
+
+
 @lru_cache(maxsize=8)
 def _camera(grid: Grid, extra: float) -> Axes:
     # As ``resampling.resample`` does: a Gaussian makes up for larger voxels. ``extra`` is the MRI's own blur.
@@ -142,13 +153,18 @@ def _camera(grid: Grid, extra: float) -> Axes:
 
 def blend_t1(generator: torch.Generator, shape: Shape) -> Tensor:
     """A noise-free T1 in the anatomy's own position: the person's, mixed with one made of tissue, other contrast."""
-    anatomy = shape.anatomy
-    fluid, grey, white = anatomy.intensities
-    real = anatomy.t1 + (shape.gm - anatomy.gm) * (grey - fluid)
+    white = shape.anatomy.intensities[2]
+    real = thinned_t1(shape)
     made = _uniform(generator, 0.02, 0.2) * shape.csf + _uniform(generator, 0.55, 0.78) * shape.gm + white * shape.wm
     share = _uniform(generator, 0.0, 0.5)
     mixed = ((1 - share) * real + share * made).clamp_min(0)
     return mixed ** math.exp(0.12 * float(_normal(generator)))
+
+
+def thinned_t1(shape: Shape) -> Tensor:
+    """The anatomy's T1 with the case's atrophy, in the anatomy's own position."""
+    fluid, grey, _ = shape.anatomy.intensities
+    return shape.anatomy.t1 + (shape.gm - shape.anatomy.gm) * (grey - fluid)
 
 
 def photograph(generator: torch.Generator, t1: Tensor, mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -174,6 +190,67 @@ def photograph(generator: torch.Generator, t1: Tensor, mask: Tensor, grid: Grid)
     inside = share > 0.5
     scaled = normalise_t1((image / weight.clamp_min(1e-3)).cpu().numpy(), inside.cpu().numpy())
     return torch.from_numpy(scaled).to(t1.device), inside
+
+
+def photograph_once(
+    generator: torch.Generator, shape: Shape, t1: Tensor, grid: Grid, kind: str = "photograph"
+) -> tuple[Tensor, Tensor]:
+    """As ``photograph``, interpolated once from the anatomy's position to the grid's, which keeps it as sharp as real.
+
+    Where ``prepare`` blurs for the grid's voxels and interpolates, this does too; the displacement, which is smooth, is
+    followed in the same step. The scanner's blur and the reconstruction's sharpening vary (``sharpened``).
+
+    Args:
+        shape: of the case.
+        t1: in the anatomy's own position, on ``WORK``.
+        kind: ``"deformed"`` for no shading, noise or blur but the head's own.
+    """
+    mask, extra = shape.anatomy.visible, 0.0
+    if kind == "photograph":
+        shading = smooth_noise(generator, 1, 80.0)[0]
+        shading = upsample(shading * (_uniform(generator, 0.0, 0.06)), WORK.shape).clamp(-0.12, 0.12)
+        noise = _uniform(generator, 0.005, 0.03)
+        t1 = t1 * (1 + shading)
+        t1 = torch.hypot(t1 + noise * _normal(generator, *t1.shape), noise * _normal(generator, *t1.shape))
+        extra = 0.5 * int(_uniform(generator, 0, 4))  # mm, in steps so that the matrices can be kept
+    steps = [line.step for line in lines(grid.shape, grid.affine)]
+    fwhm = tuple(math.sqrt(max(step**2 - 2.0**2, 0) + extra**2) for step in steps)
+    maps = apply_axes(_own_blur(fwhm), torch.stack([t1 * mask, mask]))
+    own = apply_axes(_own_blur(tuple(math.sqrt(max(step**2 - 2.0**2, 0)) for step in steps)), mask)
+    image, weight, share = _sampled(shape, torch.cat([maps, own[None]]), grid)
+    inside = share > 0.5
+    image = image / weight.clamp_min(1e-3)
+    return sharpened(generator, image, inside, kind), inside
+
+
+def sharpened(generator: torch.Generator, image: Tensor, inside: Tensor, kind: str) -> Tensor:
+    """A T1 on a grid with more or less of its ``detail``, as scanners differ, on the scale of ``normalise_t1``."""
+    amount = _uniform(generator, *_SHARPNESS[kind])
+    scaled = torch.from_numpy(normalise_t1(image.cpu().numpy(), inside.cpu().numpy())).to(image.device)
+    changed = (scaled + amount * detail(scaled, inside)).clamp_min(0)
+    return torch.from_numpy(normalise_t1(changed.cpu().numpy(), inside.cpu().numpy())).to(image.device)
+
+
+def detail(image: Tensor, inside: Tensor) -> Tensor:
+    """What of an image in a mask a blur over 2 voxels takes away; 0 outside."""
+    line = Line(0.0, 1.0, 0)
+    axes = tuple(line._replace(count=n) for n in image.shape)
+    maps = apply_axes(sample_axes(axes, axes, 2.0), torch.stack([image * inside, inside.to(image)]))
+    return (image - maps[0] / maps[1].clamp_min(1e-3)) * inside
+
+
+@lru_cache(maxsize=8)
+def _own_blur(fwhm: tuple[float, float, float]) -> Axes:
+    return sample_axes(lines(WORK.shape, WORK.affine), lines(WORK.shape, WORK.affine), fwhm, tent=True)
+
+
+def _sampled(shape: Shape, maps: Tensor, grid: Grid) -> Tensor:
+    """Maps ``[c, *WORK.shape]`` of the anatomy's position at the voxels of a grid in the case's."""
+    step = torch.from_numpy(np.linalg.solve(WORK.affine, grid.affine)).to(maps)
+    axes = (torch.arange(n, dtype=maps.dtype, device=maps.device) for n in grid.shape)
+    place = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1) @ step[:3, :3].T + step[:3, 3]
+    place = place + at_places(shape.displacement.permute(3, 0, 1, 2), place).permute(1, 2, 3, 0)
+    return at_places(maps.flip(1) if shape.flipped else maps, place)
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from ..cases.case import Case
 from ..cases.ongrid import read_on_grid
 from ..errors import InputError
+from ..simulate.cohort import truth_file
 from ..volumes.grid import Grid
+from ..volumes.reading import read_scan
 from .settings import steps_per_epoch
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "checksum_of",
     "fitting_scale",
     "highest_of",
+    "mean_file",
+    "read_images",
     "split_subjects",
     "step_generator",
     "step_indices",
@@ -36,25 +41,36 @@ _FACTOR, _HIGHEST_SUVR = 5.0, 30.0
 
 @dataclass
 class Batch:
-    """Images ``(B, 1, *shape)`` in the model's units and the covariates of each case; what the user should know."""
+    """Images ``(B, 1, *shape)`` in the model's units and the covariates of each case; what the user should know.
+
+    ``mean`` is what each PET was drawn around, where a cohort has that.
+    """
 
     pet: Tensor
     mri: Tensor
     covariates: list[dict[str, str]]
     notes: list[str] = field(default_factory=list)
+    mean: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """The same in pages that a GPU copies from by itself; torch's ``DataLoader`` asks for it."""
-        return replace(self, pet=self.pet.pin_memory(), mri=self.mri.pin_memory())
+        mean = None if self.mean is None else self.mean.pin_memory()
+        return replace(self, pet=self.pet.pin_memory(), mri=self.mri.pin_memory(), mean=mean)
 
 
 class Cohort:
     """Prepared scans of a cohort, kept in float16 (a thousand cases of 48×64×48 are 0.6 GB)."""
 
     def __init__(
-        self, t1: Tensor, pet: Tensor, cases: Sequence[Case], pet_scale: float, checksums: Sequence[str] = ()
+        self,
+        t1: Tensor,
+        pet: Tensor,
+        cases: Sequence[Case],
+        pet_scale: float,
+        checksums: Sequence[str] = (),
+        mean: Tensor | None = None,
     ) -> None:
-        self.t1, self.pet, self.cases, self.pet_scale = t1, pet, list(cases), pet_scale
+        self.t1, self.pet, self.cases, self.pet_scale, self.mean = t1, pet, list(cases), pet_scale, mean
         self._checksums = list(checksums)
 
     def __len__(self) -> int:
@@ -72,6 +88,7 @@ class Cohort:
         grid: Grid,
         pet_scale: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        known_mean: bool = False,
     ) -> Cohort:
         """Read every case; scans must lie on ``grid`` already, as ``simulate`` writes them.
 
@@ -80,30 +97,34 @@ class Cohort:
             grid: the model's lattice.
             pet_scale: SUVR that becomes 1 in the model; by default a little above the cohort's highest.
             progress: called with the number read and the number to read.
+            known_mean: also read the mean that each PET was drawn around.
 
         Raises:
             InputError: for a scan that can't be read or lies elsewhere, or PETs that are not SUVR like the others.
         """
-        t1 = torch.zeros(len(cases), 1, *grid.shape, dtype=torch.float16)
-        pet = torch.zeros_like(t1)
+        kinds = 3 if known_mean else 2
+        images = [torch.zeros(len(cases), 1, *grid.shape, dtype=torch.float16) for _ in range(kinds)]
         for i, case in enumerate(cases):
-            for target, values in zip((t1, pet), read_on_grid(case, grid), strict=False):
-                target[i, 0] = torch.from_numpy(np.ascontiguousarray(values)).half()
+            for target, values in zip(images, read_images(case, grid, known_mean), strict=True):
+                target[i, 0] = values
             if progress:
                 progress(i + 1, len(cases))
-        checksums = [checksum_of(*images) for images in zip(t1, pet, strict=True)]
+        checksums = [checksum_of(*of_case) for of_case in zip(*images, strict=True)]
+        t1, pet, *means = images
         t1 /= T1_SCALE
         if pet_scale is None:
             pet_scale = fitting_scale(cases, [highest_of(image) for image in pet])
-        pet /= pet_scale
-        return cls(t1, pet, cases, pet_scale, checksums)
+        for image in (pet, *means):
+            image /= pet_scale
+        return cls(t1, pet, cases, pet_scale, checksums, *means)
 
     def subset(self, indices: Sequence[int]) -> Cohort:
         """Some of the cases; those of a range have their images in common with this cohort."""
         is_run = isinstance(indices, range) and indices.step == 1
         index = slice(indices.start, indices.stop) if is_run else torch.as_tensor(indices, dtype=torch.long)
         checksums = [self._checksums[i] for i in indices] if self._checksums else ()
-        return Cohort(self.t1[index], self.pet[index], [self.cases[i] for i in indices], self.pet_scale, checksums)
+        cases, mean = [self.cases[i] for i in indices], None if self.mean is None else self.mean[index]
+        return Cohort(self.t1[index], self.pet[index], cases, self.pet_scale, checksums, mean)
 
     def checksums(self) -> dict[str, str]:
         """``checksum_of`` the images of each case, as they were read, by its name; of those where it is known."""
@@ -128,10 +149,10 @@ class Cohort:
         """Each case's PET, ``(1, *shape)``, float16."""
         return self.pet
 
-    def _images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
-        """T1s and PETs ``(B, 1, *shape)``, float16, and what the user should know."""
+    def _images(self, indices: Sequence[int]) -> tuple[list[Tensor], list[str]]:
+        """T1s, PETs and, where they are known, means ``(B, 1, *shape)``, float16; and what the user should know."""
         index = torch.as_tensor(indices, dtype=torch.long)
-        return self.t1[index], self.pet[index], []
+        return [image[index] for image in (self.t1, self.pet, self.mean) if image is not None], []
 
     def batch(self, indices: Sequence[int], augment: torch.Generator | None = None, rows: slice = slice(None)) -> Batch:
         """The given cases; with a generator, each flipped at random and its T1's intensities changed a little.
@@ -145,16 +166,46 @@ class Cohort:
         """
         draws = None if augment is None else torch.rand(3, len(indices), generator=augment)[:, rows]
         indices = list(indices)[rows]
-        t1, pet, notes = self._images(indices)
-        t1, pet = t1.float(), pet.float()
+        images, notes = self._images(indices)
+        t1, pet, *mean = images = [image.float() for image in images]
         if draws is not None:
             flip, gain, gamma = draws
             for i in range(len(indices)):
                 if flip[i] < 0.5:
-                    t1[i], pet[i] = t1[i].flip(1), pet[i].flip(1)
+                    for image in images:
+                        image[i] = image[i].flip(1)
                 level = t1[i] * T1_SCALE
                 t1[i] = (0.95 + 0.1 * gain[i]) * level.pow(0.85 + 0.3 * gamma[i]) / T1_SCALE
-        return Batch(pet, t1, [self.cases[i].attributes for i in indices], notes)
+        return Batch(pet, t1, [self.cases[i].attributes for i in indices], notes, *mean)
+
+
+def read_images(case: Case, grid: Grid, known_mean: bool = False) -> list[Tensor]:
+    """Normalised T1, PET and, if it is asked for, the mean that the PET was drawn around, both in SUVR, float16.
+
+    Raises:
+        InputError: for a scan that can't be read or lies elsewhere; if the mean isn't known.
+    """
+    images = list(read_on_grid(case, grid)[:2])
+    if known_mean:
+        scan = read_scan(mean_file(case))
+        if not grid.holds(scan.shape, scan.affine):
+            raise InputError(f"{scan.source} does not lie on the grid {grid.name!r}; simulate the cohort anew.")
+        images.append(scan.data)
+    return [torch.from_numpy(np.ascontiguousarray(image)).half() for image in images]
+
+
+def mean_file(case: Case) -> Path:
+    """Where the mean is that a case's PET was drawn around.
+
+    Raises:
+        InputError: if it isn't known.
+    """
+    if path := truth_file(case, "mean"):
+        return path
+    raise InputError(
+        f"The mean that the PET of {case.name} was drawn around isn't known; take known_mean, which is for "
+        "cohorts that simulate wrote, out of the settings."
+    )
 
 
 def step_generator(seed: int, step: int, stream: int) -> torch.Generator:

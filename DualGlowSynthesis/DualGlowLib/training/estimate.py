@@ -150,6 +150,8 @@ def _tried(
     )
     disk_free, free = shutil.disk_usage(place).free, _free(device)
     weights = _weights(ahead, plan.recipe)
+    voxels = cohort_bytes(cases, ahead.grid, settings.known_mean)
+    is_on_disk = belongs_on_disk(cases, ahead.grid, settings.data, settings.known_mean)
     found = Estimate(
         cases=cases,
         to_prepare=0 if ahead.lies_on else cases,
@@ -158,9 +160,7 @@ def _tried(
         memory=weights * _OF_A_WEIGHT,
         free=free,
         # Two checkpoints and the third while it is written: weights, average, two moments; with patience two averages.
-        disk=3 * 4 * 4 * weights
-        + (3 * 4 * weights if settings.patience else 0)
-        + (cohort_bytes(cases, ahead.grid) if belongs_on_disk(cases, ahead.grid, settings.data) else 0),
+        disk=3 * 4 * 4 * weights + (3 * 4 * weights if settings.patience else 0) + (voxels if is_on_disk else 0),
         disk_free=disk_free,
         pace=Pace(0.0, 0.0),
         seconds=0.0,
@@ -169,8 +169,7 @@ def _tried(
     if found.disk > disk_free:
         words = f"The run needs {size_of(found.disk)} on the disk of {place}, where {size_of(disk_free)} are free"
         return replace(found, refusal=f"{words}; free some, or give another folder.")
-    is_on_disk = belongs_on_disk(cases, ahead.grid, settings.data)
-    cohort = settings.workers * _OF_A_WORKER if is_on_disk else cohort_bytes(cases, ahead.grid)
+    cohort = settings.workers * _OF_A_WORKER if is_on_disk else voxels
     refusal = "The run needs {least} of memory on {device}, where {free} are free."
     if free is not None and found.memory + cohort > free:
         words = refusal.format(least=size_of(found.memory + cohort), device=device, free=size_of(free))
@@ -208,9 +207,8 @@ def _trial(
     _reset_peak(device)
     with tempfile.TemporaryDirectory(prefix="DualGlow-") as folder:
         held_out = made_up(ahead.grid, min(settings.batch, len(ahead.sides[1])))
-        trainer = recipe.trainer(
-            Path(folder) / "run", ahead.config, settings, ahead.grid, made_up(ahead.grid, few), held_out, device
-        )
+        cohort = made_up(ahead.grid, few, settings.known_mean)
+        trainer = recipe.trainer(Path(folder) / "run", ahead.config, settings, ahead.grid, cohort, held_out, device)
         before = _peak(device)
         trainer.begin()
         first = _peak(device) - before
@@ -236,14 +234,14 @@ def _trial(
     return pace, max(_peak(device), before + round(_MORE * first) if pace.alone else 0)
 
 
-def made_up(grid: Grid, count: int) -> Cohort:
+def made_up(grid: Grid, count: int, known_mean: bool = False) -> Cohort:
     """Cases of noise on a grid, which cost what others do."""
     generator = torch.Generator().manual_seed(0)
     t1 = torch.rand(count, 1, *grid.shape, generator=generator).half()
     pet = (0.5 * t1 + 0.1 * torch.rand(t1.shape, generator=generator).half()).clamp(0, 1)
     people = {"age": "70", "sex": "F", "diagnosis": "CN"}
     cases = [Case(f"sub-{index}", f"sub-{index}", Path(), Path(), people) for index in range(count)]
-    return Cohort(t1, pet, cases, 2.0)
+    return Cohort(t1, pet, cases, 2.0, mean=pet.clone() if known_mean else None)
 
 
 def _weights(ahead: Prospect, recipe: Recipe) -> int:

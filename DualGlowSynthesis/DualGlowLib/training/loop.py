@@ -210,10 +210,12 @@ class Trainer:
         pieces, found = min(self.settings.accumulate, count // self.ranks.count), []
         for piece in torch.arange(len(pet)).tensor_split(pieces):
             place = slice(int(piece[0]), int(piece[-1]) + 1)
+            mean = [] if batch.mean is None else [batch.mean[place].to(self.device, non_blocking=True)]
             with in_precision(self.settings.precision, self.device):
                 objective = self._objective(
-                    pet[place], mri[place], visible[place], known[place], self.step / self.settings.steps, not joint
-                )
+                    pet[place], mri[place], visible[place], known[place], self.step / self.settings.steps, not joint,
+                    *mean,
+                )  # fmt: skip
             # The processes' gradients are averaged: each counts by its share of the cases.
             (objective.loss.mean() * (len(piece) * self.ranks.count / count)).backward()
             found.append(objective)

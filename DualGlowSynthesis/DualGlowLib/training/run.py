@@ -27,7 +27,7 @@ from ..model import DEFAULT_COVARIATES, Covariate, DualGlow, ModelConfig, fit_co
 from ..preparation.settings import Preparation
 from ..volumes.grid import GRIDS, Grid, grid_named
 from .checkpoints import OLD, Checkpoints, read_old
-from .data import Cohort, split_subjects
+from .data import Cohort, mean_file, split_subjects
 from .distributed import Ranks
 from .folder import begin_run, check_free, check_run, has_run, hold_run
 from .loading.cache import CachedCohort, VoxelCache, belongs_on_disk
@@ -198,9 +198,21 @@ def prospect(plan: Plan, begun: Begun | None = None) -> Prospect:
         grid = asked or lies_on or GRIDS["medium"]
         config = recipe.config(plan.preset or rest.get("preset"), rest.get("model", {}), grid.shape)
     sides = _sides(plan, found, settings)
+    if settings.known_mean:
+        _check_known_mean(recipe, config, found)
     check_groups(plan.groups, found)
     _fitted(config, found, plan)
     return Prospect(settings.in_steps(len(sides[0])), config, grid, lies_on, sides)
+
+
+def _check_known_mean(recipe: Recipe, config: ModelConfig, cases: Sequence[Case]) -> None:
+    if recipe.method or config.link.kind != "unet":
+        raise InputError(
+            "known_mean is for models whose link has an image law, as the preset standard has; take it out of the "
+            "settings."
+        )
+    for case in cases:
+        mean_file(case)
 
 
 def begun_with(folder: Path | str, recipe: Recipe) -> Begun | None:
@@ -343,6 +355,7 @@ def _read(
     stop: Callable[[], bool],
 ) -> Cohort:
     """The cases in memory, or where they can be read from."""
+    known_mean = ahead.settings.known_mean
 
     def progress(done: int, total: int) -> None:
         tell("reading", done / total, f"{done} of {total} cases")
@@ -350,9 +363,9 @@ def _read(
             begin_run(plan.folder)
             raise Interrupted("Stopped while the cases were read; go on with --resume.")
 
-    if not belongs_on_disk(len(cases), ahead.grid, ahead.settings.data):
-        return ranks.together(lambda: Cohort.load(cases, ahead.grid, progress=progress))
-    cache = VoxelCache(cache_folder(plan, ahead.grid), ahead.grid)
+    if not belongs_on_disk(len(cases), ahead.grid, ahead.settings.data, known_mean):
+        return ranks.together(lambda: Cohort.load(cases, ahead.grid, progress=progress, known_mean=known_mean))
+    cache = VoxelCache(cache_folder(plan, ahead.grid), ahead.grid, known_mean)
     return ranks.first(lambda: CachedCohort.open(cases, cache, progress, note))
 
 

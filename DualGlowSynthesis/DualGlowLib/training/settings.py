@@ -62,6 +62,9 @@ class TrainingSettings:
         image_share: share of the steps that train the link's image law alone, where it has one (``UNetLink``): mean,
             scale and covariance patterns. It costs a fraction of a whole step, and the PET's flow, which begins
             after it, then meets what is to stay. Not in runs with discriminators.
+        known_mean: the mean of the link's image law is trained on the mean that each PET was drawn around, which a
+            simulated cohort states (``truth/``), in place of the PET, which is noisier; scale, patterns and flow learn
+            from the PETs as ever.
         covariate_dropout: share of the cases of which some covariates are hidden (``model.hide_covariates``), so that
             the model knows what to make of an unknown one.
         memory: what is kept for the backward pass (``flow.set_memory``): ``"plain"`` everything, ``"checkpoint"`` the
@@ -98,6 +101,7 @@ class TrainingSettings:
     patience: int = bounded(0, 0, 1e9)
     initialize_with: int = bounded(16, 1, 1e5)
     image_share: float = bounded(0.4, 0, 1)
+    known_mean: bool = False
     covariate_dropout: float = bounded(0.2, 0, 1)
     memory: str = one_of("plain", "plain", "checkpoint", "invertible")
     sharding: str = one_of("none", "none", "full")

@@ -19,7 +19,16 @@ from torch.nn import functional
 
 from .grid import GRIDS, Grid
 
-__all__ = ["WORK", "apply_axes", "blur_axes", "sample_axes", "upsample", "velocity_to_displacement", "warp"]
+__all__ = [
+    "WORK",
+    "apply_axes",
+    "at_places",
+    "blur_axes",
+    "sample_axes",
+    "upsample",
+    "velocity_to_displacement",
+    "warp",
+]
 
 WORK = GRIDS["standard"]
 """The lattice on which anatomies are kept and deformed: 80×96×80 at 2 mm."""
@@ -137,9 +146,21 @@ def warp(values: Tensor, displacement: Tensor) -> Tensor:
         values: ``[c, i, j, k]``.
         displacement: ``[i, j, k, 3]`` in voxels; the result at voxel v is ``values`` at v + displacement[v].
     """
-    shape = values.shape[1:]
-    size = torch.tensor(shape, dtype=displacement.dtype, device=displacement.device)
-    place = (_identity(tuple(shape)).to(displacement) + displacement) * (2 / (size - 1)) - 1
+    return at_places(values, _identity(tuple(values.shape[1:])).to(displacement) + displacement)
+
+
+def at_places(values: Tensor, place: Tensor) -> Tensor:
+    """``values`` at places given in their voxels (linear; the border's value outside).
+
+    Args:
+        values: ``[c, i, j, k]``.
+        place: ``[a, b, c, 3]``.
+
+    Returns:
+        ``[c, a, b, c]``.
+    """
+    size = torch.tensor(values.shape[1:], dtype=place.dtype, device=place.device)
+    place = place * (2 / (size - 1)) - 1
     # grid_sample names the axes from the last to the first.
     return functional.grid_sample(
         values[None], place.flip(-1)[None], mode="bilinear", padding_mode="border", align_corners=True

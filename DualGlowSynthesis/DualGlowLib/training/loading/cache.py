@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from ...cases.case import Case
-from ...cases.ongrid import read_on_grid
 from ...cases.records import digest
 from ...devices import computer_memory
 from ...errors import InputError
 from ...files import make_folder, write_whole
 from ...volumes.grid import Grid
-from ..data import T1_SCALE, Cohort, checksum_of, fitting_scale, highest_of
+from ..data import T1_SCALE, Cohort, checksum_of, fitting_scale, highest_of, mean_file, read_images
 from ..pace import size_of
 
 __all__ = ["CachedCohort", "VoxelCache", "belongs_on_disk", "cohort_bytes"]
@@ -30,17 +29,17 @@ _ENDING = ".voxels"
 _MARK = "DualGlow voxels"
 
 
-def cohort_bytes(cases: int, grid: Grid) -> int:
-    """T1s and PETs in float16."""
-    return 2 * 2 * cases * grid.shape[0] * grid.shape[1] * grid.shape[2]
+def cohort_bytes(cases: int, grid: Grid, known_mean: bool = False) -> int:
+    """T1s, PETs and, where they are asked for, known means in float16."""
+    return 2 * (3 if known_mean else 2) * cases * grid.shape[0] * grid.shape[1] * grid.shape[2]
 
 
-def belongs_on_disk(cases: int, grid: Grid, data: str) -> bool:
+def belongs_on_disk(cases: int, grid: Grid, data: str, known_mean: bool = False) -> bool:
     """Whether that many cases are to be read from disk, by the setting ``data``: "auto" decides by their size."""
     if data != "auto":
         return data == "disk"
     free = computer_memory()
-    return cohort_bytes(cases, grid) > min(_IN_MEMORY, _SHARE * free if free else _IN_MEMORY)
+    return cohort_bytes(cases, grid, known_mean) > min(_IN_MEMORY, _SHARE * free if free else _IN_MEMORY)
 
 
 class VoxelCache:
@@ -52,10 +51,12 @@ class VoxelCache:
     Args:
         folder: is made.
         grid: that the cases lie on.
+        known_mean: whether a file also has the mean that the PET was drawn around.
     """
 
-    def __init__(self, folder: Path, grid: Grid) -> None:
-        self.folder, self.grid = folder, grid
+    def __init__(self, folder: Path, grid: Grid, known_mean: bool = False) -> None:
+        self.folder, self.grid, self.known_mean = folder, grid, known_mean
+        self._kinds = ("t1", "pet", "mean") if known_mean else ("t1", "pet")
         self._names: dict[tuple, str] = {}  # as long as a run goes on, a case's file stays the same
 
     def fill(
@@ -77,7 +78,7 @@ class VoxelCache:
         """
         make_folder(self.folder)
         missing = sum(not self._path(case).exists() for case in cases)
-        need, free = cohort_bytes(missing, self.grid), shutil.disk_usage(self.folder).free
+        need, free = cohort_bytes(missing, self.grid, self.known_mean), shutil.disk_usage(self.folder).free
         if missing and need + _SPARE > free:
             raise InputError(
                 f"The cases to train on need {size_of(need)} in {self.folder}, and {size_of(_SPARE)} beside them, "
@@ -89,17 +90,17 @@ class VoxelCache:
             try:
                 highest.append(self._highest(case))
             except FileNotFoundError:
-                highest.append(highest_of(self._make(case)[1]))
+                highest.append(highest_of(self._make(case)[0][1]))
             except (OSError, ValueError) as error:
-                highest.append(highest_of(self._make(case)[1]))
+                highest.append(highest_of(self._make(case)[0][1]))
                 if note:
                     note(_anew(case, error))
             if progress:
                 progress(done, len(cases))
         return highest
 
-    def read(self, case: Case) -> tuple[Tensor, Tensor, str]:
-        """Normalised T1 and PET in SUVR, each of the grid's shape, float16; and what the user should know, if anything.
+    def read(self, case: Case) -> tuple[list[Tensor], str]:
+        """What ``read_images`` gives, each of the grid's shape, float16; and what the user should know, if anything.
 
         Raises:
             InputError: if the file is damaged and the scans can't be read.
@@ -111,18 +112,18 @@ class VoxelCache:
             path = self._path(case)
             content = path.read_bytes()
             found, about = load(content), _about(path)
-            t1, pet = found["t1"], found["pet"]
-            if {(image.dtype, image.shape) for image in (t1, pet)} != {(torch.float16, self.grid.shape)}:
+            images = [found[kind] for kind in self._kinds]
+            if {(image.dtype, image.shape) for image in images} != {(torch.float16, self.grid.shape)}:
                 raise ValueError("its images are of another kind")
-            if about["images"] != checksum_of(t1, pet):
+            if about["images"] != checksum_of(*images):
                 raise ValueError("its checksum is wrong")
-            return t1, pet, ""
+            return images, ""
         except (OSError, ValueError, LookupError, SafetensorError) as error:
-            t1, pet, unwritten = self._make(case, must_write=False)
-            return t1, pet, _anew(case, error, unwritten)
+            images, unwritten = self._make(case, must_write=False)
+            return images, _anew(case, error, unwritten)
 
     def _path(self, case: Case) -> Path:
-        scans = (case.t1, case.pet, case.mask)
+        scans = (case.t1, case.pet, case.mask, *([mean_file(case)] if self.known_mean else []))
         if scans not in self._names:
             seen = [self.grid.to_dict()]
             for path in scans:
@@ -148,7 +149,7 @@ class VoxelCache:
         """
         return _about(self._path(case))["images"]
 
-    def write(self, case: Case, t1: Tensor, pet: Tensor) -> None:
+    def write(self, case: Case, *images: Tensor) -> None:
         """Make the file of a case from what ``read`` is to give.
 
         Raises:
@@ -156,22 +157,20 @@ class VoxelCache:
         """
         from safetensors.torch import save
 
-        about = {"generator": _MARK, "highest": repr(highest_of(pet)), "images": checksum_of(t1, pet)}
+        about = {"generator": _MARK, "highest": repr(highest_of(images[1])), "images": checksum_of(*images)}
         about["crc32"] = _seal(about)
-        write_whole(self._path(case), save({"t1": t1, "pet": pet}, about), force=True)
+        write_whole(self._path(case), save(dict(zip(self._kinds, images, strict=True)), about), force=True)
 
-    def _make(self, case: Case, must_write: bool = True) -> tuple[Tensor, Tensor, str]:
-        """T1 and PET of a case from its scans, as ``read`` gives them; and why its file couldn't be written."""
-        unwritten = ""
-        t1, pet, _ = read_on_grid(case, self.grid)
-        t1, pet = (torch.from_numpy(image.copy()).half().contiguous() for image in (t1, pet))
+    def _make(self, case: Case, must_write: bool = True) -> tuple[list[Tensor], str]:
+        """The images of a case from its scans, as ``read`` gives them; and why its file couldn't be written."""
+        unwritten, images = "", read_images(case, self.grid, self.known_mean)
         try:
-            self.write(case, t1, pet)
+            self.write(case, *images)
         except InputError as error:
             if must_write:
                 raise
             unwritten = str(error).rstrip(".")
-        return t1, pet, unwritten
+        return images, unwritten
 
 
 def _about(path: Path) -> dict[str, str]:
@@ -241,14 +240,15 @@ class CachedCohort(Cohort):
 
     def _pets(self) -> Iterator[Tensor]:
         for index in range(len(self)):
-            _, pet, notes = self._images([index])
+            images, notes = self._images([index])
             self._unsaid += notes
-            yield pet[0]
+            yield images[1][0]
 
-    def _images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str]]:
+    def _images(self, indices: Sequence[int]) -> tuple[list[Tensor], list[str]]:
         read = [self.cache.read(self.cases[i]) for i in indices]
-        notes, self._unsaid = [*self._unsaid, *(one[2] for one in read if one[2])], []
+        notes, self._unsaid = [*self._unsaid, *(note for _, note in read if note)], []
+        scales = (T1_SCALE, *[self.pet_scale] * (2 if self.cache.known_mean else 1))
         if not read:
-            return *(torch.zeros(0, *self.shape, dtype=torch.float16) for _ in "12"), notes
-        t1, pet = (torch.stack([one[place][None] for one in read]) for place in (0, 1))
-        return t1 / T1_SCALE, pet / self.pet_scale, notes
+            return [torch.zeros(0, *self.shape, dtype=torch.float16) for _ in scales], notes
+        kinds = zip(*(images for images, _ in read), strict=True)
+        return [torch.stack(kind)[:, None] / scale for kind, scale in zip(kinds, scales, strict=True)], notes
