@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from DualGlowLib.model import preset
 from DualGlowLib.simulate.cohort import simulate_cohort, truth_file
 from DualGlowLib.training.data import Batch, Cohort
 from DualGlowLib.training.loading import cache as module
+from DualGlowLib.training.loading import feed as feeding
 from DualGlowLib.training.loading.cache import CachedCohort, VoxelCache, belongs_on_disk, cohort_bytes
 from DualGlowLib.training.loading.feed import Feed
 from DualGlowLib.training.loop import Trainer
@@ -357,6 +359,32 @@ def test_nor_does_one_that_is_killed_while_it_hands_a_batch_over(
     assert torch.equal(feed.batch(1).pet, wanted.batch(1).pet)
     assert len(said) == 1
     assert "goes on without" in said[0]
+
+
+def test_nor_one_that_is_killed_with_a_lock_that_the_end_of_all_waits_for(
+    cases: list[Case], cache: VoxelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for torch's iterator, which comes to its end only when it is let."""
+    let = threading.Event()
+
+    class Waiting:
+        def __next__(self) -> Batch:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
+
+        def __del__(self) -> None:
+            let.wait()
+
+    monkeypatch.setattr(feeding, "_PATIENCE", 0.1)
+    said: list[str] = []
+    cached = CachedCohort.open(cases, cache)
+    feed = Feed(cached, settings(workers=1), slice(None), torch.device("cpu"), said.append)
+    feed._batches, feed._next = Waiting(), 1
+    try:
+        wanted = Feed(cached, settings(workers=0), slice(None), torch.device("cpu"), print)
+        assert torch.equal(feed.batch(1).pet, wanted.batch(1).pet)
+        assert "goes on without" in said[0]
+    finally:
+        let.set()
 
 
 # ---- which of the two

@@ -24,6 +24,7 @@ __all__ = ["Feed"]
 
 _AHEAD = 2  # batches that each process reads ahead
 _MOST_STEPS = 1 << 40
+_PATIENCE = 20.0  # seconds that the end of the processes may take; it takes 5 for one that hangs
 
 
 @dataclass(frozen=True)
@@ -90,23 +91,34 @@ class Feed:
         return self._latest[1]
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes.
+
+        In a thread, which is left behind if it takes too long: torch 2.13.0 waits without end for a lock that a process
+        held when it was killed.
+        """
+        held = [self._batches]
         self._batches = None
+        if held[0] is not None:
+            ending = threading.Thread(target=held.clear, daemon=True)
+            ending.start()
+            ending.join(_PATIENCE)
 
     def _ahead(self, step: int) -> Batch:
         if self._batches is None or step != self._next:
-            self._batches = None  # the processes end before others begin
+            self.close()  # the processes end before others begin
             self._batches, self._next = self._reading(step), step
         try:
-            batch = next(self._batches)
+            batch, why = next(self._batches), ""
         except (RuntimeError, EOFError, OSError) as error:
             # torch itself tells of most deaths; of one while it hands a batch over, Python does.
             if isinstance(error, RuntimeError) and "DataLoader" not in str(error):
                 raise
-            self._batches, self._workers = None, 0
-            why = str(error).splitlines()[:1] or ["while it handed over a batch"]
+            batch, why = None, (str(error).splitlines() or ["while it handed over a batch"])[0]
+        if why:  # only here does nothing but ``_batches`` hold the processes: the error did
+            self._workers = 0
+            self.close()
             self._note(
-                f"A process that reads the cases has ended ({why[0].rstrip('.')}); the run goes on without. There may "
+                f"A process that reads the cases has ended ({why.rstrip('.')}); the run goes on without. There may "
                 "be too little memory, or too little shared memory (/dev/shm) in a container."
             )
             return self._order.batch(step)
