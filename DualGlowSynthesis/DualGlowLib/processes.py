@@ -70,7 +70,8 @@ def work_off(
 
     Args:
         jobs: what to do; pickled.
-        work: called with a job and a function for progress; pickled once for each process, since they are spawned.
+        work: called with a job and a function for progress; pickled once for each process, since they are spawned. If
+            it has a true ``alone``, each job gets a process of its own, whose memory goes with it.
         processes: how many at once.
         stop: asked several times a second; when it says True, the processes are ended and no more jobs yielded.
         progress: called with a job's index, a stage and how much of the job is done.
@@ -245,6 +246,9 @@ def _serve(pipe: Connection, work: Work) -> None:
             outcome = failure(error)
         try:
             pipe.send(("done", outcome))
+            if getattr(work, "alone", False):
+                pipe.send(("leaves",))
+                return
         except OSError:
             return
 

@@ -32,7 +32,16 @@ from DualGlowLib.volumes.reading import read_scan
 from DualGlowLib.volumes.resampling import resample
 from DualGlowLib.volumes.scan import Scan
 from DualGlowLib.volumes.writing import write_scan
-from raw_cohort import case_without_torch, content, group_is_gone, job_of_many_kinds, make_cohort, quick_case, start
+from raw_cohort import (
+    case_without_torch,
+    content,
+    group_is_gone,
+    job_alone,
+    job_of_many_kinds,
+    make_cohort,
+    quick_case,
+    start,
+)
 
 GRID = GRIDS["small"]
 LIBRARY = Path(sys.modules["DualGlowLib"].__file__).parent.parent
@@ -77,6 +86,13 @@ def test_a_job_that_fails_or_dies_does_not_stop_the_others() -> None:
     assert "was killed (SIGKILL)" in outcomes[3]["reasons"][0]
     assert "ended with code 3" in outcomes[5]["reasons"][0]
     assert os.environ.get("OMP_NUM_THREADS") != "1" or "OMP_NUM_THREADS" in os.environ
+
+
+def test_work_that_wants_to_be_alone_has_a_process_for_each_job() -> None:
+    shared, own = (dict(work_off(["a", "b", "raise", "c"], work, 1)) for work in (job_of_many_kinds, job_alone))
+    assert [outcome["status"] for outcome in own.values()] == ["good", "good", "failed", "good"]
+    numbers = [[outcome["pid"] for outcome in found.values() if "pid" in outcome] for found in (shared, own)]
+    assert [len(set(found)) for found in numbers] == [1, 3]
 
 
 def test_a_job_that_takes_too_long_is_ended_and_the_others_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,14 @@ def job_of_many_kinds(job: str, progress) -> dict:
     return {"status": "good", "job": job, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
 
 
+def job_alone(job: str, progress) -> dict:
+    """The same, each in a process of its own."""
+    return job_of_many_kinds(job, progress)
+
+
+job_alone.alone = True
+
+
 def start(cases: Path, out: Path, number: int, work: str = "quick") -> subprocess.Popen:
     """The script above in a process group of its own."""
     return subprocess.Popen(

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class _Work:
     """What is done with a run: fit for ``cluster.hand_out``, and pickled for it."""
 
     device: str
+    alone: ClassVar[bool] = True  # what torch and its allocator keep of each method's shapes comes to gigabytes
 
     def __call__(self, run: Run, report: Callable[[str, float], None]) -> dict:
         study = read_study(run.study)
