@@ -41,8 +41,9 @@ def test_a_bundle_says_what_it_said() -> None:
         mode = model.sample(encoding, codes, 0.0)
         pet_log_prob, mri_log_prob = model.pet_log_prob(0.5 * mri.flip(2), law), model.mri_log_prob(mri)[0]
     np.testing.assert_allclose(mode.flatten(), EXPECTED["mode"], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(pet_log_prob, EXPECTED["pet_log_prob"], rtol=1e-5)
-    np.testing.assert_allclose(mri_log_prob, EXPECTED["mri_log_prob"], rtol=1e-5)
+    # Nats of 64 voxels: terms of some hundred that may cancel to nearly nothing, each rounded as the processor does it.
+    np.testing.assert_allclose(pet_log_prob, EXPECTED["pet_log_prob"], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(mri_log_prob, EXPECTED["mri_log_prob"], rtol=1e-5, atol=1e-4)
 
 
 def test_a_run_goes_on_to_the_model_that_it_would_have_come_to(tmp_path: Path) -> None:
