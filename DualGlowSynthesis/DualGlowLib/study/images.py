@@ -163,7 +163,9 @@ def _example(results: Results, method: str, case: Case, name: str, grid: Grid) -
     try:
         scan = read_scan(path)
     except InputError as error:
-        raise InputError(f"A picture can't be made ({error}); delete {run.folder} and run the study again.") from None
+        raise InputError(
+            f"A picture can't be made ({str(error).rstrip('.')}); delete {run.folder} and run the study again."
+        ) from None
     if not grid.holds(scan.shape, scan.affine):
         raise InputError(f"{path} does not lie on the study's grid; delete {run.folder} and run the study again.")
     return scan.data
