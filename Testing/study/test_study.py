@@ -6,9 +6,11 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from itertools import chain
 from pathlib import Path
 from statistics import fmean, stdev
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,10 +18,12 @@ from DualGlowLib import InputError
 from DualGlowLib.__main__ import main
 from DualGlowLib.baselines.methods import METHODS
 from DualGlowLib.baselines.recipe import recipe
+from DualGlowLib.cases.case import Case
 from DualGlowLib.cli.study import _PARTS
 from DualGlowLib.model import PRESETS
 from DualGlowLib.outputs import kind_of_file
-from DualGlowLib.study.methods import method_named, shortened
+from DualGlowLib.study.methods import Method, method_named, shortened
+from DualGlowLib.study.numbers import table3
 from DualGlowLib.study.plan import Run, read_settings, read_study
 from DualGlowLib.study.report import PARTS
 from DualGlowLib.study.results import read_results
@@ -172,6 +176,32 @@ def test_another_study_in_the_folder_is_refused(quick: Path, cases: Path, capsys
     assert "holds no study" in capsys.readouterr().err
 
 
+def test_a_damaged_study_says_what_to_do(quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "damaged study"
+    shutil.copytree(quick, folder, ignore=shutil.ignore_patterns("report", "bundle", "checkpoints"))
+    run = Run(folder.resolve(), "standard", 0)
+    said = json.loads((run.folder / "regions.json").read_text())
+    (run.folder / "regions.json").write_text(json.dumps({"GeneratedBy": said["GeneratedBy"]}))
+    assert read_results(folder).missing == [
+        f"standard, fold 0: its files can't be read (regions.json has no regions); delete {run.folder} and run the "
+        "study again"
+    ]
+    (run.folder / "regions.json").write_text(json.dumps(said))
+    shutil.rmtree(run.folder / "examples")
+    for part in ("fig5", "fig6"):
+        assert main(["study", part, str(folder)]) == 2
+        assert re.search(f"delete ({run.folder}|that folder) and run the study again", capsys.readouterr().err)
+    (folder / "study.json").write_text((folder / "study.json").read_text()[:200])
+    assert main(["study", "table1", str(folder)]) == 2
+    assert "study.json is damaged" in capsys.readouterr().err
+
+
+def test_table_3_of_a_cohort_without_ages(tmp_path: Path) -> None:
+    cases = [Case(f"sub-{k}", f"sub-{k}", tmp_path, tmp_path, {"sex": "F"}) for k in range(2)]
+    results = SimpleNamespace(cases=cases)
+    assert "| no diagnosis | 2 |  | 2 | 0 |" in table3(results).markdown()
+
+
 def test_tasks_of_a_job_array_divide_the_runs(quick: Path) -> None:
     runs = read_study(quick).runs
     parts = [share_of(runs, index, 3) for index in range(3)]
@@ -189,6 +219,8 @@ def test_tasks_of_a_job_array_divide_the_runs(quick: Path) -> None:
         ('{"methods": {"mean": {}}}', "give yours another name"),
         ('{"samples": "many"}', "samples"),
         ('{"samples": 1}', "give at least 2"),
+        ('{"folds": "5"}', "folds must be a whole number"),
+        ('{"methods": {"mine": {"method": ["unet"]}}}', "The method mine: method must be the name of a baseline"),
         ("[", "can't be read as JSON"),
     ],
 )
@@ -196,7 +228,28 @@ def test_mistakes_in_a_settings_file(tmp_path: Path, content: str, message: str)
     path = tmp_path / "study.json"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
-        read_settings(path, None, False, {})
+        read_settings(path, None, True, {})
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"method": "unet", "training": 3}, "training must be an object of settings, not 3"),
+        ({"method": "unet", "training": {"stepz": 3}}, "'stepz' is no setting"),
+        ({"method": "unet", "model": {"loss": "l3"}}, "loss must be one of l1, l2"),
+        ({"method": "unet", "extra": 1}, "'extra' is no part of the settings"),
+        ({"preset": "sketchy"}, "There is no preset 'sketchy'"),
+        ({"model": {"mri_weight": -1}}, "mri_weight must be at least 0"),
+    ],
+)
+def test_settings_of_a_method_are_tried_before_any_run(own: dict, message: str) -> None:
+    """They never change once they are in a study; so a slip must not get into one."""
+    with pytest.raises(InputError, match=f"The method mine: .*{message}"):
+        shortened(method_named("mine", own), GRIDS["small"].shape, None, False)
+
+
+def test_a_baseline_that_is_gone_fails_its_runs_alone() -> None:
+    assert not Method("gone", {"method": "of-a-package-that-is-gone"}).is_closed
 
 
 def test_the_command_offers_every_part() -> None:

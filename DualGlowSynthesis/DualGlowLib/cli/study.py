@@ -69,6 +69,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
     if (arguments.index is None) != (arguments.of is None):
         raise InputError("--index and --of go together: which task, of how many.")
+    if arguments.of is not None:
+        share_of((), arguments.index, arguments.of)  # before anything is written
     if arguments.jobs < 1:
         raise InputError(f"--jobs must be at least 1, not {arguments.jobs}.")
     names = arguments.methods and [name.strip() for name in arguments.methods.split(",")]

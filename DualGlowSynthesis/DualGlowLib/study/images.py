@@ -150,15 +150,24 @@ def _ages(results: Results, method: str) -> list[float]:
     shown = some_of_each(results.study.sides(SHOWN_FOLD)[1], 1)
     taken = [age for age in ages if all(example_file(run, case.name, f"age-{age:g}").is_file() for case in shown)]
     if not taken:
-        raise InputError(f"{method} gives no PETs at other ages; show a method that takes the age.")
+        raise InputError(
+            f"{run.folder} has no PETs at other ages; show a method that takes the age, or if {method} does, delete "
+            "that folder and run the study again."
+        )
     return taken
 
 
 def _example(results: Results, method: str, case: Case, name: str, grid: Grid) -> np.ndarray:
-    path = example_file(Run(results.study.folder, method, SHOWN_FOLD), case.name, name)
-    scan = read_scan(path)
+    run = Run(results.study.folder, method, SHOWN_FOLD)
+    path = example_file(run, case.name, name)
+    try:
+        scan = read_scan(path)
+    except InputError as error:
+        raise InputError(
+            f"A picture can't be made ({str(error).rstrip('.')}); delete {run.folder} and run the study again."
+        ) from None
     if not grid.holds(scan.shape, scan.affine):
-        raise InputError(f"{path} does not lie on the study's grid; delete the run's folder and run the study again.")
+        raise InputError(f"{path} does not lie on the study's grid; delete {run.folder} and run the study again.")
     return scan.data
 
 

@@ -18,6 +18,7 @@ from ..synthesis.predictor import Predictor
 from ..training.folder import BUNDLE, has_run
 from ..training.loop import Interrupted
 from ..training.run import Plan, train
+from ..training.settings import TrainingSettings
 from ..training.status import read_status
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ class Method:
     @property
     def is_closed(self) -> bool:
         """Whether it is fitted in a moment, without steps."""
-        return self.baseline is not None and baseline(self.baseline).is_closed
+        try:
+            return self.baseline is not None and baseline(self.baseline).is_closed
+        except InputError:  # of a package that is gone or broken: its runs say so, and the others go on
+            return False
 
     @property
     def weight(self) -> float | None:
@@ -81,6 +85,8 @@ def method_named(name: str, settings: Mapping[str, object] | None = None) -> Met
             what = "is the mean PET" if name == MEAN else "has a preset and a method"
             raise InputError(f"The method {name} {what}; give yours another name, and one of the two.")
         if kind is not None:
+            if not isinstance(kind, str):
+                raise InputError(f"The method {name}: method must be the name of a baseline, not {kind!r}.")
             baseline(kind)
         return Method(name, dict(settings))
     if name in method_names():
@@ -98,7 +104,12 @@ def method_named(name: str, settings: Mapping[str, object] | None = None) -> Met
 
 
 def shortened(method: Method, shape: Sequence[int], steps: int | None, is_tiny: bool) -> Method:
-    """The method with so many steps of training and, if it is to be tiny, a few channels."""
+    """The method with so many steps of training and, if it is to be tiny, a few channels.
+
+    Raises:
+        InputError: if its settings can't be used: before any run, for those of a study never change.
+    """
+    _check(method, shape)
     model = dict(method.settings.get("model", {}))
     training = {"checkpoint_every": _OFTEN, **method.settings.get("training", {})}
     if steps is not None:
@@ -107,6 +118,16 @@ def shortened(method: Method, shape: Sequence[int], steps: int | None, is_tiny: 
         model |= _tiny_baseline(method.baseline) if method.baseline else _tiny_flow(method.settings, model, shape)
         training |= {"initialize_with": 2, "sampled_cases": 0}
     return Method(method.name, {**method.settings, "model": model, "training": training})
+
+
+def _check(method: Method, shape: Sequence[int]) -> None:
+    kind, where = recipe(method.baseline), f"The method {method.name}"
+    try:
+        rest = TrainingSettings.from_values(dict(method.settings), where, usual=kind.settings)[1]
+        kind.config(rest.get("preset"), rest.get("model", {}), tuple(shape))
+    except InputError as error:
+        said = str(error)
+        raise InputError(said if said.startswith(where) else f"{where}: {said}") from None
 
 
 def _tiny_baseline(name: str) -> dict:

@@ -90,9 +90,10 @@ def table3(results: Results) -> Part:
     rows = []
     for group in demographics(case.covariates for case in results.cases):
         ages = group.ages
-        age = Cell(statistics.fmean(ages), statistics.stdev(ages) if len(ages) > 1 else None, len(ages), ".2f")
+        sd = statistics.stdev(ages) if len(ages) > 1 else None
+        age = Cell(statistics.fmean(ages), sd, len(ages), ".2f") if ages else Cell(None)
         counts = [Cell(number, form="d") for number in (group.cases, group.women, group.men)]
-        rows.append((group.diagnosis or "no diagnosis", [counts[0], age if ages else Cell(None), *counts[1:]]))
+        rows.append((group.diagnosis or "no diagnosis", [counts[0], age, *counts[1:]]))
     columns = ["diagnosis", "cases", "age", "F", "M"]
     return Part("Table 3: persons", [Table("by diagnosis, age as mean ± sd", columns, rows)])
 

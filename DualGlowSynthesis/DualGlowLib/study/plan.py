@@ -201,7 +201,8 @@ def read_settings(
     chosen = dict.fromkeys([MEAN, *(names or own or [STANDARD])])
     methods = [method_named(name, own.get(name)) for name in chosen]
     given = {key: value for key, value in changes.items() if value is not None}
-    settings = with_values(Settings(), {**said, **(_QUICK if is_quick else {})}, str(file or "quick"))
+    settings = with_values(Settings(), said, str(file))
+    settings = with_values(settings, _QUICK if is_quick else {}, "quick")
     return methods, with_values(settings, given, "command line")
 
 
@@ -273,14 +274,18 @@ def read_study(folder: Path | str) -> Study:
     """
     folder = Path(folder).resolve()
     path = folder / _FILE
-    if kind_of_file(path) != STUDY:
+    if not path.exists():
         raise InputError(f"{folder} holds no study; give the folder that study run wrote to.")
+    if kind_of_file(path) != STUDY:
+        raise InputError(f"{path} is damaged, or of another program; put it back, or give another folder.")
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        methods = {name: Method(name, own) for name, own in said["methods"].items()}
+        methods = {name: Method(name, dict(own)) for name, own in said["methods"].items()}
         settings = Settings(**said["settings"])
         labels = {int(label): name for label, name in said.get("labels", {}).items()}
-        return Study(folder, Path(said["cases"]), methods, settings, said["groups"], said["data_range_suvr"], labels)
+        return Study(
+            folder, Path(said["cases"]), methods, settings, dict(said["groups"]), float(said["data_range_suvr"]), labels
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} can't be understood ({error}); begin the study anew in another folder.") from None
 

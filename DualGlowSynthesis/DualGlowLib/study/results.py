@@ -92,7 +92,10 @@ def read_results(folder: Path | str) -> Results:
             missing.append(f"{run.name}: {_state(run)}")
             continue
         try:
-            parts = [_read(run.folder / EVALUATION_FILE, EVALUATION), _read(run.folder / MEASURES_FILE, STUDY_RUN)]
+            parts = [
+                _read(run.folder / EVALUATION_FILE, EVALUATION, ("summary", "sd", "cases")),
+                _read(run.folder / MEASURES_FILE, STUDY_RUN, ("regions", "ages", "seconds", "cases", "sweep")),
+            ]
         except (OSError, ValueError) as error:
             missing.append(
                 f"{run.name}: its files can't be read ({error}); delete {run.folder} and run the study again"
@@ -116,10 +119,13 @@ def _state(run: Run) -> str:
     return status.message or ("trained, to be evaluated" if status.state == "done" else status.state)
 
 
-def _read(path: Path, kind: str) -> dict:
+def _read(path: Path, kind: str, keys: Sequence[str]) -> dict:
     if kind_of_file(path) != kind:
         raise ValueError(f"{path.name} is no {kind}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if lacking := [key for key in keys if key not in said]:
+        raise ValueError(f"{path.name} has no {lacking[0]}")
+    return said
 
 
 def features(rows: Sequence[dict], key: str) -> np.ndarray:

@@ -166,17 +166,34 @@ class TrainingSettings:
             raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is no {'TOML' if is_toml else 'JSON'} ({error}).") from error
+        return cls.from_values(values, str(path), begun, usual)
+
+    @classmethod
+    def from_values(
+        cls,
+        values: object,
+        where: str,
+        begun: TrainingSettings | None = None,
+        usual: Callable[[object], TrainingSettings] | None = None,
+    ) -> tuple[TrainingSettings, dict]:
+        """As ``read``, of what such a file holds.
+
+        Raises:
+            InputError: if it is no object, or has an unknown setting.
+        """
         if not isinstance(values, dict):
-            raise InputError(f'{path} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}}.')
+            raise InputError(f'{where} must hold {{"preset": …, "model": {{…}}, "training": {{…}}}}.')
         if unknown := set(values) - {"method", "preset", "model", "training"}:
             raise InputError(
-                f"{path}: {min(unknown)!r} is no part of the settings; there are preset or method, model, training."
+                f"{where}: {min(unknown)!r} is no part of the settings; there are preset or method, model, training."
             )
         for part in ("model", "training"):
             if not isinstance(values.get(part, {}), dict):
-                raise InputError(f"{path}: {part} must be an object of settings, not {values[part]!r}.")
+                raise InputError(f"{where}: {part} must be an object of settings, not {values[part]!r}.")
         base = begun or (usual or cls.of_preset)(values.get("preset"))
-        return base.updated(values.pop("training", {}), str(path)), values
+        return base.updated(values.get("training", {}), where), {
+            key: value for key, value in values.items() if key != "training"
+        }
 
 
 def steps_per_epoch(cases: int, batch: int) -> int:
