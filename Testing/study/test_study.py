@@ -24,7 +24,7 @@ from DualGlowLib.model import PRESETS
 from DualGlowLib.outputs import kind_of_file
 from DualGlowLib.study.methods import Method, method_named, shortened
 from DualGlowLib.study.numbers import table3
-from DualGlowLib.study.plan import Run, read_settings, read_study
+from DualGlowLib.study.plan import Run, begin_study, read_settings, read_study
 from DualGlowLib.study.report import PARTS
 from DualGlowLib.study.results import read_results
 from DualGlowLib.study.running import share_of
@@ -191,6 +191,10 @@ def test_a_damaged_study_says_what_to_do(quick: Path, tmp_path: Path, capsys: py
     for part in ("fig5", "fig6"):
         assert main(["study", part, str(folder)]) == 2
         assert re.search(f"delete ({run.folder}|that folder) and run the study again", capsys.readouterr().err)
+    (folder / "folds.json").unlink()
+    study = read_study(folder)
+    with pytest.raises(InputError, match=r"folds\.json is missing; put it back"):
+        begin_study(folder, study.source, list(study.methods.values()), study.settings)
     (folder / "study.json").write_text((folder / "study.json").read_text()[:200])
     assert main(["study", "table1", str(folder)]) == 2
     assert "study.json is damaged" in capsys.readouterr().err

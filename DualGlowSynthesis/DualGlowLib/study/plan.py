@@ -255,8 +255,10 @@ def begin_study(
     study = replace(study, methods=made, data_range=_data_range(cases, grid))
     if before is not None:
         study = _joined(before, study)
+        if not study.splits.exists():  # others would mix what runs have learned from with what they are tested on
+            raise InputError(f"{study.splits} is missing; put it back, or begin the study anew in another folder.")
     make_folder(folder)
-    if not study.splits.exists():
+    if before is None:
         write_splits(found if splits is not None else make_splits(cases, settings.folds, settings.seed), study.splits)
     read_splits(study.splits, cases)
     for method in study.methods.values():
