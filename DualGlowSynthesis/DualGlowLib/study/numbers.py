@@ -65,9 +65,9 @@ def _columns(rows: Mapping[str, Mapping], samples: int) -> list[str]:
     """What the rows and columns of Table 1 are, of those that it has."""
     keys = {key for row in rows.values() for key in row}
     notes = [
-        "Larger is better: PSNR, SSIM, Pearson's r. Smaller is better: MAE and RMSE, mean absolute and root mean squared "
-        "error; NMSE, the squared error over the PET's square; NLL, minus log2 of the PET's density in SUVR, of methods "
-        "that have one; CRPS and energy score, the distance between the PET and the law of the samples.",
+        "Larger is better: PSNR, SSIM, Pearson's r. Smaller is better: MAE and RMSE, mean absolute and root mean "
+        "squared error; NMSE, the squared error over the PET's square; NLL, minus log2 of the PET's density in SUVR, of "
+        "methods that have one; CRPS and energy score, the distance between the PET and the law of the samples.",
     ]
     if keys & LAW.keys():
         notes += [
@@ -132,7 +132,7 @@ def leaderboard(results: Results) -> Part:
     if BEST in summaries:
         rows.append((BEST, [*cells_of(summaries[BEST], columns, "cases"), *[Cell(None)] * 3]))
     heads = ["method", *(heading for heading, _ in columns.values()), "training, h", "s a PET", "s a sample"]
-    known = "Quality is that in the brain mask; CRPS, inside 90 % and width 90 % are of voxels, of samples at temperature 1."
+    known = "Quality is that in the brain mask; CRPS, inside 90 % and width 90 % are of samples' voxels."
     note = "Hours are those of one fold's training, seconds those of one held-out case, each on one processor core."
     return Part("Leaderboard", [Table("mean ± sd over cases", heads, rows)], notes=[known, note])
 
