@@ -66,7 +66,7 @@ def _columns(rows: Mapping[str, Mapping], samples: int) -> list[str]:
     keys = {key for row in rows.values() for key in row}
     notes = [
         "Larger is better: PSNR, SSIM, Pearson's r. Smaller is better: MAE and RMSE, mean absolute and root mean "
-        "squared error; NMSE, the squared error over the PET's square; NLL, minus log2 of the PET's density in SUVR, of "
+        "squared error; NMSE, the squared error over the PET's square; NLL, minus log2 of the density in SUVR, of "
         "methods that have one; CRPS and energy score, the distance between the PET and the law of the samples.",
     ]
     if keys & LAW.keys():
