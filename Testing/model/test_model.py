@@ -352,3 +352,8 @@ def test_paper_preset_has_the_papers_size() -> None:
     assert config.link == LinkConfig(conditioning="none")
     assert config.covariates == ()
     assert config.mri_weight == 0.001
+
+
+def test_patterns_need_a_link_that_has_them() -> None:
+    with pytest.raises(InputError, match="only a link of kind unet has them"):
+        LinkConfig(patterns=2)

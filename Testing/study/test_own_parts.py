@@ -21,20 +21,13 @@ from tiny_training import make_simulated
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
-IMPORTS = """\
-from dataclasses import dataclass
-from torch import nn
-from DualGlowLib.baselines.method import Losses, Method, Settings
-from DualGlowLib.baselines.neural.networks import with_maps
-from DualGlowLib.values import bounded
-"""
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installed package with the baseline of the page for developers."""
     page = PAGE.read_text(encoding="utf-8")
-    code = textwrap.dedent(page[page.index("  @dataclass(frozen=True)\n  class Conv") :].partition("  ```")[0])
+    code = textwrap.dedent(page.partition("  ```python\n")[2].partition("  ```")[0])
     about = tmp_path / "site" / "ours-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1.0\n")
@@ -42,7 +35,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "convolution = ours_of_a_test:ConvolutionMethod\nbroken = ours_of_a_test:nn\nmissing = ours_of_a_test:Other\n"
     )
     (about / "entry_points.txt").write_text(f"[{methods.GROUP}]\n{points}")
-    (about.parent / "ours_of_a_test.py").write_text(IMPORTS + code)
+    (about.parent / "ours_of_a_test.py").write_text(code)
     monkeypatch.syspath_prepend(about.parent)
     methods._brought.cache_clear()
     yield about.parent

@@ -87,7 +87,7 @@ def test_what_can_not_be(pairs: Path, bundle: Path, tmp_path: Path, capsys: pyte
         (["train", str(pairs), "--output", str(tmp_path / "run"), "--grid", "small"], "take no --grid"),
         (["simulate", str(pairs), "--photos", str(pairs / "photo"), "--side", "32"], "of another task or side"),
         (["simulate", str(tmp_path), "--photos", str(pairs / "photo"), "--cases", "3"], "--photos and --cases don't"),
-        (["simulate", str(tmp_path / "new"), "--cases", "3", "--side", "8"], "belong to --photos"),
+        (["simulate", str(tmp_path / "new"), "--cases", "3", "--side", "8"], "are options of --photos"),
         (["simulate", str(tmp_path / "new"), "--photos", str(pairs / "photo"), "--task", "oil"], "no task 'oil'"),
     ):
         assert main(command) == 2

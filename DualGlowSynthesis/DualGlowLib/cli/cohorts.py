@@ -91,7 +91,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.photos is not None:
         return _photos(arguments, console)
     if arguments.task is not None or arguments.side is not None:
-        raise InputError("--task and --side belong to --photos: which folder's.")
+        raise InputError("--task and --side are options of --photos; give the folder of photos too.")
     if arguments.recipe is not None:
         return _recipe(arguments, console)
     if arguments.cases is None:

@@ -32,7 +32,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("action", metavar="ACTION", choices=("run", "report", *_PARTS, "deficit", "photos"), help=text)
     text = "of run the directory of cases on a grid and the folder of the study, of all others that folder"
     command.add_argument("paths", metavar="PATH", nargs="+", help=text)
-    text = "methods to compare with the mean PET, such as standard,grey-matter (default: standard)"
+    text = "methods to compare with the mean PET, such as standard,linear,unet (default: standard)"
     command.add_argument("--methods", metavar="NAME,NAME", help=text)
     command.add_argument("--folds", type=int, metavar="K", help="how many folds (default: 5)")
     command.add_argument("--splits", metavar="FILE", help="folds that validate --splits wrote, in place of new ones")

@@ -104,7 +104,9 @@ def _photos(arguments: argparse.Namespace, console: Console) -> int:
         if getattr(arguments, name) is not None:
             raise InputError(f"{arguments.cases} holds pairs of photos, which take no --{name}; leave it out.")
     if arguments.estimate or arguments.print_config:
-        raise InputError(f"{arguments.cases} holds pairs of photos; --estimate and --print-config are for cases.")
+        raise InputError(
+            f"{arguments.cases} holds pairs of photos; --estimate and --print-config are for cases; leave them out."
+        )
     try:
         with Stop() as stop:
             train_photos(

@@ -66,6 +66,8 @@ class LinkConfig:
         if self.conditioning not in can:
             name = "authors' levelwise" if self.authors else self.kind
             raise InputError(f"conditioning is {self.conditioning!r}; a link of kind {name} can do {', '.join(can)}.")
+        if self.patterns and self.kind != "unet":
+            raise InputError(f"patterns of a link is {self.patterns}; only a link of kind unet has them, so set 0.")
         if self.kernel % 2 == 0:
             raise InputError(f"kernel of a link must be odd, not {self.kernel}.")
         if self.kind == "unet" and self.groups and any(width % self.groups for width in self.widths):

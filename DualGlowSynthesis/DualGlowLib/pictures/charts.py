@@ -139,9 +139,7 @@ def _drawing() -> Iterator[Callable[..., Figure]]:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise InputError(
-            'Charts need the Python package matplotlib; install it with: pip install "dualglow[study]".'
-        ) from None
+        raise InputError("Charts need the Python package matplotlib; install it with: pip install matplotlib") from None
     usual = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
     with matplotlib.rc_context({**usual, "svg.hashsalt": NAME, "svg.fonttype": "none"}):
         yield Figure

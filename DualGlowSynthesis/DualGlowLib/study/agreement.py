@@ -37,6 +37,8 @@ def regions(results: Results) -> Part:
         _table(f"asymmetry index, synthetic minus {given}, %: mean ± sd over cases", pairs, turned, "bias", ".2f"),
     ]
     notes = [
+        "ICC(A,1): absolute agreement over cases, 1 if all are equal, near 0 if cases are not told apart.",
+        "Asymmetry index: 200 · (left - right) / (left + right) of the region means.",
         "95 % limits of agreement (Bland and Altman) are the mean ∓ 1.96 sd.",
         "PETs are synthesized without the diagnosis, as for Table 2.",
     ]

@@ -68,6 +68,7 @@ def table2(results: Results, groups: Sequence[str] | None = None, seed: int = 0)
         if skipped:
             notes.append(f"{title}: {skipped}.")
     notes += [
+        "Support vector machines (RBF) on region means. Each is tested by one trained on the other folds.",
         "FN and FP of all are shares of all subjects, as the paper states them; the two last columns are the usual "
         "rates, of each group.",
         "PETs are synthesized without the diagnosis; otherwise a classifier would read it back.",
@@ -185,5 +186,5 @@ def _library() -> None:
         import sklearn  # noqa: F401
     except ImportError:
         raise InputError(
-            'Table 2 needs the Python package scikit-learn; install it with: pip install "dualglow[study]".'
+            "Table 2 needs the Python package scikit-learn; install it with: pip install scikit-learn"
         ) from None

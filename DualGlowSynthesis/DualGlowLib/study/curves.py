@@ -42,7 +42,8 @@ def fig4(results: Results) -> Part:
     ]  # fmt: skip
     chart = boxes(values, "Error of held-out cases", "mean absolute error in the brain, SUVR", best)
     table = Table("mean absolute error, SUVR", ["method", "median", "first quartile", "third quartile"], rows)
-    return Part("Fig. 4: mean absolute error", [table], {"": chart.png}, {"": chart.svg})
+    notes = ["Boxes: median and quartiles; whiskers: to 1.5 times their distance; each point is a held-out case."]
+    return Part("Fig. 4: mean absolute error", [table], {"": chart.png}, {"": chart.svg}, notes)
 
 
 def fig7(results: Results) -> Part:
@@ -70,7 +71,7 @@ def fig7(results: Results) -> Part:
     title = f"{method}: regions over age at fixed MRI"
     chart = curves(panels, title, "age asked for, years", "SUVR")
     table = Table("mean SUVR by age", ["region, diagnosis", *(f"{age:g}" for age in ages)], rows)
-    notes = ["Bands: 95 % of the mean over cases.", *left_out_ages(ages, _taken(ages, found))]
+    notes = ["Bands: 95 % confidence intervals of the mean over cases.", *left_out_ages(ages, _taken(ages, found))]
     return Part("Fig. 7: regions over age", [table], {"": chart.png}, {"": chart.svg}, notes)
 
 

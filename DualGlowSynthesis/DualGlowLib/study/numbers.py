@@ -49,6 +49,7 @@ def table1(results: Results) -> Part:
     tables += _ranks(results)
     counts = [f"{title_of(name)} {len(results.of(name))}" for name in results.methods]
     notes = [
+        *_columns(rows, results.study.settings.samples),
         f"Folds that count, of {results.study.settings.folds}: {', '.join(counts)}.",
         f"The data range of PSNR and SSIM is {results.study.data_range:g} SUVR for all methods.",
         "The mean PET is that of the training cases, whatever the T1 shows.",
@@ -58,6 +59,28 @@ def table1(results: Results) -> Part:
             count = f"{len(left)} {'case' if len(left) == 1 else 'cases'}"
             notes.append(f"{one.run.name}: {count} left out, the first {left[0]['case']}: {left[0]['reason']}")
     return Part("Table 1: methods on images", tables, notes=notes)
+
+
+def _columns(rows: Mapping[str, Mapping], samples: int) -> list[str]:
+    """What the rows and columns of Table 1 are, of those that it has."""
+    keys = {key for row in rows.values() for key in row}
+    notes = [
+        "Larger is better: PSNR, SSIM, Pearson's r. Smaller is better: MAE and RMSE, mean absolute and root mean "
+        "squared error; NMSE, the squared error over the PET's square; NLL, minus log2 of the density in SUVR, of "
+        "methods that have one; CRPS and energy score, the distance between the PET and the law of the samples.",
+    ]
+    if keys & LAW.keys():
+        notes += [
+            f"A method's own row is its prediction (temperature 0); mean of {samples}: the mean of so many samples "
+            "(temperature 1).",
+            "Inside 90 %: share of voxels or regions whose value in the PET lies in the central 90 % interval of the "
+            "samples, 0.9 if the law is right; width 90 %: of that interval, SUVR.",
+        ]
+    if BEST in rows:
+        notes.append(
+            "Best possible: the mean of the law that each simulated PET was drawn from, which no method knows."
+        )
+    return notes
 
 
 def _ranks(results: Results) -> list[Table]:
@@ -110,8 +133,9 @@ def leaderboard(results: Results) -> Part:
     if BEST in summaries:
         rows.append((BEST, [*cells_of(summaries[BEST], columns, "cases"), *[Cell(None)] * 3]))
     heads = ["method", *(heading for heading, _ in columns.values()), "training, h", "s a PET", "s a sample"]
+    known = "Quality is that in the brain mask; CRPS, inside 90 % and width 90 % are of samples' voxels."
     note = "Hours are those of one fold's training, seconds those of one held-out case, each on one processor core."
-    return Part("Leaderboard", [Table("mean ± sd over cases", heads, rows)], notes=[note])
+    return Part("Leaderboard", [Table("mean ± sd over cases", heads, rows)], notes=[known, note])
 
 
 def _costs(results: Results, method: str) -> list[Cell]:

@@ -129,6 +129,10 @@ def _body(results: Results, made: dict[str, Part], left_out: dict[str, str]) -> 
         f"{settings.seed}, {settings.samples} samples a case; methods: {', '.join(study.methods)}.",
         f"{len(results.found)} of {total} runs are done.",
     ]
+    if settings.tested:
+        about.append(f"Of each diagnosis and fold at most {settings.tested} held-out cases count.")
+    if settings.steps:
+        about.append(f"Every method was trained for {settings.steps} steps, whatever its settings say.")
     said = "".join(f"<p>{escape(text)}</p>" for text in warnings)
     parts = [f'<div class="warning">{said}</div>\n', *(f"<p>{escape(text)}</p>\n" for text in about)]
     absent = [*results.missing, *(f"{name}: {reason}" for name, reason in left_out.items())]

@@ -143,7 +143,9 @@ def train_photos(
     pairs, task = read_pairs(folder)
     settings, rest = (TrainingSettings(), {}) if settings_file is None else TrainingSettings.read(settings_file)
     if rest.get("preset", task.name) != task.name:
-        raise InputError(f"{settings_file} has the preset {rest['preset']!r}, but {folder} is {task.name} to photo.")
+        raise InputError(
+            f"{settings_file} has the preset {rest['preset']!r}, but {folder} is {task.name} to photo; leave it out."
+        )
     settings = settings.updated(dict(changes or {}), "command line")
     kept, held_out = split_subjects(pairs.cases, max(settings.validation, 1 / len(pairs)), settings.seed)
     train, shown = pairs.subset(kept), pairs.subset(held_out)

@@ -31,7 +31,9 @@ def _skimage() -> object:
     try:
         import skimage
     except ImportError as error:
-        raise InputError('Photos need scikit-image; install it with: pip install "dualglow[photos]".') from error
+        raise InputError(
+            "Photos need the Python package scikit-image; install it with: pip install scikit-image"
+        ) from error
     return skimage
 
 

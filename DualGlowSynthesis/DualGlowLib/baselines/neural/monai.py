@@ -21,6 +21,6 @@ def need_monai(method: str) -> ModuleType:
         import monai.networks.nets
     except ImportError:
         raise InputError(
-            f'The method {method} needs the Python package MONAI; install it with: pip install "dualglow[baselines]".'
+            f"The method {method} needs the Python package MONAI; install it with: pip install monai einops"
         ) from None
     return monai.networks
