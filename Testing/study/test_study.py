@@ -182,7 +182,8 @@ def test_a_damaged_study_says_what_to_do(quick: Path, tmp_path: Path, capsys: py
     run = Run(folder.resolve(), "standard", 0)
     said = json.loads((run.folder / "regions.json").read_text())
     (run.folder / "regions.json").write_text(json.dumps({"GeneratedBy": said["GeneratedBy"]}))
-    assert read_results(folder).missing == [
+    missing = read_results(folder).missing  # beside runs that failed, if another test asked for them
+    assert [text for text in missing if text.startswith("standard")] == [
         f"standard, fold 0: its files can't be read (regions.json has no regions); delete {run.folder} and run the "
         "study again"
     ]
