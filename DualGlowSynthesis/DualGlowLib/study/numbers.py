@@ -146,8 +146,6 @@ def _costs(results: Results, method: str) -> list[Cell]:
         [value for one in found if (value := one.measures["seconds"][kind]) is not None]
         for kind in ("prediction", "sample")
     ]
-    forms = (".2f", ".3f", ".3f")
     return [
-        Cell(statistics.fmean(values), None, len(values), form) if values else Cell(None)
-        for values, form in zip((hours, *times), forms, strict=True)
+        Cell(statistics.fmean(values), None, len(values), ".3f") if values else Cell(None) for values in (hours, *times)
     ]
