@@ -330,7 +330,9 @@ def test_a_configuration_is_bounded_before_a_model_is_built(
 
 def test_a_model_has_at_least_the_weights_that_are_counted(bundle: Bundle) -> None:
     configs = [bundle.config]
-    for changes in ({"kind": "levelwise", "conditioning": "none", "hidden": 16, "layers": n} for n in (1, 2, 3)):
+    for changes in (
+        {"kind": "levelwise", "conditioning": "none", "patterns": 0, "hidden": 16, "layers": n} for n in (1, 2, 3)
+    ):
         link = replace(bundle.config.link, **changes)
         configs.append(replace(bundle.config, link=link, pet=replace(bundle.config.pet, centred=False)))
     for config in configs:

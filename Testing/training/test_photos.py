@@ -105,7 +105,7 @@ def test_what_is_no_folder_of_photos_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(InputError, match=r"a\.png can't be read as an image"):
         PhotoPairs.read(tmp_path, task)
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(InputError, match="need scikit-image"):
+    with pytest.raises(InputError, match="need the Python package scikit-image"):
         PhotoPairs.read(tmp_path, task)
 
 
