@@ -15,7 +15,7 @@ from ..volumes.reading import read_scan
 from ..volumes.resampling import resample
 from ..volumes.scan import Scan
 
-__all__ = ["LabelMap", "name_labels", "read_label_map", "read_labels", "read_names"]
+__all__ = ["LabelMap", "check_table", "name_labels", "read_label_map", "read_labels", "read_names"]
 
 _MOST_LABELS = 1000
 _ROW = re.compile(r"""\s*"?([0-9]{1,9})"?\s*[\t,; ]\s*"?([^"\t,;]+?)"?\s*(?:[\t,;].*|(?:\s+\d+){3,4}\s*)?$""")
@@ -51,10 +51,7 @@ def read_label_map(path: Path | str, grid: Grid, table: Path | str | None = None
     """
     scan, values = read_labels(path)
     named = {} if table is None else read_names(table)
-    if table is not None and not named.keys() & set(values):
-        raise InputError(
-            f"{table} names none of the labels of {path} ({values[0]} to {values[-1]}); give its own table."
-        )
+    check_table(table, named, path, values)
     found = np.rint(resample(scan.data, scan.affine, grid.shape, grid.affine, order=0))
     wanted = {value: named.get(value, f"label {value}") for value in sorted({*values, *(named.keys() - {0})})}
     there = {value: found == value for value in wanted}
@@ -80,6 +77,24 @@ def read_labels(path: Path | str) -> tuple[Scan, list[int]]:
     if not values or len(values) > _MOST_LABELS:
         raise InputError(f"{path} holds {len(values)} labels, a label map 1 to {_MOST_LABELS}; give a label map.")
     return replace(scan, data=whole.astype(np.float32)), values
+
+
+def check_table(table: Path | str | None, named: Mapping[int, str], path: Path | str, labels: Sequence[int]) -> None:
+    """Refuse a table of names that is another label map's.
+
+    Args:
+        table: the file; None for none.
+        named: what ``read_names`` gives of it.
+        path: of the label map.
+        labels: of it, in order.
+
+    Raises:
+        InputError: if it names none of the labels.
+    """
+    if table is not None and not named.keys() & set(labels):
+        raise InputError(
+            f"{table} names none of the labels of {path} ({labels[0]} to {labels[-1]}); give its own table."
+        )
 
 
 def name_labels(labels: Sequence[int], named: Mapping[int, str]) -> dict[int, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atlas.label_maps import name_labels, read_labels, read_names
+from ..atlas.label_maps import check_table, name_labels, read_labels, read_names
 from ..cases.case import Case
 from ..errors import InputError
 from ..preparation.transforms import read_warped
@@ -125,10 +125,7 @@ def read_segmentations(
     labels = sorted(set().union(*there.values()))
     if not labels:
         raise problems[0] if problems else InputError(f"The label maps {pattern} have no label on the grid.")
-    if table is not None and not named.keys() & set(labels):
-        raise InputError(
-            f"{table} names none of the labels of {pattern} ({labels[0]} to {labels[-1]}); give its own table."
-        )
+    check_table(table, named, pattern, labels)
     names = name_labels(labels, named)
     lacking = {name: [case for case, own in there.items() if label not in own] for label, name in names.items()}
     return Segmentations(pattern, grid, names), {name: own for name, own in lacking.items() if own}

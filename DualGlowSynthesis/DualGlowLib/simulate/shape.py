@@ -179,17 +179,22 @@ def photograph(generator: torch.Generator, t1: Tensor, mask: Tensor, grid: Grid)
     Returns:
         T1 float32 and mask bool, both of ``grid.shape``.
     """
-    shading = smooth_noise(generator, 1, 80.0)[0]
-    shading = upsample(shading * (_uniform(generator, 0.0, 0.06)), WORK.shape).clamp(-0.12, 0.12)
-    noise = _uniform(generator, 0.005, 0.03)
-    t1 = t1 * (1 + shading)
-    t1 = torch.hypot(t1 + noise * _normal(generator, *t1.shape), noise * _normal(generator, *t1.shape))
+    t1 = _scanned(generator, t1)
     extra = 0.5 * int(_uniform(generator, 0, 6))  # mm, in steps so that the matrices can be kept
     share = apply_axes(_camera(grid, 0.0), mask)
     image, weight = apply_axes(_camera(grid, extra), torch.stack([t1 * mask, mask]))
     inside = share > 0.5
     scaled = normalise_t1((image / weight.clamp_min(1e-3)).cpu().numpy(), inside.cpu().numpy())
     return torch.from_numpy(scaled).to(t1.device), inside
+
+
+def _scanned(generator: torch.Generator, t1: Tensor) -> Tensor:
+    """A T1 on ``WORK`` with a scanner's shading and noise, see ``photograph``."""
+    shading = smooth_noise(generator, 1, 80.0)[0]
+    shading = upsample(shading * (_uniform(generator, 0.0, 0.06)), WORK.shape).clamp(-0.12, 0.12)
+    noise = _uniform(generator, 0.005, 0.03)
+    t1 = t1 * (1 + shading)
+    return torch.hypot(t1 + noise * _normal(generator, *t1.shape), noise * _normal(generator, *t1.shape))
 
 
 def photograph_once(
@@ -207,16 +212,14 @@ def photograph_once(
     """
     mask, extra = shape.anatomy.visible, 0.0
     if kind == "photograph":
-        shading = smooth_noise(generator, 1, 80.0)[0]
-        shading = upsample(shading * (_uniform(generator, 0.0, 0.06)), WORK.shape).clamp(-0.12, 0.12)
-        noise = _uniform(generator, 0.005, 0.03)
-        t1 = t1 * (1 + shading)
-        t1 = torch.hypot(t1 + noise * _normal(generator, *t1.shape), noise * _normal(generator, *t1.shape))
+        t1 = _scanned(generator, t1)
         extra = 0.5 * int(_uniform(generator, 0, 4))  # mm, in steps so that the matrices can be kept
     steps = [line.step for line in lines(grid.shape, grid.affine)]
-    fwhm = tuple(math.sqrt(max(step**2 - 2.0**2, 0) + extra**2) for step in steps)
-    maps = apply_axes(_own_blur(fwhm), torch.stack([t1 * mask, mask]))
-    own = apply_axes(_own_blur(tuple(math.sqrt(max(step**2 - 2.0**2, 0)) for step in steps)), mask)
+    plain, blurred = (
+        _own_blur(tuple(math.sqrt(max(step**2 - 2.0**2, 0) + more**2) for step in steps)) for more in (0.0, extra)
+    )
+    maps = apply_axes(blurred, torch.stack([t1 * mask, mask]))
+    own = apply_axes(plain, mask)
     image, weight, share = _sampled(shape, torch.cat([maps, own[None]]), grid)
     inside = share > 0.5
     image = image / weight.clamp_min(1e-3)

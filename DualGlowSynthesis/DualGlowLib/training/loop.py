@@ -394,13 +394,9 @@ class Trainer:
             return {}
         if self.best.see(loss):
             tensors = self.ranks.whole(self.average.model.state_dict())
-            self.ranks.first(lambda: self._write_best(tensors))
+            self.ranks.first(writing(self.folder)(lambda: self.best.write(self.step, tensors)))
             self.best.step = self.step
         return {"best_step": self.best.step}
-
-    def _write_best(self, tensors: dict[str, torch.Tensor]) -> None:
-        with writing(self.folder):
-            self.best.write(self.step, tensors)
 
     def _is_patience_over(self) -> bool:
         return 0 < self.settings.patience <= self.best.waited
@@ -702,9 +698,5 @@ class Trainer:
             **self.about,
         }
         bundle = Bundle(model.cpu(), self.grid, T1_SCALE, self.train_cases.pet_scale, self.folder.name, training)
-        self.ranks.first(lambda: self._write_bundle(bundle))
+        self.ranks.first(writing(self.folder)(lambda: save_bundle(bundle, self.folder / BUNDLE, model_card(bundle))))
         return bundle
-
-    def _write_bundle(self, bundle: Bundle) -> None:
-        with writing(self.folder):
-            save_bundle(bundle, self.folder / BUNDLE, model_card(bundle))
